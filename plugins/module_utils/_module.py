@@ -1,0 +1,28 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What every module of this collection does around its one call."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+
+def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoReturn:
+    """Exit with the result of ``work`` plus its ``duration`` in seconds, or fail with the text of its FractalError."""
+    start = time.monotonic()
+    try:
+        result = work()
+    except FractalError as error:
+        module.fail_json(msg=str(error), duration=_seconds_since(start))
+    module.exit_json(**{"changed": False, "duration": _seconds_since(start), **result})
+
+
+def _seconds_since(start: float) -> float:
+    return round(time.monotonic() - start, 3)
