@@ -22,6 +22,7 @@ def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoR
     except FractalError as error:
         module.fail_json(msg=str(error), duration=_seconds_since(start))
     module.exit_json(**{"changed": False, "duration": _seconds_since(start), **result})
+    raise AssertionError("exit_json does not return")
 
 
 def _seconds_since(start: float) -> float:

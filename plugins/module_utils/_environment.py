@@ -1,0 +1,204 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Python environments: building the next release's beside the one in use."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import release_path
+
+_ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
+_LIST_DISTRIBUTIONS = """
+import importlib.metadata as m, json
+print(json.dumps([{"name": d.metadata["Name"], "version": d.version, "requires": d.requires or [],
+                   "direct_url": d.read_text("direct_url.json")} for d in m.distributions() if d.metadata["Name"]]))
+"""
+
+
+def staged_releases(environment: str) -> list[str]:
+    """Return the versions of fractal-server whose complete environments lie beside ``environment``."""
+    found = []
+    for folder in glob.glob(glob.escape(environment) + "-*"):
+        version = folder[len(environment) + 1 :]
+        installed = f"lib*/python*/site-packages/fractal_server-{version}.dist-info"
+        if glob.glob(os.path.join(glob.escape(folder), installed)) and not os.path.islink(folder):
+            found.append(version)
+    return sorted(found)
+
+
+def build_environment(
+    instance: Mapping[str, Any], version: str, pip_arguments: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """Build the environment of ``version`` beside the instance's own, ready to take its path.
+
+    Every script in it names the path that the environment will have after the switch, so that ``sys.executable`` of
+    the running server stays the same text: fractal-server compares it with the worker interpreter
+    (2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
+
+    Raises:
+        FractalError: pip cannot install the release or a package that the old environment had in addition.
+    """
+    final = str(instance["environment"])
+    target = release_path(final, version)
+    partial = target + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    old_umask = os.umask(0o022)
+    try:
+        make = [str(instance["base_python"]), "-m", "venv", partial]
+        if _uses_system_site_packages(final):
+            make.insert(3, "--system-site-packages")
+        run_tool(make, environ, "create a virtual environment")
+        python = os.path.join(partial, "bin", os.path.basename(str(instance["python"])))
+        install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *pip_arguments]
+        run_tool([*install, f"fractal-server=={version}"], environ, f"install fractal-server {version}")
+        carried = additional_packages(distributions(str(instance["python"])), distributions(python))
+        if carried:
+            run_tool([*install, f"fractal-server=={version}", *carried], environ, "carry over " + ", ".join(carried))
+        relocate(partial, final)
+        _give_same_owner(partial, final)
+        os.rename(partial, target)
+    finally:
+        os.umask(old_umask)
+        shutil.rmtree(partial, ignore_errors=True)
+    return {"path": target, "version": version, "carried_over": carried}
+
+
+def additional_packages(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return pip requirements for what the old environment had beyond fractal-server's needs and the new one lacks."""
+    by_name = {canonical_name(package["name"]): package for package in old}
+    needed = _closure(by_name, "fractal-server")
+    present = {canonical_name(package["name"]) for package in new}
+    extra = [package for name, package in by_name.items() if name not in needed | present | _ALWAYS_THERE]
+    return sorted(_requirement(package) for package in extra)
+
+
+def canonical_name(name: str) -> str:
+    """Return a distribution's name in its normal form (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distributions(python: str) -> list[dict[str, Any]]:
+    """Return what is installed in the environment of ``python``: name, version, requirements, direct URL.
+
+    Raises:
+        FractalError: The interpreter does not run.
+    """
+    output = run_tool([python, "-I", "-B", "-c", _LIST_DISTRIBUTIONS], os.environ, "list the installed packages")
+    found: list[dict[str, Any]] = json.loads(output)
+    return found
+
+
+def relocate(environment: str, final: str) -> None:
+    """Make the scripts of a virtual environment name ``final`` as their place."""
+    texts = [Path(environment, "pyvenv.cfg"), *Path(environment, "bin").iterdir()]
+    for path in texts:
+        if path.is_symlink() or not path.is_file():
+            continue
+        content = path.read_bytes()
+        if b"\0" in content[:4096] or environment.encode() not in content:
+            continue
+        mode = path.stat().st_mode
+        path.write_bytes(content.replace(environment.encode(), final.encode()))
+        path.chmod(mode)
+
+
+def run_tool(command: Sequence[str], environ: Mapping[str, str], purpose: str, **options: Any) -> str:
+    """Run a program and return its standard output.
+
+    Raises:
+        FractalError: It fails; the text holds the last lines of its output, without credentials in URLs.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            env=dict(environ),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            **options,
+        )
+    except OSError as error:
+        raise FractalError(f"Cannot {purpose}: {command[0]}: {error.strerror}.") from error
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
+        program = os.path.basename(command[0])
+        raise FractalError(f"Cannot {purpose} ({program} ended with {done.returncode}):\n{mask_urls(tail)}")
+    output: str = done.stdout
+    return output
+
+
+def mask_urls(text: str) -> str:
+    """Return ``text`` without user names and passwords in URLs."""
+    return re.sub(r"(\w+://)[^/\s@]+@", r"\1********@", text)
+
+
+def _closure(by_name: Mapping[str, Mapping[str, Any]], root: str) -> set[str]:
+    needed: set[str] = set()
+    todo = [root]
+    while todo:
+        name = todo.pop()
+        if name in needed or name not in by_name:
+            continue
+        needed.add(name)
+        for requirement in by_name[name]["requires"]:
+            package, _, marker = requirement.partition(";")
+            if "extra" not in marker:
+                match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", package)
+                if match:
+                    todo.append(canonical_name(match.group(1)))
+                todo += _extras_needed(package, by_name)
+    return needed
+
+
+def _extras_needed(requirement: str, by_name: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the packages that ``name[extra,…]`` asks for besides the name itself."""
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*\[([^\]]*)\]", requirement)
+    if not match or canonical_name(match.group(1)) not in by_name:
+        return []
+    extras = [extra.strip() for extra in match.group(2).split(",")]
+    found = []
+    for line in by_name[canonical_name(match.group(1))]["requires"]:
+        package, _, marker = line.partition(";")
+        if any(re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", marker) for extra in extras):
+            name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", package)
+            found += [canonical_name(name.group(1))] if name else []
+    return found
+
+
+def _requirement(package: Mapping[str, Any]) -> str:
+    if package.get("direct_url"):
+        direct = json.loads(package["direct_url"])
+        commit = direct.get("vcs_info", {})
+        prefix = f"{commit['vcs']}+" if commit else ""
+        suffix = f"@{commit['commit_id']}" if commit else ""
+        return f"{package['name']} @ {prefix}{direct['url']}{suffix}"
+    return f"{package['name']}=={package['version']}"
+
+
+def _uses_system_site_packages(environment: str) -> bool:
+    try:
+        text = Path(environment, "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return bool(re.search(r"^include-system-site-packages\s*=\s*true", text, re.MULTILINE | re.IGNORECASE))
+
+
+def _give_same_owner(folder: str, example: str) -> None:
+    owner = os.stat(example)
+    if (owner.st_uid, owner.st_gid) == (os.geteuid(), os.getegid()):
+        return
+    for root, _folders, files in os.walk(folder):
+        for name in ["", *files]:
+            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -1,0 +1,124 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Releases side by side, and the one atomic rename that switches between them.
+
+``/opt/fractal/venv`` is the path that units, scripts and SLURM know. ``/opt/fractal/venv-2.17.0`` holds a release
+that was prepared beside it. Switching makes the known path a link to the prepared release; what was there before is
+found, untouched, at the known path with its own version appended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+
+_RENAME_EXCHANGE = 2  # renameat2(2)
+_AT_FDCWD = -100
+
+
+def release_path(path: str, version: str) -> str:
+    """Return where ``version`` of what lives at ``path`` is kept."""
+    return f"{path.rstrip('/')}-{version}"
+
+
+def is_switched(path: str, version: str) -> bool:
+    """Return whether ``path`` is a link to the release ``version`` beside it."""
+    return os.path.islink(path) and os.path.realpath(path) == os.path.realpath(release_path(path, version))
+
+
+def switch(path: str, old_version: str, new_version: str) -> bool:
+    """Make ``path`` lead to ``new_version`` and keep what it was at ``path-<old_version>``. Return whether it changed.
+
+    At every instant ``path`` leads to exactly one of the two.
+
+    Raises:
+        FractalError: The new release is not there, the old one's place is taken, or the file system cannot exchange
+            two names.
+    """
+    new, old = release_path(path, new_version), release_path(path, old_version)
+    if is_switched(path, new_version):
+        return False
+    if not os.path.isdir(new):
+        raise FractalError(f"{new} does not exist: the release {new_version} was not prepared on this host.")
+    if os.path.islink(path):
+        if not os.path.lexists(old):
+            os.symlink(os.readlink(path), old)
+        _replace_link(path, os.path.basename(new))
+    else:
+        if os.path.lexists(old) and not _is_link_to(old, new):
+            raise FractalError(f"{old} is in the way: the old release is to be kept there. Move it elsewhere.")
+        if not os.path.lexists(old):
+            os.symlink(os.path.basename(new), old)
+        exchange(old, path)
+    _sync_folder(os.path.dirname(path))
+    return True
+
+
+def switch_back(path: str, old_version: str) -> bool:
+    """Make ``path`` be what it was before :func:`switch`, as a real directory if it was one. Return whether it changed.
+
+    Raises:
+        FractalError: The old release is not kept beside ``path`` any more.
+    """
+    old = release_path(path, old_version)
+    if not os.path.islink(path):
+        # Killed between exchange and clean-up, or before the exchange: only our own link may lie there.
+        if os.path.islink(old):
+            os.unlink(old)
+            return True
+        return False
+    if os.path.islink(old):
+        changed = os.path.realpath(path) != os.path.realpath(old)
+        _replace_link(path, os.readlink(old))
+        os.unlink(old)
+        return changed
+    if is_switched(path, old_version):
+        return False
+    if not os.path.isdir(old):
+        raise FractalError(f"{old}, the old release {old_version}, is gone; {path} stays as it is.")
+    exchange(old, path)
+    os.unlink(old)
+    _sync_folder(os.path.dirname(path))
+    return True
+
+
+def exchange(first: str, second: str) -> None:
+    """Exchange two names in one step (Linux, renameat2).
+
+    Raises:
+        FractalError: The file system cannot.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) != 0:
+        code = ctypes.get_errno()
+        raise FractalError(
+            f"{first} and {second} cannot be exchanged atomically ({errno.errorcode.get(code, code)}). "
+            "Put them on one local file system, or set fractal_install_strategy to in_place."
+        )
+
+
+def _replace_link(path: str, target: str) -> None:
+    folder = os.path.dirname(path)
+    temporary = os.path.join(tempfile.mkdtemp(prefix=".fractal-switch-", dir=folder), "link")
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+    os.rmdir(os.path.dirname(temporary))
+    _sync_folder(folder)
+
+
+def _is_link_to(link: str, target: str) -> bool:
+    return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(target)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(Path(folder or "/"), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
