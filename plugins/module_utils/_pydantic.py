@@ -1,0 +1,82 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""pydantic's names, or stand-ins where it is missing.
+
+The database modules run under fractal-server's own Python, which has pydantic 2. Elsewhere (documentation, import
+checks, a wrong interpreter) classes can still be defined with the stand-ins, so that a module's ``main()`` gets as far
+as Ansible's usual message about a missing library. Nothing validates with the stand-ins.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+PYDANTIC_IMPORT_ERROR: str | None = None
+
+if TYPE_CHECKING:
+    from pydantic import (
+        AfterValidator,
+        BaseModel,
+        ConfigDict,
+        Field,
+        PositiveInt,
+        StringConstraints,
+        TypeAdapter,
+        ValidationError,
+        model_validator,
+    )
+else:
+    try:
+        from pydantic import (
+            AfterValidator,
+            BaseModel,
+            ConfigDict,
+            Field,
+            PositiveInt,
+            StringConstraints,
+            TypeAdapter,
+            ValidationError,
+            model_validator,
+        )
+    except ImportError:
+        PYDANTIC_IMPORT_ERROR = traceback.format_exc()
+
+        class _Inert:
+            """Takes whatever the real class takes and does nothing."""
+
+            def __init__(self, *args, **kwargs):
+                """Forget the arguments."""
+
+            def __class_getitem__(cls, item):
+                """Stand for the class itself, whatever it is parametrized with."""
+                return cls
+
+        AfterValidator = BaseModel = ConfigDict = StringConstraints = TypeAdapter = _Inert
+        PositiveInt = int
+
+        class ValidationError(ValueError):
+            """Never raised."""
+
+        def Field(*args, **kwargs):
+            """Stand for a field's default."""
+            return None
+
+        def model_validator(*args, **kwargs):
+            """Leave the decorated method alone."""
+            return lambda method: method
+
+
+__all__ = [
+    "PYDANTIC_IMPORT_ERROR",
+    "AfterValidator",
+    "BaseModel",
+    "ConfigDict",
+    "Field",
+    "PositiveInt",
+    "StringConstraints",
+    "TypeAdapter",
+    "ValidationError",
+    "model_validator",
+]
