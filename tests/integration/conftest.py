@@ -1,0 +1,159 @@
+"""Real parts for the integration tests: PostgreSQL, and the releases of fractal-server.
+
+``cluster``            a private PostgreSQL cluster for the whole session (``postgres_cluster.Cluster``)
+``new_database``       factory: an empty database with the schema of 2.16.6, made by its own ``fractalctl set-db``
+``seeded_database``    the same, with the rows of ``postgres_seed.seed``
+``fractal_folder``     factory: a working directory (``releases_environments.FractalFolder``) on a database
+``release_python``     function: the interpreter of a release (cached virtual environment)
+``run_module``         runs one of the collection's modules as a process under a release's Python
+
+Example::
+
+    def test_it(new_database, fractal_folder, run_module):
+        database = new_database()                     # or new_database(owner="fractal_plain")
+        add_user(database, "ann@example.org")         # from postgres_seed
+        folder = fractal_folder(database)             # .fractal_server.env, config_slurm.json
+        folder.upgrade("2.17.0")                      # Fractal's own tools; folder.set_db("2.17.0") is one step of it
+        result = run_module("fractal_database_info", env_file=str(folder.env_file))
+        assert result["database"]["data_migration"] == "done"
+
+The first session makes the environments (some minutes, kept in ~/.cache/fractal_ops or $FRACTAL_OPS_CACHE).
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import ansible
+import pytest
+
+COLLECTION = Path(__file__).resolve().parents[2]
+
+
+def _collections_root() -> str:
+    """Return a folder for PYTHONPATH in which this working tree is ``ansible_collections.fractal_ops.platform``."""
+    root = Path(tempfile.mkdtemp(prefix="fo-collections-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    namespace = root / "ansible_collections" / "fractal_ops"
+    namespace.mkdir(parents=True)
+    (namespace / "platform").symlink_to(COLLECTION)
+    return str(root)
+
+
+COLLECTIONS_ROOT = _collections_root()
+if importlib.util.find_spec("ansible_collections") is None:
+    sys.path.insert(0, COLLECTIONS_ROOT)
+
+from postgres_cluster import OWNER, Cluster, Database, running_cluster
+from postgres_seed import seed
+from releases_environments import FractalFolder, python_of
+
+_RUNNER = """
+import json, runpy, sys
+from ansible.module_utils.testing import patch_module_args
+with patch_module_args(json.load(sys.stdin)):
+    runpy.run_module("ansible_collections.fractal_ops.platform.plugins.modules." + sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A private PostgreSQL cluster."""
+    yield from running_cluster()
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a database with the schema of 2.16.6, as its own ``fractalctl set-db`` makes it."""
+    database = cluster.create(dbname="template_2_16_6")
+    folder = FractalFolder(tmp_path_factory.mktemp("template"), database)
+    done = folder.fractalctl("2.16.6", "set-db", "--skip-init-data")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return database.dbname
+
+
+@pytest.fixture
+def new_database(cluster: Cluster, template: str) -> Iterator[Callable[..., Database]]:
+    """Factory of databases with the schema of 2.16.6 and no rows; dropped after the test. ``owner``: a role."""
+    made: list[Database] = []
+
+    def make(owner: str = OWNER) -> Database:
+        made.append(cluster.create(template, owner=owner))
+        return made[-1]
+
+    yield make
+    for database in made:
+        cluster.drop(database.dbname)
+
+
+@pytest.fixture
+def seeded_database(new_database: Callable[..., Database]) -> Database:
+    """A 2.16.6 database with the rows of ``postgres_seed.seed``."""
+    database = new_database()
+    seed(database)
+    return database
+
+
+@pytest.fixture
+def fractal_folder(tmp_path: Path) -> Callable[..., FractalFolder]:
+    """Factory of working directories: ``fractal_folder(database, **variables_of_the_environment_file)``."""
+    number = 0
+
+    def make(database: Database, **values: str) -> FractalFolder:
+        nonlocal number
+        number += 1
+        path = tmp_path / f"fractal{number}"
+        path.mkdir()
+        return FractalFolder(path, database, dict(values))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def release_python() -> Callable[[str], str]:
+    """Function that returns the interpreter of a release."""
+    return python_of
+
+
+@pytest.fixture(scope="session")
+def module_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """PYTHONPATH that adds Ansible and the collection, and nothing else, to a release's environment."""
+    folder = tmp_path_factory.mktemp("ansible")
+    (folder / "ansible").symlink_to(Path(ansible.__file__).parent)
+    return f"{folder}:{COLLECTIONS_ROOT}"
+
+
+@pytest.fixture
+def run_module(module_path: str) -> Callable[..., dict[str, Any]]:
+    """Run a module as Ansible would, as a process of its own: ``run_module("fractal_backup", run="x", ...)``.
+
+    ``_release`` chooses the environment (default 2.16.6), ``_check`` check mode, ``_env`` adds environment variables.
+    Returns the result; a failed module's has ``failed`` and ``msg``. Its standard error must stay empty.
+    """
+
+    def run(
+        name: str, _release: str = "2.16.6", _check: bool = False, _env: dict[str, str] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        done = subprocess.run(
+            [python_of(_release), "-c", _RUNNER, name],
+            input=json.dumps({**options, "_ansible_check_mode": _check}),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": module_path, **(_env or {})},
+        )
+        assert done.stdout and not done.stderr, done.stdout + done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    return run
