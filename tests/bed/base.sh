@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# base.sh IMAGE: Debian 12 with systemd as init, built from the packages of this machine's own apt sources.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+packages=systemd,systemd-sysv,dbus,sudo,python3,python3-venv,ca-certificates,curl,iproute2,procps
+
+# The mirror is read from the machine, never written down here.
+sources=${APT_SOURCES:-}
+for candidate in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
+    [ -n "$sources" ] || { [ -s "$candidate" ] && sources=$candidate; } || true
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Certificates of the machine's own authorities go in too, and pip is told to trust what curl trusts:
+# else nothing can be fetched behind a proxy that inspects traffic.
+mmdebstrap --quiet --variant=minbase --include="$packages" \
+    --aptopt='APT::Install-Recommends "false"' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --customize-hook='[ ! -d /etc/apt/mirrors ] || cp -r /etc/apt/mirrors "$1/etc/apt/"' \
+    --customize-hook='mkdir -p "$1/usr/local/share/ca-certificates"; cp /usr/local/share/ca-certificates/*.crt "$1/usr/local/share/ca-certificates/" 2>/dev/null || true; chroot "$1" update-ca-certificates >/dev/null' \
+    --customize-hook='printf "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ndisable-pip-version-check = true\n" > "$1/etc/pip.conf"' \
+    --customize-hook='chroot "$1" systemctl --quiet mask systemd-udevd.service systemd-timesyncd.service getty.target console-getty.service systemd-logind.service; : > "$1/etc/machine-id"' \
+    bookworm "$work/rootfs.tar" "$sources"
+podman import --quiet --change 'CMD ["/sbin/init"]' --change 'STOPSIGNAL SIGRTMIN+3' "$work/rootfs.tar" "$1" >/dev/null

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Build the images of the test bed. Each is cached under a key of its inputs; with nothing changed, a re-run does nothing.
+#
+#   base             Debian 12 with systemd (mmdebstrap, no container registry)
+#   server:2.16.6    PostgreSQL, SLURM, fractal-server 2.16.6 without data
+#   web:1.20.1       Node and the stand-in for fractal-web
+#   server:prepared  server:2.16.6 seeded through its API, with jobs that really ran
+#   web:prepared     web:1.20.1
+#
+# Options: none. APT_SOURCES may name the apt sources file to take packages from.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+command -v podman >/dev/null && command -v mmdebstrap >/dev/null && command -v runc >/dev/null || {
+    say "podman, runc or mmdebstrap is missing: run 'make setup'"
+    exit 1
+}
+
+certificates() { cat /usr/local/share/ca-certificates/*.crt 2>/dev/null || true; }
+
+base_key=$(certificates | content_key base.sh)
+server_key=$(echo "$base_key" | content_key server)
+web_key=$(echo "$base_key" | content_key web fractal_web)
+prepared_key=$(echo "$server_key $web_key" | content_key prepare.sh seed.py probe lib.sh)
+
+image() { # image NAME KEY STABLE_TAG COMMAND...: build unless the key is known, then tag
+    local name=$1 key=$2 tag=$3 started=$SECONDS
+    shift 3
+    if have "$REPOSITORY/$name:$tag-$key" "$REPOSITORY/$name:$tag"; then
+        say "$name:$tag is up to date ($key)"
+        return
+    fi
+    say "building $name:$tag ($key) ..."
+    "$@" "$REPOSITORY/$name:$tag-$key"
+    podman tag "$REPOSITORY/$name:$tag-$key" "$REPOSITORY/$name:$tag"
+    say "built $name:$tag in $((SECONDS - started)) s"
+}
+
+layer() { # layer FOLDER IMAGE
+    podman build --quiet --ulimit nofile=20000:20000 -t "$2" "$BED/$1" >/dev/null
+}
+
+web() { # the archives are an input of the web image, made from source at build time
+    local context
+    context=$(mktemp -d)
+    cp -r "$BED/web/." "$context"
+    /usr/bin/env python3 "$BED/fractal_web/build_archive.py" "$context/archives"
+    podman build --quiet --ulimit nofile=20000:20000 -t "$1" "$context" >/dev/null
+    rm -rf "$context"
+}
+
+image base "$base_key" 12 "$BED/base.sh"
+image server "$server_key" 2.16.6 layer server
+image web "$web_key" 1.20.1 web
+image server "$prepared_key" prepared "$BED/prepare.sh"
+podman tag "$REPOSITORY/web:1.20.1" "$REPOSITORY/web:prepared"

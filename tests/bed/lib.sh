@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Shared by the scripts of the test bed: names, content keys and waiting. Sourced, never run.
+
+BED=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export CONTAINERS_CONF=$BED/containers.conf
+REPOSITORY=localhost/fractal-ops
+
+say() { printf '[bed] %s\n' "$*" >&2; }
+
+# Print a key of what was given on standard input and of the content of the files and folders named.
+content_key() {
+    {
+        cat
+        (cd "$BED" && find "$@" -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    } | sha256sum | cut -c1-12
+}
+
+# have IMAGE STABLE_TAG: true when the image with this key is there; points the stable tag to it.
+have() {
+    podman image exists "$1" || return 1
+    podman tag "$1" "$2"
+}
+
+# wait_for SECONDS WHAT COMMAND...: until the command succeeds, or fail and say so.
+wait_for() {
+    local limit=$1 what=$2 end=$((SECONDS + $1))
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        if ((SECONDS >= end)); then
+            say "gave up after $limit s waiting for: $what"
+            return 1
+        fi
+        sleep 0.3
+    done
+}
+
+# booted CONTAINER: systemd has started everything, without a failed unit.
+booted() { [ "$(podman exec "$1" systemctl is-system-running)" = running ]; }
+server_alive() { podman exec "$1" curl -sf http://localhost:8000/api/alive/; }
+web_alive() { podman exec "$1" curl -sf http://localhost:5173/alive | grep -q '"fractal_server_alive":true'; }
+
+# wait_until_up CONTAINER: booted, and whatever Fractal service it enables answers.
+wait_until_up() {
+    local failed
+    if ! wait_for 90 "$1 to boot" booted "$1"; then
+        failed=$(podman exec "$1" systemctl list-units --failed --no-legend --plain 2>&1 || true)
+        say "failed units of $1: ${failed:-none, still starting}"
+        return 1
+    fi
+    if podman exec "$1" systemctl -q is-enabled fractal-server 2>/dev/null; then
+        wait_for 60 "fractal-server on $1" server_alive "$1"
+    fi
+    if podman exec "$1" systemctl -q is-enabled fractal-web 2>/dev/null; then
+        wait_for 60 "fractal-web on $1" web_alive "$1"
+    fi
+}

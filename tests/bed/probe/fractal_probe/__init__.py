@@ -1,0 +1,1 @@
+"""Probe tasks for tests of a Fractal instance."""

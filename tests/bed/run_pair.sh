@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# run_pair.sh NAME [ALIAS[=IMAGE] ...]
+#
+# Start containers NAME-ALIAS on a network of their own, where each is known by its alias; wait until they are up and
+# print their names. Without aliases: server and web, from the prepared snapshots. IMAGE is ALIAS:prepared of ours
+# unless named. Remove all of it with stop_pair.sh NAME.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+name=${1:?usage: run_pair.sh NAME [ALIAS[=IMAGE] ...]}
+shift
+[ $# -gt 0 ] || set -- server web
+
+"$BED/stop_pair.sh" "$name"
+podman network create --label "fractal_ops.pair=$name" "$name" >/dev/null
+for member in "$@"; do
+    alias=${member%%=*}
+    image=$REPOSITORY/$alias:prepared
+    [ "$member" = "$alias" ] || image=${member#*=}
+    volume=$(podman image inspect --format '{{index .Labels "fractal_ops.volume"}}' "$image")
+    podman run -d --systemd=always --pull=never --name "$name-$alias" --hostname "$alias" \
+        --network "$name" --network-alias "$alias" --label "fractal_ops.pair=$name" -v "$volume" "$image" >/dev/null
+done
+for member in "$@"; do
+    wait_until_up "$name-${member%%=*}"
+    echo "$name-${member%%=*}"
+done
