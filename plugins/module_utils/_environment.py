@@ -74,6 +74,52 @@ def build_environment(
     return {"path": target, "version": version, "carried_over": carried}
 
 
+def prepared_in_place(environment: str) -> list[str]:
+    """Return the versions whose wheels were fetched for an upgrade in place."""
+    suffix = ".wheels"
+    found = glob.glob(glob.escape(environment) + "-*" + suffix)
+    return sorted(folder[len(environment) + 1 : -len(suffix)] for folder in found)
+
+
+def prepare_in_place(
+    instance: Mapping[str, Any], version: str, pip_arguments: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """Fetch the wheels of ``version`` and copy the environment aside, so that the window needs no network.
+
+    Raises:
+        FractalError: pip cannot fetch the release, or there is no room for the copy.
+    """
+    environment, python = str(instance["environment"]), str(instance["python"])
+    copy, wheels = release_path(environment, str(instance["version"])), release_path(environment, version) + ".wheels"
+    fetch = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", *pip_arguments]
+    try:
+        if not os.path.isdir(copy):
+            shutil.copytree(environment, copy + ".partial", symlinks=True)
+            os.rename(copy + ".partial", copy)
+        run_tool([*fetch, "--dest", wheels + ".partial", f"fractal-server=={version}"], environ, f"fetch {version}")
+        os.rename(wheels + ".partial", wheels)
+    except (OSError, shutil.Error) as error:
+        raise FractalError(f"Cannot copy {environment} to {copy}: {error}") from error
+    finally:
+        shutil.rmtree(copy + ".partial", ignore_errors=True)
+        shutil.rmtree(wheels + ".partial", ignore_errors=True)
+    return {"path": wheels, "version": version, "carried_over": []}
+
+
+def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping[str, str]) -> bool:
+    """Upgrade the environment itself with pip from the prepared wheels, as the official procedure does.
+
+    Raises:
+        FractalError: pip fails; the copy that was made before is untouched.
+    """
+    wheels = release_path(str(instance["environment"]), version) + ".wheels"
+    install = [str(instance["python"]), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    run_tool(
+        [*install, "--no-index", "--find-links", wheels, f"fractal-server=={version}"], environ, f"install {version}"
+    )
+    return True
+
+
 def additional_packages(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return pip requirements for what the old environment had beyond fractal-server's needs and the new one lacks."""
     by_name = {canonical_name(package["name"]): package for package in old}

@@ -19,8 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
+    prepared_in_place,
+    staged_releases,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import Hold, read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit, read_unit
 
 SERVER_ENV_FILE = ".fractal_server.env"  # read from the working directory (config.py of 2.16 and 2.17)
@@ -63,6 +67,8 @@ class ServerInstance:
     is_venv: bool
     python_version: str
     version: str | None
+    staged: list[str]
+    env_generation: str | None
     host: str
     port: int
     url: str
@@ -113,13 +119,15 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
     interpreter = python or _interpreter_of(unit, launcher)
     facts = _python_facts(interpreter)
     host, port = listen_address(launcher, arguments)
-    hold: Hold | None = read_hold(unit.name)
+    hold = read_hold(unit.name)
+    environment = str(Path(interpreter).parent.parent)
+    env_file = os.path.join(unit.working_directory, SERVER_ENV_FILE)
     return ServerInstance(
         service=unit.name,
         user=unit.user,
         group=unit.group,
         working_directory=unit.working_directory,
-        env_file=os.path.join(unit.working_directory, SERVER_ENV_FILE),
+        env_file=env_file,
         environment_files=unit.environment_files,
         process_variables=sorted(unit.process_environment()),
         unit_file=unit.fragment_path,
@@ -131,11 +139,13 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
         launcher=os.path.basename(launcher),
         command=unit.command,
         python=interpreter,
-        environment=str(Path(interpreter).parent.parent),
+        environment=environment,
         base_python=facts["base_python"],
         is_venv=facts["is_venv"],
         python_version=facts["python_version"],
         version=facts["version"],
+        staged=sorted({*staged_releases(environment), *prepared_in_place(environment)}),
+        env_generation=_generation(env_file),
         host=host,
         port=port,
         url=url or base_url(host, port),
@@ -300,6 +310,17 @@ def _python_facts(interpreter: str) -> dict[str, Any]:
         ) from error
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
+
+
+def _generation(env_file: str) -> str | None:
+    """Return the release line that an environment file is written for, or None without a file."""
+    try:
+        text = Path(env_file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    backend = re.findall(r"^\s*(?:export\s+)?FRACTAL_RUNNER_BACKEND\s*=\s*[\"']?(\w+)", text, re.MULTILINE)
+    renamed = re.search(r"^\s*(?:export\s+)?FRACTAL_DEFAULT_GROUP_NAME\s*=", text, re.MULTILINE)
+    return "2.17" if renamed and backend[-1:] != ["slurm"] else "2.16"
 
 
 def _node_version(node: str) -> str | None:

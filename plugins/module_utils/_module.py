@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoReturn:
-    """Exit with the result of ``work`` plus its ``duration`` in seconds, or fail with the text of its FractalError."""
-    start = time.monotonic()
+    """Exit with the result of ``work``, or fail with the text of its FractalError.
+
+    Adds ``at`` (when it began, seconds since the epoch by this host's clock) and ``duration`` (seconds).
+    """
+    start, at = time.monotonic(), time.time()
     try:
         result = work()
     except FractalError as error:
-        module.fail_json(msg=str(error), duration=_seconds_since(start))
-    module.exit_json(**{"changed": False, "duration": _seconds_since(start), **result})
+        module.fail_json(msg=str(error), at=at, duration=_seconds_since(start))
+    module.exit_json(**{"changed": False, "at": at, "duration": _seconds_since(start), **result})
     raise AssertionError("exit_json does not return")
 
 

@@ -14,8 +14,8 @@ import ctypes
 import errno
 import os
 import tempfile
-from pathlib import Path
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import sync_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 
 _RENAME_EXCHANGE = 2  # renameat2(2)
@@ -56,7 +56,7 @@ def switch(path: str, old_version: str, new_version: str) -> bool:
         if not os.path.lexists(old):
             os.symlink(os.path.basename(new), old)
         exchange(old, path)
-    _sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
     return True
 
 
@@ -84,7 +84,7 @@ def switch_back(path: str, old_version: str) -> bool:
         raise FractalError(f"{old}, the old release {old_version}, is gone; {path} stays as it is.")
     exchange(old, path)
     os.unlink(old)
-    _sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
     return True
 
 
@@ -109,16 +109,8 @@ def _replace_link(path: str, target: str) -> None:
     os.symlink(target, temporary)
     os.replace(temporary, path)
     os.rmdir(os.path.dirname(temporary))
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _is_link_to(link: str, target: str) -> bool:
     return os.path.islink(link) and os.path.realpath(link) == os.path.realpath(target)
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(Path(folder or "/"), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

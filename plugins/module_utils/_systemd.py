@@ -10,6 +10,7 @@ import os
 import pwd
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._errors impor
 
 _PROPERTIES = (
     "LoadState ActiveState UnitFileState FragmentPath DropInPaths User Group WorkingDirectory ExecStart Environment "
-    "EnvironmentFiles Restart UMask MainPID NRestarts Result"
+    "EnvironmentFiles Restart UMask MainPID NRestarts Result NeedDaemonReload "
+    "ExecMainStartTimestampMonotonic"
 ).split()
 
 
@@ -43,6 +45,8 @@ class Unit:
     main_pid: int
     restarts: int
     result: str
+    needs_reload: bool
+    started_at: float | None  # seconds since the epoch, None if it does not run
 
     @property
     def environment_files(self) -> list[str]:
@@ -133,6 +137,8 @@ def parse_unit(name: str, text: str) -> Unit:
         main_pid=int(first("MainPID") or 0),
         restarts=int(first("NRestarts") or 0),
         result=first("Result"),
+        needs_reload=first("NeedDaemonReload") == "yes",
+        started_at=_wall_clock(first("ExecMainStartTimestampMonotonic")) if first("MainPID") not in ("", "0") else None,
     )
 
 
@@ -176,6 +182,11 @@ def _argv(values: Sequence[str]) -> list[str]:
         if found:
             return rest.split(" ; ", 1)[0].split()
     return []
+
+
+def _wall_clock(microseconds: str) -> float | None:
+    """Return the time since the epoch for a time since boot."""
+    return time.time() - time.monotonic() + int(microseconds) / 1e6 if microseconds.isdigit() else None
 
 
 def _home(user: str) -> str:

@@ -1,0 +1,91 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Stopping a unit for the window, and starting it again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import write_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import (
+    Hold,
+    hold_path,
+    read_hold,
+    render_hold,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit, systemctl
+
+_STOP_TIMEOUT = 600.0  # seconds; systemd's own TimeoutStopSec ends it sooner
+
+
+def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
+    """Stop the unit and keep it from starting. Return whether that changed anything, and the hold in force.
+
+    A hold that is there already belongs to an upgrade that was interrupted: it stays, with its run and its backup.
+
+    Raises:
+        FractalError: The unit does not stop.
+    """
+    unit = read_unit(service)
+    present = read_hold(unit.name)
+    if present is None:
+        path = hold_path(unit.name)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        write_file(path, render_hold(hold).encode(), uid=0, gid=0, mode=0o644)
+        systemctl("daemon-reload")
+    if unit.active_state not in ("inactive", "failed"):
+        systemctl("stop", unit.name, timeout=_STOP_TIMEOUT)
+        unit = read_unit(service)
+        if unit.active_state not in ("inactive", "failed"):
+            raise FractalError(
+                f"{unit.name} does not stop: it is {unit.active_state}. See: systemctl status {unit.name}"
+            )
+        return True, present or hold
+    return present is None, present or hold
+
+
+def release_and_start(service: str) -> bool:
+    """Lift the hold and start the unit. Return whether that changed anything.
+
+    Raises:
+        FractalError: systemd refuses to start the unit.
+    """
+    unit = read_unit(service)
+    path = hold_path(unit.name)
+    held = os.path.lexists(path)
+    if held:
+        os.unlink(path)
+        _remove_if_empty(os.path.dirname(path))
+    if held or unit.needs_reload:
+        systemctl("daemon-reload")
+    if unit.active_state == "active":
+        return held
+    if unit.active_state == "failed":
+        systemctl("reset-failed", unit.name)
+    systemctl("start", unit.name)
+    return True
+
+
+def restart(service: str) -> None:
+    """Restart the unit.
+
+    Raises:
+        FractalError: systemd refuses.
+    """
+    if read_unit(service).needs_reload:
+        systemctl("daemon-reload")
+    systemctl("restart", service)
+
+
+def utc_now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _remove_if_empty(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

@@ -1,0 +1,163 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_server_environment
+short_description: Build the Python environments of the next releases, and switch between them
+version_added: 0.1.0
+author:
+  - The fractal_ops.platform developers (@fractal-ops)
+description:
+  - With O(state=staged), builds the environment of each of O(releases) beside the one in use, while the service runs.
+    Packages that the old environment had in addition (gunicorn, monitoring agents) are carried over.
+  - With O(state=switched), makes the path that the unit and SLURM know lead to O(release), by one atomic rename.
+  - With O(state=original), switches back to O(release), exactly as it was.
+attributes:
+  check_mode:
+    description: Says whether something would change.
+    support: full
+  diff_mode:
+    description: Shows what changed.
+    support: none
+options:
+  service:
+    description: Name of the systemd unit.
+    type: str
+    default: fractal-server
+  python:
+    description: Interpreter that runs fractal-server, if the unit's command does not lead to it.
+    type: path
+  state:
+    description: What to do.
+    type: str
+    choices: [staged, switched, original]
+    default: staged
+  releases:
+    description: Releases to build, for O(state=staged).
+    type: list
+    elements: str
+    default: []
+  release:
+    description: Release to switch to, for O(state=switched), or to go back to, for O(state=original).
+    type: str
+  strategy:
+    description:
+      - V(staged) builds new environments and leaves the old one untouched.
+      - V(in_place) upgrades the environment with pip, as the official procedure does, for conda and other environments
+        that cannot be moved. A copy of the old one is kept beside it.
+    type: str
+    choices: [staged, in_place]
+    default: staged
+  wheelhouse:
+    description: Folder on the host with all wheels; pip then uses no package index.
+    type: path
+  pip_extra_args:
+    description: Further arguments of C(pip install), such as the options of a package index.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Build the environment of 2.17.0
+  fractal_ops.platform.fractal_server_environment:
+    releases:
+      - 2.17.0
+    wheelhouse: /opt/wheelhouse
+
+- name: Switch to 2.17.0
+  fractal_ops.platform.fractal_server_environment:
+    state: switched
+    release: 2.17.0
+"""
+
+RETURN = r"""
+built:
+  description: The environments that were built.
+  returned: with O(state=staged)
+  type: list
+  elements: dict
+  sample:
+    - path: /opt/fractal/venv-2.17.0
+      version: 2.17.0
+      carried_over:
+        - gunicorn==23.0.0
+environment:
+  description: The path that the unit knows.
+  returned: success
+  type: str
+  sample: /opt/fractal/venv
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+"""
+
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
+    build_environment,
+    install_in_place,
+    prepare_in_place,
+    prepared_in_place,
+    staged_releases,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import switch, switch_back
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    instance = discover_server(params["service"], params["python"]).as_dict()
+    environment = instance["environment"]
+    in_place = params["strategy"] == "in_place"
+    arguments = list(params["pip_extra_args"])
+    if params["wheelhouse"]:
+        arguments += ["--no-index", "--find-links", params["wheelhouse"]]
+    if params["state"] == "staged":
+        there = [*staged_releases(environment), *prepared_in_place(environment), instance["version"]]
+        missing = [version for version in params["releases"] if version not in there]
+        build = prepare_in_place if in_place else build_environment
+        built = [] if check_mode else [build(instance, version, arguments, os.environ) for version in missing]
+        return {"changed": bool(missing), "built": built, "environment": environment}
+    if check_mode:
+        return {"changed": instance["version"] != params["release"], "environment": environment}
+    if params["state"] == "original":
+        changed = switch_back(environment, params["release"])
+    elif instance["version"] == params["release"]:
+        changed = False
+    elif in_place:
+        changed = install_in_place(instance, params["release"], os.environ)
+    else:
+        changed = switch(environment, instance["version"], params["release"])
+    return {"changed": changed, "environment": environment}
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "default": "fractal-server"},
+            "python": {"type": "path"},
+            "state": {"type": "str", "choices": ["staged", "switched", "original"], "default": "staged"},
+            "releases": {"type": "list", "elements": "str", "default": []},
+            "release": {"type": "str"},
+            "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
+            "wheelhouse": {"type": "path"},
+            "pip_extra_args": {"type": "list", "elements": "str", "default": []},
+        },
+        required_if=[("state", "switched", ["release"]), ("state", "original", ["release"])],
+        supports_check_mode=True,
+    )
+    run_module(module, lambda: stage_or_switch(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

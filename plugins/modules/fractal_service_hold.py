@@ -1,0 +1,151 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_service_hold
+short_description: Stop a unit and keep it from starting half-way through an upgrade
+version_added: 0.1.0
+author:
+  - The fractal_ops.platform developers (@fractal-ops)
+description:
+  - With O(state=present), writes a drop-in that makes every start of the unit fail with an explanation, then stops the
+    unit. The drop-in survives a reboot, so that a half-migrated instance never serves users.
+  - With O(state=absent), removes the drop-in, starts the unit and waits until its API answers.
+attributes:
+  check_mode:
+    description: Says whether something would change.
+    support: full
+  diff_mode:
+    description: Shows what changed.
+    support: none
+options:
+  service:
+    description: Name of the systemd unit.
+    type: str
+    default: fractal-server
+  state:
+    description: Whether the unit is held or runs.
+    type: str
+    choices: [present, absent]
+    default: present
+  run:
+    description: Identifier of the upgrade that holds the unit, if none holds it yet.
+    type: str
+  controller:
+    description: Who runs the upgrade, for the message on the host.
+    type: str
+    default: unknown
+  backup:
+    description: Folder of the backup that belongs to this upgrade.
+    type: str
+    default: ""
+  version:
+    description: The release of fractal-server that must answer, with O(state=absent).
+    type: str
+  url:
+    description: Address at which the API answers on this host, if the unit's command does not tell.
+    type: str
+  timeout:
+    description: Seconds to wait for the API.
+    type: float
+    default: 120
+"""
+
+EXAMPLES = r"""
+- name: Stop fractal-server
+  fractal_ops.platform.fractal_service_hold:
+    run: 20261123T200000Z
+    backup: /var/backups/fractal/fractal-server/20261123T200000Z
+
+- name: Start fractal-server
+  fractal_ops.platform.fractal_service_hold:
+    state: absent
+    version: 2.17.0
+"""
+
+RETURN = r"""
+hold:
+  description: The hold in force; an interrupted upgrade's one is kept, with its run and its backup.
+  returned: with O(state=present)
+  type: dict
+  sample:
+    run: 20261123T200000Z
+    since: "2026-11-23T20:00:00Z"
+    controller: ops1
+    backup: /var/backups/fractal/fractal-server/20261123T200000Z
+at:
+  description: When the module began, in seconds since the epoch by the host's clock.
+  returned: always
+  type: float
+health:
+  description: The service that answered.
+  returned: with O(state=absent)
+  type: dict
+  sample:
+    service: fractal-server.service
+    url: http://127.0.0.1:8000
+    version: 2.17.0
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+"""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._health import wait_until_healthy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import Hold, read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._service import (
+    release_and_start,
+    stop_and_hold,
+    utc_now,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def hold_or_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    new = Hold(params["run"] or "unknown", utc_now(), params["controller"], params["backup"])
+    if check_mode:
+        unit = read_unit(params["service"])
+        present = read_hold(unit.name)
+        if params["state"] == "present":
+            changed = present is None or unit.active_state == "active"
+            return {"changed": changed, "hold": (present or new).as_dict()}
+        return {"changed": present is not None or unit.active_state != "active"}
+    if params["state"] == "present":
+        changed, hold = stop_and_hold(params["service"], new)
+        return {"changed": changed, "hold": hold.as_dict()}
+    changed = release_and_start(params["service"])
+    health = wait_until_healthy(
+        params["service"], url=params["url"], version=params["version"], timeout=params["timeout"]
+    )
+    return {"changed": changed, "health": health.as_dict()}
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "default": "fractal-server"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "run": {"type": "str"},
+            "controller": {"type": "str", "default": "unknown"},
+            "backup": {"type": "str", "default": ""},
+            "version": {"type": "str"},
+            "url": {"type": "str"},
+            "timeout": {"type": "float", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module, lambda: hold_or_release(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
