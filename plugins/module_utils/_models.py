@@ -351,9 +351,15 @@ def validated_profile(data: Mapping[str, Any]) -> dict[str, Any]:
 def problems(error: ValidationError) -> list[str]:
     """Return what is wrong, one text per field, without the values (a configuration may hold a secret)."""
     return [
-        f"{'.'.join(str(part) for part in item['loc']) or 'as a whole'}: {item['msg'].removeprefix('Value error, ')}"
+        f"{'.'.join(str(part) for part in item['loc']) or 'as a whole'}: {plain_message(item)}"
         for item in error.errors(include_url=False, include_input=False)
     ]
+
+
+def plain_message(item: Mapping[str, Any]) -> str:
+    """Return the text of one of pydantic's error items, without pydantic's own preamble."""
+    text: str = item["msg"]
+    return text[len("Value error, ") :] if text.startswith("Value error, ") else text[:1].lower() + text[1:]
 
 
 def _validated(models: Mapping[str, Any], key: str, what: str, data: Mapping[str, Any]) -> dict[str, Any]:

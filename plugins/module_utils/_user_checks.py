@@ -1,0 +1,239 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""All checks of users: rows in, findings and access lists out, in one pass.
+
+What the data migration would do with a user's settings is in ``_user_settings_checks.py``; who has access to 2.17 and
+how they log in is here. The table of findings is ``_user_findings.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
+from ansible_collections.fractal_ops.platform.plugins.module_utils._user_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._user_settings_checks import SettingsCheck
+
+BACKENDS = {"local": "local", "slurm": "slurm_sudo", "slurm_sudo": "slurm_sudo", "slurm_ssh": "slurm_ssh"}
+_EXAMPLES = 10  # names shown in a finding about many users
+
+
+class UserRow(NamedTuple):
+    """One user, as the database holds it, with what they have at stake.
+
+    ``oauth`` holds pairs (provider as the database calls it, address at the provider). ``settings_id`` and
+    ``profile_id`` are None where the schema has no such column. ``last_activity`` is an ISO date (UTC); ``recent``
+    says whether that is recent.
+    """
+
+    id: int
+    email: str
+    is_active: bool
+    is_superuser: bool
+    is_verified: bool
+    has_username: bool
+    has_password: bool
+    oauth: Sequence[Sequence[str]] | None
+    projects: int
+    running_jobs: int
+    last_activity: str | None
+    recent: bool
+    profile_id: int | None
+    settings_id: int | None
+    project_dir: str | None
+    slurm_user: str | None
+    slurm_accounts: Any
+    ssh_host: str | None
+    ssh_username: str | None
+    ssh_private_key_path: str | None
+    ssh_tasks_dir: str | None
+    ssh_jobs_dir: str | None
+
+
+@dataclass(frozen=True)
+class UserContext:
+    """What the instance says about all users.
+
+    Attributes:
+        backend: ``local``, ``slurm_sudo`` or ``slurm_ssh`` (see ``backend_of``).
+        has_settings: Whether the database still has the table ``user_settings`` (up to 2.17.0).
+        migrated: Whether the data migration has made its resource already.
+        ssh_hosts: How many settings rows (of anybody, as the migration counts) have each ``ssh_host`` that is not NULL.
+        oauth_clients: Names of the OAuth clients configured in 2.16.
+        kept_oauth_client: The one that stays, or None if none does.
+        viewer_scheme: ``FRACTAL_VIEWER_AUTHORIZATION_SCHEME`` of 2.16.
+    """
+
+    backend: str
+    has_settings: bool = True
+    migrated: bool = False
+    ssh_hosts: Mapping[str, int] = field(default_factory=dict)
+    oauth_clients: Sequence[str] = ()
+    kept_oauth_client: str | None = None
+    viewer_scheme: str = "none"
+
+
+@dataclass
+class UserReport:
+    """All findings about users, and who will have access to 2.17 once the blockers are settled."""
+
+    findings: list[Finding] = field(default_factory=list)
+    with_access: list[str] = field(default_factory=list)
+    without_access: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, rule: str, subject: str, **values: Any) -> None:
+        """Add the finding of ``rule`` about ``subject``."""
+        self.findings.append(FINDINGS[rule].finding(subject, **values))
+
+    def access(self) -> dict[str, Any]:
+        """Return the access lists as plain data."""
+        return {"with_access": self.with_access, "without_access": self.without_access}
+
+
+def backend_of(value: str) -> str:
+    """Return 2.17's name of a runner backend of 2.16 or 2.17.
+
+    Raises:
+        FractalError: Neither release knows it.
+    """
+    try:
+        return BACKENDS[value]
+    except KeyError:
+        raise FractalError(f"The runner backend must be one of {', '.join(BACKENDS)}, not {value!r}.") from None
+
+
+def oauth_provider(client: str) -> str:
+    """Return how the database calls the provider of an OAuth client: every OpenID client is ``openid``."""
+    return client.lower() if client.lower() in ("google", "github") else "openid"
+
+
+def check_users(rows: Iterable[UserRow], context: UserContext) -> UserReport:
+    """Return all findings about the users; one pass, whatever their number."""
+    check = _UserCheck(context)
+    for row in rows:
+        check.user(row)
+    check.finish()
+    return check.report
+
+
+class _UserCheck:
+    """Access and log-in of every user, and the settings of those whom the data migration takes."""
+
+    def __init__(self, context: UserContext) -> None:
+        self.report = UserReport()
+        self._context = context
+        self._settings = SettingsCheck(context.backend, context.ssh_hosts, context.viewer_scheme, self.report.add)
+        self._kept = context.kept_oauth_client
+        self._kept_provider = oauth_provider(context.kept_oauth_client) if context.kept_oauth_client else None
+        self._idle: list[str] = []
+        self._same_address: list[str] = []
+        self._openid_users = 0
+        self._usernames = 0
+        self._enabled = 0
+        self._superusers = 0
+
+    def user(self, row: UserRow) -> None:
+        """Check one user."""
+        enabled = row.is_active and row.is_verified
+        self._enabled += enabled
+        self._superusers += row.is_active and row.is_superuser
+        self._usernames += row.has_username
+        if enabled and (self._context.has_settings or row.profile_id is not None):
+            self.report.with_access.append(row.email)
+        else:
+            self._no_access(row, enabled)
+        if self._context.has_settings and row.profile_id is None:
+            self._settings.user(row, enabled)
+        if row.is_active:
+            self._login(row)
+
+    def finish(self) -> None:
+        """Add the findings that only the whole tells."""
+        add = self.report.add
+        if self._context.has_settings and not self._context.migrated:
+            self._settings.finish()
+        if not self._enabled:
+            add("nobody-has-access", "users")
+        if not self._superusers:
+            add("no-superuser", "users")
+        if self._idle:
+            add("users-idle-without-access", "users", count=len(self._idle), examples=examples(self._idle))
+        if self._same_address:
+            who = examples(self._same_address)
+            add("users-oauth-provider-dropped", "users", count=len(self._same_address), examples=who, kept=self._kept)
+        openid = [client for client in self._context.oauth_clients if oauth_provider(client) == "openid"]
+        if len(openid) > 1 and self._openid_users:
+            add("oauth-origin-unknown", "OAuth", clients=", ".join(openid), count=self._openid_users)
+        if self._usernames:
+            add("user-names-dropped", "users", count=self._usernames)
+
+    def _no_access(self, row: UserRow, enabled: bool) -> None:
+        stake = _stake(row)
+        flags = ((row.is_active, "not active"), (row.is_verified, "not verified"))
+        self.report.without_access.append(
+            {
+                "email": row.email,
+                "reasons": ["no profile"] if enabled else [text for good, text in flags if not good],
+                "is_superuser": row.is_superuser,
+                "projects": row.projects,
+                "running_jobs": row.running_jobs,
+                "last_activity": row.last_activity,
+                "hurt": bool(stake),
+            }
+        )
+        if not row.is_active and not stake:
+            self._idle.append(row.email)
+        else:
+            self.report.add(_access_rule(row, enabled), row.email, stake=stake)
+
+    def _login(self, row: UserRow) -> None:
+        accounts = row.oauth or ()
+        providers = {provider for provider, _ in accounts}
+        self._openid_users += "openid" in providers
+        if self._kept_provider in providers:
+            return
+        if not row.has_password:
+            self.report.add("user-no-login", row.email)
+        elif accounts and self._kept:
+            if all(address.lower() == row.email.lower() for _, address in accounts):
+                self._same_address.append(row.email)
+            else:
+                self.report.add(
+                    "user-oauth-provider-dropped",
+                    row.email,
+                    kept=self._kept,
+                    providers=", ".join(sorted(providers)),
+                    addresses=", ".join(address for _, address in accounts),
+                )
+
+
+def examples(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _EXAMPLES
+    return ", ".join(names[:_EXAMPLES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _access_rule(row: UserRow, enabled: bool) -> str:
+    if enabled:
+        return "user-without-profile"
+    if not row.is_active:
+        return "user-not-active" if row.is_verified else "user-off-with-stake"
+    if row.is_superuser:
+        return "superuser-not-verified"
+    return "user-oauth-never-verified" if row.oauth else "user-not-verified"
+
+
+def _stake(row: UserRow) -> str:
+    """Return what a user has to lose, in brackets, or an empty text."""
+    parts = []
+    if row.projects:
+        parts.append(f"owns {row.projects} project(s)")
+    if row.running_jobs:
+        parts.append(f"has {row.running_jobs} running job(s)")
+    if row.recent:
+        parts.append(f"was active on {row.last_activity}")
+    return f" ({', '.join(parts)})" if parts else ""
