@@ -178,6 +178,13 @@ class Cluster:
             connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO fractal_reader")
         return database.as_role(READER)
 
+    def require_peer(self, dbname: str, accounts: dict[str, str]) -> None:
+        """Demand peer authentication at the socket for one database; ``accounts``: system account to role."""
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"local {dbname} all peer map=tests\n" + rules.read_text())
+        (self.data / "pg_ident.conf").write_text("".join(f"tests {a} {role}\n" for a, role in accounts.items()))
+        self.superuser().rows("SELECT pg_reload_conf()")
+
     def names(self) -> set[str]:
         """Return the names of all databases."""
         return {row[0] for row in self.superuser().rows("SELECT datname FROM pg_database")}

@@ -63,7 +63,7 @@ class FractalFolder:
     """A fractal-server working directory with environment file(s) and JSON configs, on one database.
 
     ``values`` are the variables of ``.fractal_server.env`` besides the database's; change them and call ``write()``.
-    ``fractalctl(release, command)`` runs the real program of a release in the folder and returns, whatever the exit code.
+    ``fractalctl(release, command)`` runs the real program of a release in the folder, whatever its exit code.
     ``upgrade(to)`` does what the official upgrade page says: new environment file, set-db, data migration.
     """
 

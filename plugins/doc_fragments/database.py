@@ -1,0 +1,62 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Options and requirements that all database modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Documentation fragment ``fractal_ops.platform.database``."""
+
+    DOCUMENTATION = r"""
+description:
+  - Runs under the Python environment of fractal-server itself, which has all the libraries needed; set
+    C(ansible_python_interpreter) to it on the task.
+  - The database settings are read on the host, from the same places as fractal-server reads them. No password has to
+    pass through Ansible.
+requirements:
+  - Python >= 3.11
+  - sqlalchemy >= 2
+  - psycopg >= 3
+options:
+  service:
+    description:
+      - The systemd unit of fractal-server. Its working directory holds C(.fractal_server.env); variables that the unit
+        sets itself win over the file, as in Fractal.
+      - The default is V(fractal-server) unless O(env_file) or O(dbname) is given.
+    type: str
+  env_file:
+    description:
+      - The environment file of fractal-server. Without O(service), the variables of a unit are left out of account.
+      - The default is C(.fractal_server.env) in the unit's working directory.
+    type: path
+  run_as:
+    description:
+      - The account that fractal-server runs as. It connects to the database where no password is set (peer
+        authentication, C(~/.pgpass)), and runs Fractal's own programs.
+      - The default is the unit's user; without a unit, the account that runs the module.
+    type: str
+  host:
+    description:
+      - The database server, or the folder of its socket. Used only together with O(dbname).
+      - The default is V(localhost).
+    type: str
+  port:
+    description:
+      - Port of the database server. Used only together with O(dbname).
+      - The default is V(5432).
+    type: int
+  user:
+    description:
+      - Role to connect as. Used only together with O(dbname).
+    type: str
+  password:
+    description:
+      - Password of O(user). Used only together with O(dbname).
+    type: str
+  dbname:
+    description:
+      - Name of the database. With it the settings are those given here, and no environment file is read for them.
+    type: str
+"""
