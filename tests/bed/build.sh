@@ -16,12 +16,17 @@ command -v podman >/dev/null && command -v mmdebstrap >/dev/null && command -v r
     exit 1
 }
 
+# One at a time: two builds of one image would do the work twice.
+mkdir -p "$CACHE"
+exec 9>"$CACHE/build.lock"
+flock 9
+
 certificates() { cat /usr/local/share/ca-certificates/*.crt 2>/dev/null || true; }
 
 base_key=$(certificates | content_key base.sh)
 server_key=$(echo "$base_key" | content_key server)
 web_key=$(echo "$base_key" | content_key web fractal_web)
-prepared_key=$(echo "$server_key $web_key" | content_key prepare.sh seed.py probe lib.sh)
+prepared_key=$(echo "$server_key $web_key" | content_key prepare.sh seed.py probe)
 
 image() { # image NAME KEY STABLE_TAG COMMAND...: build unless the key is known, then tag
     local name=$1 key=$2 tag=$3 started=$SECONDS
@@ -31,7 +36,7 @@ image() { # image NAME KEY STABLE_TAG COMMAND...: build unless the key is known,
         return
     fi
     say "building $name:$tag ($key) ..."
-    "$@" "$REPOSITORY/$name:$tag-$key"
+    "$@" "$REPOSITORY/$name:$tag-$key" 9>&-
     podman tag "$REPOSITORY/$name:$tag-$key" "$REPOSITORY/$name:$tag"
     say "built $name:$tag in $((SECONDS - started)) s"
 }

@@ -4,6 +4,7 @@
 BED=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export CONTAINERS_CONF=$BED/containers.conf
 REPOSITORY=localhost/fractal-ops
+CACHE=${FRACTAL_OPS_CACHE:-$HOME/.cache/fractal_ops}
 
 say() { printf '[bed] %s\n' "$*" >&2; }
 

@@ -12,7 +12,7 @@ for version in 1.0.0 2.0.0 3.0.0; do
     python3 "$BED/probe/build_wheel.py" "$version" "$wheels" >/dev/null
 done
 
-podman run -d --systemd=always --name "$container" --hostname server "$REPOSITORY/server:2.16.6" >/dev/null
+podman run -d --systemd=always --label fractal_ops.pair=prepare --name "$container" --hostname server "$REPOSITORY/server:2.16.6" >/dev/null
 podman exec "$container" mkdir -p /opt/bed
 tar -C "$wheels" -c . | podman exec -i "$container" tar -C /opt/bed -x
 wait_until_up "$container"
