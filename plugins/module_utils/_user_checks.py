@@ -81,6 +81,7 @@ class UserContext:
 class UserReport:
     """All findings about users, and who will have access to 2.17 once the blockers are settled."""
 
+    backend: str
     findings: list[Finding] = field(default_factory=list)
     with_access: list[str] = field(default_factory=list)
     without_access: list[dict[str, Any]] = field(default_factory=list)
@@ -106,6 +107,33 @@ def backend_of(value: str) -> str:
         raise FractalError(f"The runner backend must be one of {', '.join(BACKENDS)}, not {value!r}.") from None
 
 
+def oauth_clients(values: Mapping[str, str]) -> list[str]:
+    """Return the names of the configured OAuth clients, of 2.16 (config.py: second word of the variable) or 2.17."""
+    if values.get("OAUTH_CLIENT_NAME"):
+        return [values["OAUTH_CLIENT_NAME"]]
+    words = (name.split("_") for name in values if name.startswith("OAUTH_"))
+    return sorted({parts[1] for parts in words if len(parts) > 2})
+
+
+def user_context(values: Mapping[str, str], backend: str | None, oauth_client: str | None, **facts: Any) -> UserContext:
+    """Return the context of an instance.
+
+    Args:
+        values: fractal-server's variables, of 2.16 or 2.17.
+        backend: Overrides ``FRACTAL_RUNNER_BACKEND``.
+        oauth_client: The client that stays, where there are several.
+        facts: What the database says (``has_settings``, ``migrated``, ``ssh_hosts``).
+    """
+    clients = oauth_clients(values)
+    return UserContext(
+        backend=backend_of(backend or values.get("FRACTAL_RUNNER_BACKEND") or "local"),
+        oauth_clients=clients,
+        kept_oauth_client=oauth_client or (clients[0] if len(clients) == 1 else None),
+        viewer_scheme=values.get("FRACTAL_VIEWER_AUTHORIZATION_SCHEME", "none"),
+        **facts,
+    )
+
+
 def oauth_provider(client: str) -> str:
     """Return how the database calls the provider of an OAuth client: every OpenID client is ``openid``."""
     return client.lower() if client.lower() in ("google", "github") else "openid"
@@ -124,7 +152,7 @@ class _UserCheck:
     """Access and log-in of every user, and the settings of those whom the data migration takes."""
 
     def __init__(self, context: UserContext) -> None:
-        self.report = UserReport()
+        self.report = UserReport(context.backend)
         self._context = context
         self._settings = SettingsCheck(context.backend, context.ssh_hosts, context.viewer_scheme, self.report.add)
         self._kept = context.kept_oauth_client
@@ -157,19 +185,19 @@ class _UserCheck:
         if self._context.has_settings and not self._context.migrated:
             self._settings.finish()
         if not self._enabled:
-            add("nobody-has-access", "users")
+            add("user.nobody_has_access", "users")
         if not self._superusers:
-            add("no-superuser", "users")
+            add("user.no_superuser", "users")
         if self._idle:
-            add("users-idle-without-access", "users", count=len(self._idle), examples=examples(self._idle))
+            add("user.idle_without_access", "users", count=len(self._idle), examples=examples(self._idle))
         if self._same_address:
             who = examples(self._same_address)
-            add("users-oauth-provider-dropped", "users", count=len(self._same_address), examples=who, kept=self._kept)
+            add("user.oauth_provider_changes", "users", count=len(self._same_address), examples=who, kept=self._kept)
         openid = [client for client in self._context.oauth_clients if oauth_provider(client) == "openid"]
         if len(openid) > 1 and self._openid_users:
-            add("oauth-origin-unknown", "OAuth", clients=", ".join(openid), count=self._openid_users)
+            add("user.oauth_origin_unknown", "OAuth", clients=", ".join(openid), count=self._openid_users)
         if self._usernames:
-            add("user-names-dropped", "users", count=self._usernames)
+            add("user.names_dropped", "users", count=self._usernames)
 
     def _no_access(self, row: UserRow, enabled: bool) -> None:
         stake = _stake(row)
@@ -197,13 +225,13 @@ class _UserCheck:
         if self._kept_provider in providers:
             return
         if not row.has_password:
-            self.report.add("user-no-login", row.email)
+            self.report.add("user.no_login", row.email)
         elif accounts and self._kept:
             if all(address.lower() == row.email.lower() for _, address in accounts):
                 self._same_address.append(row.email)
             else:
                 self.report.add(
-                    "user-oauth-provider-dropped",
+                    "user.oauth_provider_dropped",
                     row.email,
                     kept=self._kept,
                     providers=", ".join(sorted(providers)),
@@ -219,12 +247,12 @@ def examples(names: Sequence[str]) -> str:
 
 def _access_rule(row: UserRow, enabled: bool) -> str:
     if enabled:
-        return "user-without-profile"
+        return "user.no_profile"
     if not row.is_active:
-        return "user-not-active" if row.is_verified else "user-off-with-stake"
+        return "user.not_active" if row.is_verified else "user.off_with_stake"
     if row.is_superuser:
-        return "superuser-not-verified"
-    return "user-oauth-never-verified" if row.oauth else "user-not-verified"
+        return "user.superuser_not_verified"
+    return "user.oauth_never_verified" if row.oauth else "user.not_verified"
 
 
 def _stake(row: UserRow) -> str:

@@ -19,7 +19,7 @@ def _blocker(rule_id: str, title: str, message: str, fix: str, reference: str = 
 FINDINGS = rule_table(
     # --- the data migration would stop ---
     _blocker(
-        "user-settings-missing",
+        "user.settings_missing",
         "User without settings",
         "{subject} is active and verified but has no settings (user_settings_id is NULL); the data migration stops "
         "here.",
@@ -27,14 +27,14 @@ FINDINGS = rule_table(
         "Fractal.",
     ),
     _blocker(
-        "user-setting-unset",
+        "user.setting_unset",
         "User without a setting that the migration needs",
         "{subject} is active and verified but has no {setting}; the data migration stops here.",
         "Set {setting} of {subject} with fractal_users, or set is_verified: false if they are not to use Fractal.",
         _MIGRATION + "; upgrade page, preliminary check 2",
     ),
     _blocker(
-        "user-superuser-without-settings",
+        "user.superuser_without_settings",
         "Administrator whom the migration takes for a user",
         "{subject} is an active and verified superuser without {setting} (as set-db makes the first one); the data "
         "migration stops here.",
@@ -42,27 +42,27 @@ FINDINGS = rule_table(
         "its own. Or set {setting}.",
     ),
     _blocker(
-        "user-setting-invalid",
+        "user.setting_invalid",
         "Setting that the migration refuses",
         "The {setting} of {subject}, {value!r}, {problem}; the data migration fails on it.",
         "Set {setting} of {subject} with fractal_users to {expected}.",
         "fractal-server 2.17.0, app/schemas/v2/profile.py, urls.py and data_migrations/2_17_0.py",
     ),
     _blocker(
-        "user-ssh-profile-conflict",
+        "user.ssh_profile_conflict",
         "One SSH user, different settings",
         "{subject} and {other} both have ssh_username {username!r} but differ in {settings}; they would share one "
         "profile, so the data migration stops here.",
         "Give both the same {settings} with fractal_users, or different ssh_username.",
     ),
     _blocker(
-        "ssh-host-missing",
+        "user.ssh_host_missing",
         "No SSH host",
         "The backend is slurm_ssh but no user has an ssh_host; the data migration fails.",
         "Set ssh_host with fractal_users (one rule for all users will do).",
     ),
     _blocker(
-        "ssh-host-empty",
+        "user.ssh_host_empty",
         "Empty SSH host",
         "The ssh_host that most settings have (or one of several equally frequent) is empty or blank; the data "
         "migration fails on it.",
@@ -70,7 +70,7 @@ FINDINGS = rule_table(
     ),
     # --- nothing fails, but somebody is hurt ---
     FindingRule(
-        "ssh-hosts-tied",
+        "user.ssh_hosts_tied",
         "blocker",
         "Several SSH hosts, none most frequent",
         "The SSH hosts {hosts} are equally frequent; the data migration would take any of them for everybody.",
@@ -78,7 +78,7 @@ FINDINGS = rule_table(
         _MIGRATION,
     ),
     FindingRule(
-        "user-ssh-host-lost",
+        "user.ssh_host_lost",
         "blocker",
         "User of another SSH host",
         "{subject} works on SSH host {value!r}, but the data migration moves everybody to {host!r}, the most "
@@ -88,7 +88,7 @@ FINDINGS = rule_table(
         _MIGRATION,
     ),
     FindingRule(
-        "nobody-has-access",
+        "user.nobody_has_access",
         "blocker",
         "Nobody will have access",
         "No user is both active and verified, so nobody could use Fractal 2.17 and 2.17.1 deletes all user settings.",
@@ -96,7 +96,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "no-superuser",
+        "user.no_superuser",
         "warning",
         "No active superuser",
         "No active user is superuser, so nobody can review resources and profiles after the upgrade.",
@@ -104,7 +104,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "user-not-verified",
+        "user.not_verified",
         "warning",
         "Active user who loses access: not verified",
         "{subject} is active but not verified{stake}. Today they can read; in 2.17 they can't use Fractal at all, "
@@ -113,7 +113,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "user-oauth-never-verified",
+        "user.oauth_never_verified",
         "warning",
         "Signed up by OAuth, never verified",
         "{subject} has an OAuth account, is active but was never verified{stake}. Read access ends with 2.17, and "
@@ -122,7 +122,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "user-not-active",
+        "user.not_active",
         "warning",
         "Verified user who loses their settings: not active",
         "{subject} is verified but not active{stake}. The data migration leaves them out, and 2.17.1 deletes their "
@@ -131,7 +131,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "user-off-with-stake",
+        "user.off_with_stake",
         "warning",
         "Neither active nor verified, but not idle",
         "{subject} is neither active nor verified{stake}. 2.17.1 deletes their settings.",
@@ -139,7 +139,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "superuser-not-verified",
+        "user.superuser_not_verified",
         "warning",
         "Administrator who loses access to projects",
         "{subject} is an active superuser but not verified{stake}: administration stays, everything under /api/v2/ "
@@ -149,7 +149,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "users-idle-without-access",
+        "user.idle_without_access",
         "info",
         "Others without access",
         "{count} more users will have no access; they own nothing and were not active lately: {examples}.",
@@ -157,7 +157,7 @@ FINDINGS = rule_table(
         _ACCESS,
     ),
     FindingRule(
-        "user-oauth-provider-dropped",
+        "user.oauth_provider_dropped",
         "warning",
         "User of an OAuth provider that will be dropped",
         "{subject} logs in with {providers} under another e-mail address ({addresses}); only {kept} stays, so they "
@@ -166,7 +166,7 @@ FINDINGS = rule_table(
         _OAUTH,
     ),
     FindingRule(
-        "users-oauth-provider-dropped",
+        "user.oauth_provider_changes",
         "info",
         "Users who change to the OAuth provider that stays",
         "{count} users log in only with a provider that will be dropped; they keep access if their address at "
@@ -175,7 +175,7 @@ FINDINGS = rule_table(
         _OAUTH,
     ),
     FindingRule(
-        "oauth-origin-unknown",
+        "user.oauth_origin_unknown",
         "warning",
         "Provider of OAuth users not known",
         "Several OpenID providers are configured ({clients}). The database calls each of them 'openid', so it "
@@ -184,7 +184,7 @@ FINDINGS = rule_table(
         _OAUTH,
     ),
     FindingRule(
-        "user-no-login",
+        "user.no_login",
         "warning",
         "User who can't log in",
         "{subject} has neither a usable password nor an account with the OAuth provider that stays.",
@@ -193,7 +193,7 @@ FINDINGS = rule_table(
         "fractal-server 2.16.6, app/security/__init__.py",
     ),
     FindingRule(
-        "user-setting-padded",
+        "user.setting_padded",
         "warning",
         "Setting with blanks around it",
         "The {setting} of {subject}, {value!r}, has blanks around it; the migration keeps them, and sudo or SSH "
@@ -202,7 +202,7 @@ FINDINGS = rule_table(
         _MIGRATION,
     ),
     FindingRule(
-        "user-project-dir-characters",
+        "user.project_dir_characters",
         "warning",
         "project_dir with characters that Fractal refuses",
         "The project_dir of {subject}, {value!r}, has characters that 2.17 accepts from nobody; the migration "
@@ -211,7 +211,7 @@ FINDINGS = rule_table(
         "fractal-server 2.17.0, app/schemas/user.py and string_tools.py",
     ),
     FindingRule(
-        "user-folder-rewritten",
+        "user.folder_rewritten",
         "info",
         "Folder stored in another form",
         "The {setting} of {subject} is stored as {new!r} (now {value!r}).",
@@ -219,7 +219,7 @@ FINDINGS = rule_table(
         "fractal-server 2.17.0, urls.py",
     ),
     FindingRule(
-        "profile-shared",
+        "user.profile_shared",
         "info",
         "Users who will share a profile",
         "{count} users have the user name {subject!r} and will share one profile: {examples}.",
@@ -227,7 +227,7 @@ FINDINGS = rule_table(
         _MIGRATION,
     ),
     FindingRule(
-        "user-viewer-folder-changes",
+        "user.viewer_folder_changes",
         "warning",
         "Viewer folder changes",
         "The viewer showed {subject} the folder of slurm_user {value!r}; in 2.17 it is the folder of ssh_username "
@@ -236,7 +236,7 @@ FINDINGS = rule_table(
         "fractal-server 2.16.6 and 2.17.0, app/routes/auth/current_user.py",
     ),
     FindingRule(
-        "user-names-dropped",
+        "user.names_dropped",
         "info",
         "User names are deleted",
         "{count} users have a username; the schema migration to 2.17.0 drops that column.",
@@ -244,7 +244,7 @@ FINDINGS = rule_table(
         "fractal-server 2.17.0, migrations/versions (user_oauth.username)",
     ),
     FindingRule(
-        "user-without-profile",
+        "user.no_profile",
         "warning",
         "User without a profile",
         "{subject} is active and verified but has no profile, so 2.17 refuses them everything under /api/v2/.",

@@ -70,7 +70,7 @@ class SettingsCheck:
         if not enabled:
             return
         if row.settings_id is None:
-            rule = "user-superuser-without-settings" if row.is_superuser else "user-settings-missing"
+            rule = "user.superuser_without_settings" if row.is_superuser else "user.settings_missing"
             self._add(rule, row.email, setting=", ".join(self._needed))
             return
         values = {setting: getattr(row, setting) for setting in self._needed}
@@ -88,20 +88,20 @@ class SettingsCheck:
         """Add the findings that only the whole tells."""
         if self._backend == "slurm_ssh":
             if not self._hosts:
-                self._add("ssh-host-missing", "ssh_host")
+                self._add("user.ssh_host_missing", "ssh_host")
             elif not all(host.strip() for host in self._hosts):
-                self._add("ssh-host-empty", "ssh_host", users=", ".join(self._empty_host[:10]))
+                self._add("user.ssh_host_empty", "ssh_host", users=", ".join(self._empty_host[:10]))
             elif len(self._hosts) > 1:
-                self._add("ssh-hosts-tied", "ssh_host", hosts=", ".join(self._hosts))
+                self._add("user.ssh_hosts_tied", "ssh_host", hosts=", ".join(self._hosts))
         for username, emails in self._shared.items():
-            self._add("profile-shared", username, count=len(emails), examples=", ".join(emails[:10]))
+            self._add("user.profile_shared", username, count=len(emails), examples=", ".join(emails[:10]))
 
     def _unset(self, row: UserRow, unset: list[str]) -> None:
         if row.is_superuser and len(unset) == len(self._needed):
-            self._add("user-superuser-without-settings", row.email, setting=", ".join(unset))
+            self._add("user.superuser_without_settings", row.email, setting=", ".join(unset))
             return
         for setting in unset:
-            self._add("user-setting-unset", row.email, setting=setting)
+            self._add("user.setting_unset", row.email, setting=setting)
 
     def _folders(self, row: UserRow, values: dict[str, Any]) -> set[str]:
         """Put the folders into the form that is stored, and return the settings that have none."""
@@ -117,7 +117,7 @@ class SettingsCheck:
                 self._invalid(row, setting, str(error))
                 continue
             if values[setting] != value:
-                self._add("user-folder-rewritten", row.email, setting=setting, value=value, new=values[setting])
+                self._add("user.folder_rewritten", row.email, setting=setting, value=value, new=values[setting])
         if values["project_dir"] == PLACEHOLDER_PROJECT_DIR:
             bad.add("project_dir")
             self._invalid(row, "project_dir", "is what 2.17 gives to users who were not migrated")
@@ -147,7 +147,7 @@ class SettingsCheck:
 
     def _invalid(self, row: UserRow, setting: str, problem: str) -> None:
         self._add(
-            "user-setting-invalid",
+            "user.setting_invalid",
             row.email,
             setting=setting,
             value=getattr(row, setting),
@@ -165,7 +165,7 @@ class SettingsCheck:
             names = list(self._settings.values())[1:]
             differ = [name for name, mine, theirs in zip(names, rest, first[1]) if mine != theirs]
             self._add(
-                "user-ssh-profile-conflict", row.email, other=first[0], username=username, settings=", ".join(differ)
+                "user.ssh_profile_conflict", row.email, other=first[0], username=username, settings=", ".join(differ)
             )
 
     def _oddities(self, row: UserRow) -> None:
@@ -173,13 +173,13 @@ class SettingsCheck:
         for setting in ("slurm_user",) if self._backend == "slurm_sudo" else ("ssh_username", "ssh_private_key_path"):
             value = getattr(row, setting)
             if setting in self._needed and value and value.strip() and value != value.strip():
-                self._add("user-setting-padded", row.email, setting=setting, value=value)
+                self._add("user.setting_padded", row.email, setting=setting, value=value)
         if row.project_dir and not NOT_ALLOWED_IN_COMMANDS.isdisjoint(row.project_dir):
-            self._add("user-project-dir-characters", row.email, value=row.project_dir)
+            self._add("user.project_dir_characters", row.email, value=row.project_dir)
         if self._host and row.ssh_host and row.ssh_host.strip() != self._host.strip():
-            self._add("user-ssh-host-lost", row.email, value=row.ssh_host, host=self._host)
+            self._add("user.ssh_host_lost", row.email, value=row.ssh_host, host=self._host)
         if self._viewer_folders and row.slurm_user and row.ssh_username and row.slurm_user != row.ssh_username:
-            self._add("user-viewer-folder-changes", row.email, value=row.slurm_user, username=row.ssh_username)
+            self._add("user.viewer_folder_changes", row.email, value=row.slurm_user, username=row.ssh_username)
 
 
 def most_frequent(counts: Mapping[str, int]) -> list[str]:

@@ -1,0 +1,198 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find every user who would stop the upgrade to Fractal 2.17, or lose something by it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_user_precheck
+short_description: Find every user who would stop the upgrade to Fractal 2.17, or lose something by it
+version_added: 0.1.0
+description:
+  - Checks the settings of all users in one pass against what the data migration of fractal-server 2.17.0 does with
+    them. The migration itself stops at the first problem.
+  - Tells who will and who will not have access afterwards, and what those who will not have at stake.
+  - Reads only, in one read-only transaction; SELECT on the tables of fractal-server is all the right it needs. The
+    number of statements does not depend on the number of users.
+  - What it finds can be settled with M(fractal_ops.platform.fractal_users).
+author:
+  - The fractal_ops.platform developers
+extends_documentation_fragment:
+  - fractal_ops.platform.database
+attributes:
+  check_mode:
+    description: Can run in check mode and return what it would return otherwise.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed.
+    support: none
+requirements:
+  - pydantic >= 2
+options:
+  backend:
+    description:
+      - The runner backend of the instance, by its name of 2.16 or 2.17.
+      - The default is C(FRACTAL_RUNNER_BACKEND) of fractal-server's environment; with O(dbname) there is none.
+    type: str
+    choices: [local, slurm, slurm_sudo, slurm_ssh]
+  oauth_client:
+    description:
+      - The OAuth client that stays, where fractal-server 2.16 has several; 2.17 has one.
+      - The default is the only one there is.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Check the users
+  fractal_ops.platform.fractal_user_precheck:
+    service: fractal-server
+  register: __users
+  vars:
+    ansible_python_interpreter: /opt/fractal/venv/bin/python3
+
+- name: Check the users of a database elsewhere, with a role that may only read
+  fractal_ops.platform.fractal_user_precheck:
+    host: db.example.org
+    user: reader
+    password: "{{ reader_password }}"
+    dbname: fractal_db
+    backend: slurm
+"""
+
+RETURN = r"""
+findings:
+  description: What is, or will be, wrong; see C(docs/findings.md).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: user.setting_unset
+      severity: blocker
+      subject: ann@example.org
+      message: ann@example.org is active and verified but has no project_dir; the data migration stops here.
+      fix: Set project_dir of ann@example.org with fractal_users, or set is_verified false.
+      reference: fractal-server 2.17.0, data_migrations/2_17_0.py
+      acceptable: false
+access:
+  description: Who will have access to Fractal 2.17 once the blockers are settled, and who will not.
+  returned: success
+  type: dict
+  contains:
+    with_access:
+      description: E-mail addresses.
+      returned: success
+      type: list
+      elements: str
+    without_access:
+      description:
+        - The others, why, and what they have at stake. RV(access.without_access[].hurt) is whether they own projects,
+          have running jobs, or were active in the last 90 days.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - email: uma@example.org
+          reasons: [not verified]
+          is_superuser: false
+          projects: 2
+          running_jobs: 0
+          last_activity: "2026-10-01"
+          hurt: true
+backend:
+  description: The runner backend, by its name of 2.17.
+  returned: success
+  type: str
+  sample: slurm_sudo
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+"""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DATABASE_ARGUMENTS,
+    LIBRARY_IMPORT_ERROR,
+    connect,
+    database_settings,
+    find_installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_IMPORT_ERROR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks import (
+    BACKENDS,
+    UserReport,
+    check_users,
+    user_context,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._user_query import (
+    has_resource,
+    read_schema,
+    read_ssh_hosts,
+    read_users,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+
+def variables(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return fractal-server's variables, or none where only a database is named."""
+    if params["dbname"] and not (params["service"] or params["env_file"]):
+        return {}
+    return find_installation(params).variables()
+
+
+def check(
+    connection: Connection, values: Mapping[str, str], backend: str | None, oauth_client: str | None
+) -> UserReport:
+    """Return all findings about the users of one database."""
+    schema = read_schema(connection)
+    context = user_context(
+        values,
+        backend=backend,
+        oauth_client=oauth_client,
+        has_settings=schema.has_settings,
+        migrated=schema.has_profile and has_resource(connection),
+        ssh_hosts=read_ssh_hosts(connection) if schema.has_settings else {},
+    )
+    return check_users(read_users(connection, schema), context)
+
+
+def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
+    values = variables(params)
+    if not (values or params["backend"]):
+        raise FractalError("With dbname alone the runner backend is not known; name it in the option backend.")
+    with connect(database_settings(params), read_only=True) as connection:
+        report = check(connection, values, params["backend"], params["oauth_client"])
+    return {
+        "findings": [finding.as_dict() for finding in report.findings],
+        "access": report.access(),
+        "backend": report.backend,
+    }
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            **DATABASE_ARGUMENTS,
+            "backend": {"type": "str", "choices": list(BACKENDS)},
+            "oauth_client": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    if LIBRARY_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
+    if PYDANTIC_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("pydantic"), exception=PYDANTIC_IMPORT_ERROR)
+    run_module(module, lambda: precheck(module.params))
+
+
+if __name__ == "__main__":
+    main()
