@@ -55,7 +55,7 @@ def build_environment(
     shutil.rmtree(partial, ignore_errors=True)
     old_umask = os.umask(0o022)
     try:
-        make = [str(instance["base_python"]), "-m", "venv", partial]
+        make = [str(instance["base_python"]), "-m", "venv", "--prompt", os.path.basename(final), partial]
         if _uses_system_site_packages(final):
             make.insert(3, "--system-site-packages")
         run_tool(make, environ, "create a virtual environment")

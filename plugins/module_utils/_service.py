@@ -81,9 +81,11 @@ def restart(service: str) -> None:
     systemctl("restart", service)
 
 
-def utc_now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def new_hold(unit: str, controller: str, backup_root: str) -> Hold:
+    """Return the hold of an upgrade that begins now."""
+    now = time.gmtime()
+    run = time.strftime("%Y%m%dT%H%M%SZ", now)
+    return Hold(run, time.strftime("%Y-%m-%dT%H:%M:%SZ", now), controller, os.path.join(backup_root, unit, run))
 
 
 def _remove_if_empty(folder: str) -> None:

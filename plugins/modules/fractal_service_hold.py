@@ -31,17 +31,14 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  run:
-    description: Identifier of the upgrade that holds the unit, if none holds it yet.
-    type: str
   controller:
     description: Who runs the upgrade, for the message on the host.
     type: str
     default: unknown
-  backup:
-    description: Folder of the backup that belongs to this upgrade.
-    type: str
-    default: ""
+  backup_root:
+    description: Folder for backups. The hold names a folder in it, by unit and time, that belongs to this upgrade.
+    type: path
+    default: /var/backups/fractal
   version:
     description: The release of fractal-server that must answer, with O(state=absent).
     type: str
@@ -57,8 +54,7 @@ options:
 EXAMPLES = r"""
 - name: Stop fractal-server
   fractal_ops.platform.fractal_service_hold:
-    run: 20261123T200000Z
-    backup: /var/backups/fractal/fractal-server/20261123T200000Z
+    controller: ops1
 
 - name: Start fractal-server
   fractal_ops.platform.fractal_service_hold:
@@ -75,7 +71,7 @@ hold:
     run: 20261123T200000Z
     since: "2026-11-23T20:00:00Z"
     controller: ops1
-    backup: /var/backups/fractal/fractal-server/20261123T200000Z
+    backup: /var/backups/fractal/fractal-server.service/20261123T200000Z
 at:
   description: When the module began, in seconds since the epoch by the host's clock.
   returned: always
@@ -98,21 +94,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._health import wait_until_healthy
-from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import Hold, read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._service import (
+    new_hold,
     release_and_start,
     stop_and_hold,
-    utc_now,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def hold_or_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    new = Hold(params["run"] or "unknown", utc_now(), params["controller"], params["backup"])
+    new = new_hold(unit_name(params["service"]), params["controller"], params["backup_root"])
     if check_mode:
         unit = read_unit(params["service"])
         present = read_hold(unit.name)
@@ -135,9 +131,8 @@ def main() -> NoReturn:
         argument_spec={
             "service": {"type": "str", "default": "fractal-server"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "run": {"type": "str"},
             "controller": {"type": "str", "default": "unknown"},
-            "backup": {"type": "str", "default": ""},
+            "backup_root": {"type": "path", "default": "/var/backups/fractal"},
             "version": {"type": "str"},
             "url": {"type": "str"},
             "timeout": {"type": "float", "default": 120},

@@ -1,0 +1,52 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters over what the modules returned: pure functions on the controller, which cost no task."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather
+from ansible_collections.fractal_ops.platform.plugins.module_utils._state import server_state, web_state
+
+
+def release_row(version: str) -> dict[str, Any]:
+    """Return the row of a release in the release path."""
+    try:
+        return release(version).as_dict()
+    except FractalError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def stage_pending(plan: dict[str, Any], name: str) -> bool:
+    """Return whether the stage called ``name`` is still to be done."""
+    return any(stage["name"] == name and stage["state"] == "pending" for stage in plan["stages"])
+
+
+def failure(result: dict[str, Any], task: str) -> str:
+    """Return one line that says which task failed and why."""
+    return f"{task}: {result.get('msg') or 'it gave no answer'}"
+
+
+def only(items: list[str]) -> str:
+    """Return the item of a list of one, or an empty text."""
+    return items[0] if len(items) == 1 else ""
+
+
+class FilterModule:
+    """Filters of this collection."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {
+            "failure": failure,
+            "only": only,
+            "release": release_row,
+            "report_records": gather,
+            "server_state": server_state,
+            "stage_pending": stage_pending,
+            "web_state": web_state,
+        }

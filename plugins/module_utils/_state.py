@@ -1,0 +1,137 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What is known of a host after its prechecks: one value that roles, plan and report share.
+
+A check that could not be made is a finding too, so that one unreachable host or broken unit never hides the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._plan import plan_server
+
+FINDINGS = rule_table(
+    FindingRule(
+        id="host.unreachable",
+        severity="blocker",
+        title="The host cannot be reached",
+        message="Ansible cannot reach {subject}: {reason}",
+        fix="Check the host, the network and ansible_host, then run again.",
+        acceptable=False,
+    ),
+    FindingRule(
+        id="unit.missing",
+        severity="blocker",
+        title="The unit leads to no instance",
+        message="{reason}",
+        fix="Name the unit in fractal_server_service or fractal_web_service, or repair it.",
+        acceptable=False,
+    ),
+    FindingRule(
+        id="check.failed",
+        severity="blocker",
+        title="A check could not be made",
+        message="The check '{subject}' could not be made: {reason}",
+        fix="Mend what the message names, then run again.",
+        acceptable=False,
+    ),
+    FindingRule(
+        id="database.unreachable",
+        severity="blocker",
+        title="The database cannot be reached",
+        message="The database cannot be reached: {reason}",
+        fix="Start PostgreSQL, or correct the POSTGRES_ variables in the environment file.",
+        acceptable=False,
+    ),
+    FindingRule(
+        id="plan.blocked",
+        severity="blocker",
+        title="The release path does not lead from here to the target",
+        message="{reason}",
+        fix="Do what the message says, then run again.",
+        acceptable=False,
+    ),
+)
+
+
+def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: Iterable[str] = ()) -> dict[str, Any]:
+    """Return ``instance``, ``database``, ``plan``, ``findings`` and ``failure`` of a server.
+
+    Args:
+        results: What the checks registered: ``instance``, ``database``, ``server`` and ``users``.
+        target: The release to arrive at.
+        accept: Ids of findings that the operator accepts.
+    """
+    instance = results["instance"].get("instance")
+    database = results.get("database", {}).get("database")
+    found = _discovery_findings(results["instance"], "fractal-server")
+    plan = None
+    if instance is not None:
+        found += _unmade(results, ("database", "server", "users"))
+        if database and not database.get("reachable", True):
+            found.append(
+                FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
+            )
+        elif database:
+            plan = plan_server(instance, database, target).as_dict()
+            if plan["blocked"]:
+                found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
+    found += _findings_of(results, ("server", "users"))
+    return {
+        "instance": instance,
+        "database": database,
+        "plan": plan or {"stages": [], "hops": [], "pending": False, "window": False, "blocked": ""},
+        "access": results.get("users", {}).get("access"),
+        **_verdict(found, set(accept)),
+    }
+
+
+def web_state(results: Mapping[str, Mapping[str, Any]], version: str, accept: Iterable[str] = ()) -> dict[str, Any]:
+    """Return ``instance``, ``findings``, ``failure`` and the ``version`` to arrive at of a web host."""
+    instance = results["instance"].get("instance")
+    found = _discovery_findings(results["instance"], "fractal-web")
+    if instance is not None:
+        found += _unmade(results, ("web",))
+    found += _findings_of(results, ("web",))
+    return {"instance": instance, "version": version, **_verdict(found, set(accept))}
+
+
+def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
+    if result.get("unreachable"):
+        return [FINDINGS["host.unreachable"].finding(what, reason=_reason(result)).as_dict()]
+    if result.get("instance") is None:
+        reason = result.get("reason") or _reason(result)
+        return [FINDINGS["unit.missing"].finding(what, reason=reason).as_dict()]
+    return []
+
+
+def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return a finding for each check that ran but returned no result."""
+    wanted = {"database": "database"}
+    found = []
+    for name in names:
+        result = results.get(name, {})
+        if result and not result.get("skipped") and wanted.get(name, "findings") not in result:
+            found.append(FINDINGS["check.failed"].finding(name, reason=_reason(result)).as_dict())
+    return found
+
+
+def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    return [finding for name in names for finding in results.get(name, {}).get("findings", [])]
+
+
+def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:
+    findings = [{**one, "accepted": one["acceptable"] and one["id"] in accepted} for one in found]
+    blockers = [one for one in findings if one["severity"] == "blocker" and not one["accepted"]]
+    failure = (
+        f"{len(blockers)} blocking finding(s): {'; '.join(one['message'] for one in blockers)}" if blockers else ""
+    )
+    return {"findings": findings, "failure": failure}
+
+
+def _reason(result: Mapping[str, Any]) -> str:
+    return str(result.get("msg") or result.get("module_stderr") or "it gave no answer").strip()
