@@ -1,0 +1,199 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""From the options of ``fractal_resource_profile`` to its result, in one connection."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    connect,
+    database_settings,
+    find_installation,
+    read_env_file,
+    revision_of,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_profile import (
+    Change,
+    Desired,
+    apply_changes,
+    changes_between,
+    diff,
+    lock,
+    wanted_state,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_review import (
+    State,
+    has_resources,
+    read_state,
+    require_resources,
+    review,
+    review_checks,
+    review_findings,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import CHECKS, Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._viewer import (
+    Scheme,
+    has_old_settings,
+    read_paths,
+    viewer_access,
+)
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_VERSION_OF_WORKER = "import importlib.metadata as m; print(m.version('fractal-server'))"
+
+
+def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Return the result of ``fractal_resource_profile``.
+
+    Raises:
+        FractalError: The declaration is refused, or the database cannot be reached or is not one of 2.17.
+    """
+    desired = Desired(params["resources"], params["profiles"], params["users"], _told(params["handed_on"]))
+    reading = check_mode or not desired
+    with connect(database_settings(params), read_only=reading) as connection:
+        if reading and not has_resources(connection):
+            return _before_2_17(connection, params)
+        if not reading:
+            require_resources(connection)
+            lock(connection)
+        state = read_state(connection)
+        wanted, changes = state, list[Change]()
+        if desired:
+            wanted = wanted_state(state, desired)
+            changes = changes_between(state, wanted)
+        if changes and not reading:
+            apply_changes(connection, changes)
+        after = wanted if reading else read_state(connection)
+        result = {
+            "changed": bool(changes),
+            "changes": [change.as_dict() for change in changes],
+            **_reviewed(connection, after, params),
+        }
+        if not reading:
+            connection.commit()
+    if desired:
+        result["diff"] = diff(state, wanted, changes)
+    return result
+
+
+def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any]) -> dict[str, Any]:
+    shown = review(state)
+    viewer, access = _viewer(connection, params)
+    checks = [schema_check(revision_of(connection)), *review_checks(state), worker_check(state), access]
+    return {
+        "review": shown,
+        "findings": [finding.as_dict() for finding in review_findings(shown)],
+        "checks": [check.as_dict() for check in checks],
+        "viewer": viewer,
+    }
+
+
+def _before_2_17(connection: sa.Connection, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what there is to say at a schema without resources: only what the viewer shows now."""
+    scheme = _scheme(params)
+    paths = read_paths(connection, scheme, "2.16") if scheme and has_old_settings(connection) else {}
+    return {
+        "review": None,
+        "changes": [],
+        "findings": [],
+        "checks": [],
+        "viewer": {"scheme": scheme.name if scheme else None, "paths": paths},
+    }
+
+
+def _viewer(connection: sa.Connection, params: Mapping[str, Any]) -> tuple[dict[str, Any], Check]:
+    scheme = _scheme(params)
+    if scheme is None:
+        why = "no environment file was named, so the scheme is unknown"
+        return {"scheme": None, "paths": {}}, CHECKS["viewer_access"].skipped("viewer", why)
+    after = read_paths(connection, scheme, "2.17")
+    before = params["viewer_paths_before"]
+    if before is None and has_old_settings(connection):
+        before = read_paths(connection, _old_scheme(params) or scheme, "2.16")
+    return {"scheme": scheme.name, "paths": after}, viewer_access(scheme, before, after)
+
+
+def _scheme(params: Mapping[str, Any]) -> Scheme | None:
+    if params.get("dbname") and not (params.get("env_file") or params.get("service")):
+        return None
+    return Scheme.of(find_installation(params).variables())
+
+
+def _old_scheme(params: Mapping[str, Any]) -> Scheme | None:
+    """Return the scheme of the environment file as it was in 2.16, if its copy is still there."""
+    installation = find_installation(params)
+    try:
+        values = read_env_file(installation.env_file + ".old", installation.process_environment)
+    except FractalError:
+        return None
+    return Scheme.of({name: value for name, value in values.items() if name.startswith("FRACTAL_VIEWER_")})
+
+
+def schema_check(revision: str | None) -> Check:
+    """Return the check that the schema is the installed release's; the module runs in the server's environment."""
+    rule = CHECKS["schema"]
+    try:
+        version = importlib.metadata.version("fractal-server")
+    except importlib.metadata.PackageNotFoundError:
+        return rule.skipped("database", f"{sys.executable} has no fractal-server to compare with")
+    try:
+        head = release(version).alembic_head
+    except FractalError as error:
+        return rule.skipped("database", str(error))
+    if revision != head:
+        return rule.failed("database", f"it is at alembic revision {revision}; fractal-server {version} needs {head}")
+    return rule.passed("database", f"alembic revision {revision}, as fractal-server {version} needs")
+
+
+def worker_check(state: State) -> Check:
+    """Return the check that the workers' fractal-server has the server's version.
+
+    Jobs are refused otherwise (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py). On
+    ``slurm_ssh`` the interpreter is on the cluster, where only a job can tell.
+    """
+    rule = CHECKS["worker_python"]
+    try:
+        own = importlib.metadata.version("fractal-server")
+    except importlib.metadata.PackageNotFoundError:
+        return rule.skipped("workers", f"{sys.executable} has no fractal-server to compare with")
+    wrong: list[str] = []
+    seen: list[str] = []
+    elsewhere: list[str] = []
+    for resource in state.resources.values():
+        python = resource["jobs_slurm_python_worker"]
+        if resource["type"] == "slurm_ssh":
+            elsewhere.append(f"{python} is on {resource['host']}")
+        elif python:
+            version = worker_version(python)
+            (seen if version == own else wrong).append(f"{python} has {version}")
+    if wrong:
+        return rule.failed("workers", f"the server runs {own}, but {'; '.join(wrong)}")
+    if seen:
+        return rule.passed("workers", f"{'; '.join(seen)}, as the server")
+    return rule.skipped("workers", "; ".join(elsewhere) or "no resource runs on SLURM")
+
+
+def worker_version(python: str) -> str:
+    """Return the version of fractal-server that an interpreter finds, or why it finds none."""
+    try:
+        done = subprocess.run(
+            [python, "-c", _VERSION_OF_WORKER], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"no interpreter ({type(error).__name__})"
+    return done.stdout.strip() if done.returncode == 0 else "no fractal-server"
+
+
+def _told(handed_on: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what was handed on without the options that nobody gave."""
+    return {name: value for name, value in (handed_on or {}).items() if value is not None} or None
