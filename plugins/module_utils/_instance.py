@@ -261,8 +261,8 @@ def shebang_interpreter(script: str) -> str | None:
         return None
     interpreter = head[0][2:].split()[0] if head[0][2:].split() else ""
     if os.path.basename(interpreter) == "sh" and len(head) > 1:
-        match = re.match(r"""'''exec' "?([^" ]+)"? """, head[1])
-        return match.group(1) if match else None
+        match = re.match(r"""'''exec' (?:"([^"]+)"|([^" ]+)) """, head[1])
+        return (match.group(1) or match.group(2)) if match else None
     return interpreter
 
 
