@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # base.sh IMAGE: Debian 12 with systemd as init, built from the packages of this machine's own apt sources.
 set -euo pipefail
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 packages=systemd,systemd-sysv,dbus,sudo,python3,python3-venv,ca-certificates,curl,iproute2,procps
@@ -15,6 +16,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Certificates of the machine's own authorities go in too, and pip is told to trust what curl trusts:
 # else nothing can be fetched behind a proxy that inspects traffic.
+# shellcheck disable=SC2016 # the hooks are for the shell of mmdebstrap
 mmdebstrap --quiet --variant=minbase --include="$packages" \
     --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -9,12 +9,15 @@
 #
 # Options: none. APT_SOURCES may name the apt sources file to take packages from.
 set -euo pipefail
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-command -v podman >/dev/null && command -v mmdebstrap >/dev/null && command -v runc >/dev/null || {
-    say "podman, runc or mmdebstrap is missing: run 'make setup'"
-    exit 1
-}
+for program in podman runc mmdebstrap; do
+    if ! command -v "$program" >/dev/null; then
+        say "$program is missing: run 'make setup'"
+        exit 1
+    fi
+done
 
 # One at a time: two builds of one image would do the work twice.
 mkdir -p "$CACHE"

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # what is not used here is used by those who source it
 # Shared by the scripts of the test bed: names, content keys and waiting. Sourced, never run.
 
 BED=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

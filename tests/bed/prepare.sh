@@ -2,6 +2,7 @@
 # prepare.sh IMAGE: seed a container of server:2.16.6 and commit it as IMAGE.
 # What was made is described in /opt/bed/seed.json; wheels of the probe package lie beside it.
 set -euo pipefail
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 container=bed-prepare-$$

@@ -5,6 +5,7 @@
 # print their names. Without aliases: server and web, from the prepared snapshots. IMAGE is ALIAS:prepared of ours
 # unless named. Remove all of it with stop_pair.sh NAME.
 set -euo pipefail
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 name=${1:?usage: run_pair.sh NAME [ALIAS[=IMAGE] ...]}

@@ -207,13 +207,14 @@ def collect(api: Api, wheel: Path, private: bool) -> dict[str, Any]:
     }
 
 
-def make_project(api: Api, name: str, datasets: list[dict[str, str]]) -> dict[str, Any]:
+def make_project(api: Api, owner: str, name: str, datasets: list[dict[str, str]]) -> dict[str, Any]:
     project = api.call("POST", "/api/v2/project/", {"name": name})
     path = f"/api/v2/project/{project['id']}"
     made = [api.call("POST", f"{path}/dataset/", dataset) for dataset in datasets]
     return {
         "id": project["id"],
         "name": name,
+        "owner": owner,
         "datasets": [{key: dataset[key] for key in ("id", "name", "zarr_dir")} for dataset in made],
         "workflows": [],
     }
@@ -263,19 +264,20 @@ def main() -> None:
     tasks = task_groups["shared"]["tasks"]
 
     say("projects, datasets and workflows")
-    screen = make_project(alice, "Screen", [{"name": "plate 1"}, {"name": "plate 2", "zarr_dir": "/home/alice/zarr"}])
+    plates = [{"name": "plate 1"}, {"name": "plate 2", "zarr_dir": "/home/alice/zarr"}]
+    screen = make_project(alice, "alice", "Screen", plates)
     good = make_workflow(alice, screen, "stamp all", tasks, {"label": "one"})
     bad = make_workflow(alice, screen, "fails", tasks, {"fail": True})
-    pilot = make_project(bob, "Pilot", [{"name": "test"}])
+    pilot = make_project(bob, "bob", "Pilot", [{"name": "test"}])
     own = make_workflow(bob, pilot, "own tasks", task_groups["private"]["tasks"], {"label": "pilot"})
     elsewhere = {"name": "elsewhere", "zarr_dir": "/data/elsewhere"}
-    projects = [screen, pilot, make_project(erin, "Thesis", [elsewhere]), make_project(dave, "First steps", [elsewhere])]
+    thesis = make_project(erin, "erin", "Thesis", [elsewhere])
+    steps = make_project(dave, "dave", "First steps", [elsewhere])
 
     say("jobs on SLURM")
-    plates = [dataset["id"] for dataset in screen["datasets"]]
     jobs = [
-        run_job(alice, screen, good, plates[0], "done"),
-        run_job(alice, screen, bad, plates[1], "failed"),
+        run_job(alice, screen, good, screen["datasets"][0]["id"], "done"),
+        run_job(alice, screen, bad, screen["datasets"][1]["id"], "failed"),
         run_job(bob, pilot, own, pilot["datasets"][0]["id"], "done"),
     ]
 
@@ -283,6 +285,7 @@ def main() -> None:
         if not user["active"]:
             admin.call("PATCH", f"/auth/users/{user['id']}/", {"is_active": False})
 
+    projects = [screen, pilot, thesis, steps]
     made = {"users": users, "groups": groups, "task_groups": task_groups, "projects": projects, "jobs": jobs}
     print(json.dumps(made, indent=2))
 

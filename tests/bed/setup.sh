@@ -7,6 +7,7 @@
 #
 # All is kept in ${FRACTAL_OPS_CACHE:-~/.cache/fractal_ops} under a key of its inputs, so that another clone finds it there.
 set -euo pipefail
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 ANSIBLE=12.3.0 # the release of the "ansible" package that matches ansible-core in tests/requirements.txt

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # stop_pair.sh NAME ...: remove the containers, volumes and network that run_pair.sh NAME made, if there are any.
 set -euo pipefail
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 for name in "$@"; do

@@ -26,8 +26,8 @@ def psql(statement: str) -> list[str]:
 
 def digests(rows: list[dict[str, Any]]) -> dict[str, str]:
     """Return a digest of each column's values, in the order of the rows."""
-    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    return {name: hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() for name, values in columns.items()}
+    columns = {name: json.dumps([row[name] for row in rows], sort_keys=True) for name in (rows[0] if rows else ())}
+    return {name: hashlib.sha256(values.encode()).hexdigest() for name, values in columns.items()}
 
 
 def main() -> None:

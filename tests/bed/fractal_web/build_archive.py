@@ -37,16 +37,19 @@ def build(version: str, folder: Path) -> Path:
     path = folder / f"node-{NODE_MAJOR}-fractal-web-v{version}.tar.gz"
     files = contents(version)
     folders = sorted({str(parent) for name in files for parent in Path(name).parents} - {"."})
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w") as archive:
-            for name in folders:
-                entry = tarfile.TarInfo(name)
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(entry)
-            for name, text in sorted(files.items()):
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(text.encode()), 0o644
-                archive.addfile(entry, io.BytesIO(text.encode()))
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name in folders:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry)
+        for name, text in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text.encode()), 0o644
+            archive.addfile(entry, io.BytesIO(text.encode()))
     return path
 
 

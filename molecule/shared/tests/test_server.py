@@ -1,0 +1,109 @@
+"""The server host after an upgrade: unit, package, schema, environment file."""
+
+from __future__ import annotations
+
+import io
+
+from conftest import BED, Target, curl, hosts_of, query
+from dotenv import dotenv_values
+from testinfra.host import Host
+
+testinfra_hosts = hosts_of("fractal_server")
+
+FOLDER = "/opt/fractal/server"
+PYTHON = "/opt/fractal/venv/bin/python3"
+
+# The 2.16 file of the test bed as the official upgrade page wants it: renamed, changed, dropped and added variables.
+ENVIRONMENT = {
+    "JWT_SECRET_KEY": "jwt-s3cret-5d41402abc4b2a76",
+    "JWT_EXPIRE_SECONDS": "84600",
+    "COOKIE_EXPIRE_SECONDS": "84600",
+    "POSTGRES_HOST": "localhost",
+    "POSTGRES_PORT": "5432",
+    "POSTGRES_USER": "fractal",
+    "POSTGRES_PASSWORD": "pg-s3cret-7d793037a0760186",
+    "POSTGRES_DB": "fractal_db",
+    "FRACTAL_RUNNER_BACKEND": "slurm_sudo",
+    "FRACTAL_LOGGING_LEVEL": "20",
+    "FRACTAL_DEFAULT_GROUP_NAME": "All",
+    "FRACTAL_DATA_AUTH_SCHEME": "viewer-paths",
+    "OAUTH_CLIENT_NAME": "mock",
+    "OAUTH_CLIENT_ID": "fractal",
+    "OAUTH_CLIENT_SECRET": "oidc-s3cret-9bf31c7ff062936a",
+    "OAUTH_OIDC_CONFIG_ENDPOINT": "http://127.0.0.1:9400/.well-known/openid-configuration",
+    "FRACTAL_EMAIL_SENDER": "fractal@example.org",
+    "FRACTAL_EMAIL_SMTP_SERVER": "localhost",
+    "FRACTAL_EMAIL_SMTP_PORT": "2525",
+    "FRACTAL_EMAIL_INSTANCE_NAME": "bed",
+    "FRACTAL_EMAIL_RECIPIENTS": "admin@example.org",
+    "FRACTAL_EMAIL_PASSWORD": "mail-s3cret-45c48cce2e2d7fbd",
+    "FRACTAL_EMAIL_USE_STARTTLS": "true",
+    "FRACTAL_EMAIL_USE_LOGIN": "true",
+}
+
+
+def test_unit_is_enabled_and_active(host: Host) -> None:
+    unit = host.service("fractal-server")
+    assert unit.is_enabled and unit.is_running and not unit.is_masked
+
+
+def test_no_unit_has_failed(host: Host) -> None:
+    assert host.check_output("systemctl list-units --failed --no-legend --plain") == ""
+
+
+def test_api_answers_with_the_target_release(host: Host, target: Target) -> None:
+    assert curl(host, "http://localhost:8000/api/alive/") == {"alive": True, "version": target.version}
+
+
+def test_package_is_the_target_release(host: Host, target: Target) -> None:
+    code = "from importlib.metadata import version; print(version('fractal-server'))"
+    assert host.check_output(f"{PYTHON} -c %s", code) == target.version
+
+
+def test_service_runs_under_the_interpreter_path_of_before(host: Host) -> None:
+    """2.17 compares its own interpreter's path with the SLURM workers'; another one needs more sudo rights."""
+    pid = host.check_output("systemctl show -P MainPID fractal-server")
+    command = host.file(f"/proc/{pid}/cmdline").content_string.split("\0")
+    assert command[:2] == [PYTHON, "/opt/fractal/venv/bin/fractalctl"]
+    assert host.check_output(f"{PYTHON} -c 'import sys; print(sys.executable)'") == PYTHON
+
+
+def test_extra_packages_came_along(host: Host) -> None:
+    code = "from importlib.metadata import version; print(version('prometheus-client'), version('setproctitle'))"
+    assert host.check_output(f"{PYTHON} -c %s", code) == "0.25.0 1.3.7"
+
+
+def test_environment_is_for_root_to_write_and_all_to_read(host: Host) -> None:
+    """SLURM users run it, and nobody but root may change it: as it was before."""
+    for path in ("/opt/fractal/venv", PYTHON, "/opt/fractal/venv/bin/fractalctl"):
+        file = host.file(path)
+        assert (file.user, host.check_output("stat -Lc %%a %s", path)) == ("root", "755"), path
+    host.check_output(f"runuser -u alice -- {PYTHON} -c 'import fractal_server'")
+
+
+def test_schema_is_at_the_head_of_the_target_release(host: Host, target: Target) -> None:
+    assert query(host, "select version_num from alembic_version") == [{"version_num": target.alembic_head}]
+
+
+def test_environment_file_is_migrated(host: Host) -> None:
+    file = host.file(f"{FOLDER}/.fractal_server.env")
+    assert dict(dotenv_values(stream=io.StringIO(file.content_string))) == ENVIRONMENT
+    assert (file.user, file.group, file.mode) == ("fractal", "fractal", 0o600)
+
+
+def test_old_environment_file_is_kept_for_the_owner_only(host: Host) -> None:
+    file = host.file(f"{FOLDER}/.fractal_server.env.old")
+    original = dotenv_values(BED / f"server/rootfs{FOLDER}/.fractal_server.env")
+    kept = dotenv_values(stream=io.StringIO(file.content_string))
+    assert {name: kept.get(name) for name in original} == original
+    assert (file.user, file.group, file.mode) == ("fractal", "fractal", 0o600)
+
+
+def test_no_file_that_others_may_read_holds_a_secret(host: Host) -> None:
+    found = host.run("grep -rIl --exclude-dir=proc --exclude-dir=sys -- -s3cret- /etc /opt /root /srv /tmp /var /home")
+    readable = [path for path in found.stdout.splitlines() if host.file(path).mode & 0o044]
+    assert readable == []
+
+
+def test_journal_holds_no_secret(host: Host) -> None:
+    assert host.run("journalctl --no-pager --quiet | grep -e -s3cret-").stdout == ""
