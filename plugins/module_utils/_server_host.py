@@ -1,0 +1,186 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What every check of a server starts from."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DatabaseSettings,
+    Installation,
+    connect,
+    database_settings,
+    find_installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
+    prepared_in_place,
+    staged_releases,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import ServerInstance, discover_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import Release, hops, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit, read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks import BACKENDS, backend_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class ServerHost:
+    """An instance on this host, and what is to become of it. Everything is read when first asked for.
+
+    Attributes:
+        params: The module's options.
+    """
+
+    params: Mapping[str, Any]
+
+    @cached_property
+    def installation(self) -> Installation:
+        """Where the settings come from."""
+        return find_installation(self.params)
+
+    @cached_property
+    def unit(self) -> Unit | None:
+        """The systemd unit, or None where only an environment file is named."""
+        return read_unit(self.installation.service) if self.installation.service else None
+
+    @cached_property
+    def instance(self) -> ServerInstance | None:
+        """What the unit leads to."""
+        return discover_server(self.unit.name, self.params["python"]) if self.unit else None
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        """fractal-server's variables, file and unit together."""
+        return self.installation.variables()
+
+    @cached_property
+    def backend(self) -> str:
+        """2.17's name of the runner backend (2.16.6, config.py: the default is local)."""
+        return backend_of(self.values.get("FRACTAL_RUNNER_BACKEND") or "local")
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether jobs run on SLURM through sudo on this host."""
+        return BACKENDS.get(self.values.get("FRACTAL_RUNNER_BACKEND", "")) == "slurm_sudo"
+
+    @property
+    def directory(self) -> str:
+        """The working directory."""
+        return self.installation.working_directory
+
+    @property
+    def python(self) -> str:
+        """The interpreter that runs fractal-server."""
+        return self.instance.python if self.instance else str(self.params["python"] or sys.executable)
+
+    @property
+    def environment(self) -> str:
+        """The folder of the Python environment."""
+        return self.instance.environment if self.instance else str(Path(self.python).parent.parent)
+
+    @property
+    def base_python(self) -> str:
+        """The interpreter that makes the new environments."""
+        return self.instance.base_python if self.instance else str(getattr(sys, "_base_executable", sys.executable))
+
+    @property
+    def is_venv(self) -> bool:
+        """Whether the environment is a virtual one."""
+        return self.instance.is_venv if self.instance else sys.prefix != sys.base_prefix
+
+    @property
+    def python_version(self) -> str:
+        """Such as 3.11.2."""
+        return self.instance.python_version if self.instance else platform.python_version()
+
+    @cached_property
+    def version(self) -> str | None:
+        """The installed release, None if there is none."""
+        if self.instance:
+            return self.instance.version
+        try:
+            return importlib.metadata.version("fractal-server")
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    @cached_property
+    def _route(self) -> tuple[list[Release], str]:
+        if self.version is None:
+            return [], f"fractal-server is not installed in {self.environment}."
+        try:
+            return hops(self.version, self.params["target_version"]), ""
+        except FractalError as error:
+            return [], str(error)
+
+    @property
+    def hops(self) -> list[Release]:
+        """The releases to install one after another; none where the release path does not lead to the target."""
+        return self._route[0]
+
+    @property
+    def route_error(self) -> str:
+        """Why the release path does not lead to the target."""
+        return self._route[1]
+
+    @cached_property
+    def missing_releases(self) -> list[Release]:
+        """The releases of ``hops`` that are not prepared yet."""
+        there = {*staged_releases(self.environment), *prepared_in_place(self.environment), self.version}
+        return [hop for hop in self.hops if hop.version not in there]
+
+    @property
+    def drops_settings(self) -> bool:
+        """Whether the target is 2.17.1 or later, which deletes the users' old settings."""
+        return version_key(self.params["target_version"]) >= (2, 17, 1)
+
+    @cached_property
+    def database(self) -> DatabaseSettings:
+        """How to connect to the database."""
+        return database_settings(self.params)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Connect to the database, to read only."""
+        with connect(self.database, read_only=True) as connection:
+            yield connection
+
+
+def run(command: Sequence[str], timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program without input and return what it said, whatever its exit code; 127 if it is not there."""
+    options.setdefault("env", {**os.environ, "LC_ALL": "C"})
+    try:
+        return subprocess.run(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            **options,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(list(command), 124, "", f"no answer within {timeout:.0f} seconds")
+    except OSError as error:
+        return subprocess.CompletedProcess(list(command), 127, "", str(error.strerror))
+
+
+def last_lines(done: subprocess.CompletedProcess[str], count: int = 3) -> str:
+    """Return the end of what a program said, in one line."""
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-count:]
+    return " ".join(line.strip() for line in lines) or f"exit code {done.returncode}"

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find everything on a fractal-server host that would make the upgrade fail or hurt somebody, apart from users."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_server_precheck
+short_description: Find everything on a fractal-server host that would make the upgrade fail or hurt somebody
+version_added: 0.1.0
+description:
+  - Checks the environment file, the JSON configurations under the rules of 2.17, Python, the package index or
+    wheelhouse, the disk, PostgreSQL and its programs, the systemd unit, SLURM and sudo, jobs in flight, and more.
+  - Every check is made, whatever the others find. A check that cannot be made is a finding too.
+  - Reads only. Users are the matter of M(fractal_ops.platform.fractal_user_precheck).
+author:
+  - The fractal_ops.platform developers
+extends_documentation_fragment:
+  - fractal_ops.platform.database
+attributes:
+  check_mode:
+    description: Can run in check mode and return what it would return otherwise.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed.
+    support: none
+requirements:
+  - pydantic >= 2
+options:
+  target_version:
+    description: The release of fractal-server to arrive at.
+    type: str
+    default: 2.17.0
+  python:
+    description: Interpreter that runs fractal-server, if the unit's command does not lead to it.
+    type: path
+  install_strategy:
+    description: How the new release will be installed; see M(fractal_ops.platform.fractal_server_environment).
+    type: str
+    choices: [staged, in_place]
+    default: staged
+  wheelhouse:
+    description: Folder on the host with all wheels; pip then uses no package index.
+    type: path
+  pip_extra_args:
+    description: Further arguments of C(pip), such as the options of a package index.
+    type: list
+    elements: str
+    default: []
+  backup_root:
+    description: Folder where the backup will be written; its disk must have room.
+    type: path
+    default: /var/backups/fractal
+  oauth_client:
+    description: The OAuth client that stays, where fractal-server 2.16 has several.
+    type: str
+  jobs_in_flight:
+    description: What the upgrade will do with running jobs.
+    type: str
+    choices: [fail, wait, abort]
+    default: fail
+"""
+
+EXAMPLES = r"""
+- name: Check the server
+  fractal_ops.platform.fractal_server_precheck:
+    service: fractal-server
+    target_version: 2.17.2
+    backup_root: /var/backups/fractal
+  register: __server
+  vars:
+    ansible_python_interpreter: /opt/fractal/venv/bin/python3
+"""
+
+RETURN = r"""
+findings:
+  description: What is, or will be, wrong; see C(docs/findings.md).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: config.refused
+      severity: blocker
+      subject: /opt/fractal/server/config_slurm.json
+      message: >-
+        /opt/fractal/server/config_slurm.json, named by FRACTAL_SLURM_CONFIG_FILE, would be refused:
+        default_slurm_config.extra_lines: input should be a valid list.
+      fix: Correct this field in /opt/fractal/server/config_slurm.json; 2.17 is stricter than 2.16.
+      reference: fractal-server 2.17.0, runner/config/ and tasks/config/
+      acceptable: false
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+"""
+
+from typing import NoReturn
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DATABASE_ARGUMENTS,
+    LIBRARY_IMPORT_ERROR,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_IMPORT_ERROR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._server_checks import check_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import ServerHost
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            **DATABASE_ARGUMENTS,
+            "target_version": {"type": "str", "default": "2.17.0"},
+            "python": {"type": "path"},
+            "install_strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
+            "wheelhouse": {"type": "path"},
+            "pip_extra_args": {"type": "list", "elements": "str", "default": []},
+            "backup_root": {"type": "path", "default": "/var/backups/fractal"},
+            "oauth_client": {"type": "str"},
+            "jobs_in_flight": {"type": "str", "choices": ["fail", "wait", "abort"], "default": "fail"},
+        },
+        supports_check_mode=True,
+    )
+    if LIBRARY_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
+    if PYDANTIC_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("pydantic"), exception=PYDANTIC_IMPORT_ERROR)
+    run_module(module, lambda: {"findings": [one.as_dict() for one in check_server(ServerHost(module.params))]})
+
+
+if __name__ == "__main__":
+    main()
