@@ -21,20 +21,20 @@ _STYLE = (
 
 
 def gather(
-    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], check_mode: bool = False
+    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], only_predicted: bool = False
 ) -> list[dict[str, Any]]:
     """Return one record for each fractal-server of the inventory, with the fractal-web hosts that belong to it.
 
     Args:
         hostvars: Ansible's ``hostvars``.
         groups: Ansible's ``groups``.
-        check_mode: Whether the run only predicted.
+        only_predicted: Whether the run was to change nothing (check mode, precheck).
     """
     servers = groups.get("fractal_server", [])
-    webs = {name: _web_record(name, hostvars[name], check_mode) for name in groups.get("fractal_web", [])}
+    webs = {name: _web_record(name, hostvars[name], only_predicted) for name in groups.get("fractal_web", [])}
     records = [
         {
-            **_server_record(name, hostvars[name], check_mode),
+            **_server_record(name, hostvars[name], only_predicted),
             "web": [web for web in webs.values() if web["server"] == name or len(servers) == 1],
         }
         for name in servers
@@ -61,7 +61,7 @@ def _empty_record(name: str) -> dict[str, Any]:
     }
 
 
-def _server_record(name: str, facts: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
     state = facts.get("fractal_server_state")
     if not state:
         return {
@@ -78,7 +78,7 @@ def _server_record(name: str, facts: Mapping[str, Any], check_mode: bool) -> dic
         **_empty_record(name),
         "from": (state["instance"] or {}).get("version"),
         "to": facts.get("fractal_target_version"),
-        "outcome": _outcome(state, failure, plan["window"], finished, check_mode, "fractal_server_upgrading" in facts),
+        "outcome": _outcome(state, failure, plan["window"], finished, only_predicted),
         "failure": failure,
         "window_seconds": round(start["at"] + start["duration"] - stop["at"], 1) if finished and "at" in stop else None,
         "stages": _stages(plan["stages"], facts),
@@ -92,7 +92,7 @@ def _server_record(name: str, facts: Mapping[str, Any], check_mode: bool) -> dic
     return record
 
 
-def _web_record(name: str, facts: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _web_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
     state = facts.get("fractal_web_state")
     server = facts.get("fractal_web_server", "")
     if not state:
@@ -117,23 +117,21 @@ def _web_record(name: str, facts: Mapping[str, Any], check_mode: bool) -> dict[s
         "server": server,
         "from": version,
         "to": state["version"],
-        "outcome": _outcome(state, failure, window, finished, check_mode, "fractal_web_upgrading" in facts),
+        "outcome": _outcome(state, failure, window, finished, only_predicted),
         "failure": failure,
         "findings": state["findings"],
         "checks": (facts.get("__web_verify") or {}).get("checks", []),
     }
 
 
-def _outcome(
-    state: Mapping[str, Any], failure: str, window: bool, finished: bool, check_mode: bool, upgrading: bool
-) -> str:
+def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: bool, only_predicted: bool) -> str:
     if failure:
         return "blocked" if failure == state["failure"] else "failed"
     if finished:
         return "upgraded"
     if not window:
         return "up to date"
-    if check_mode or not upgrading:
+    if only_predicted:
         return "upgrade planned"
     return "failed"
 

@@ -1,0 +1,102 @@
+"""The report: outcomes, the window, what remains, and that HTML stays HTML."""
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather, render_html, render_markdown
+
+STAGES = [
+    {"name": "stop", "title": "Stop fractal-server", "state": "pending", "reason": "active", "release": ""},
+    {
+        "name": "schema",
+        "title": "Migrate the schema to 2.17.0",
+        "state": "pending",
+        "reason": "x|y",
+        "release": "2.17.0",
+    },
+]
+FINDING = {
+    "id": "user.x",
+    "severity": "warning",
+    "subject": "<anna>",
+    "message": "is odd",
+    "fix": "mend",
+    "accepted": False,
+}
+
+
+def server(window=True, failure="", **facts):
+    state = {
+        "instance": {"version": "2.16.6"},
+        "plan": {"stages": STAGES if window else [], "window": window},
+        "findings": [FINDING],
+        "failure": "",
+    }
+    return {
+        "fractal_server_state": state,
+        "fractal_server_failure": failure,
+        "fractal_target_version": "2.17.0",
+        **facts,
+    }
+
+
+DONE = {
+    "__upgrade_stop": {"at": 100.0, "duration": 2.0},
+    "__upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
+    "__backup": {"backup": {"path": "/var/backups/x"}, "duration": 1.0},
+    "fractal_hops": [{"release": "2.17.0", "schema": {"duration": 1.5}}],
+}
+GROUPS = {"fractal_server": ["s"], "fractal_web": []}
+
+
+def record(facts, only_predicted=False):
+    return gather({"s": facts}, GROUPS, only_predicted)[0]
+
+
+def test_an_upgrade_is_told_with_its_window_backup_and_undo():
+    found = record(server(**DONE))
+    assert (found["outcome"], found["window_seconds"]) == ("upgraded", 13.5)
+    assert [stage["seconds"] for stage in found["stages"]] == [2.0, 1.5]
+    assert "--limit s" in found["undo"]
+    text = render_markdown(found)
+    assert "down for 13.5 s" in text
+    assert "x\\|y" in text
+    assert "/var/backups/x" in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "only_predicted", "outcome"),
+    [
+        (server(window=False), False, "up to date"),
+        (server(), True, "upgrade planned"),
+        (server(), False, "failed"),
+        (server(failure="set-db broke"), False, "failed"),
+        ({}, False, "failed"),
+    ],
+)
+def test_outcomes(facts, only_predicted, outcome):
+    assert record(facts, only_predicted)["outcome"] == outcome
+
+
+def test_a_blocked_instance_says_so():
+    facts = server(failure="1 blocking finding(s)")
+    facts["fractal_server_state"]["failure"] = "1 blocking finding(s)"
+    assert record(facts)["outcome"] == "blocked"
+
+
+def test_a_web_host_is_shown_with_its_server():
+    web = {
+        "fractal_web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
+        "fractal_web_server": "s",
+        "fractal_web_failure": "",
+        "__web_run": {"health": {"version": "1.21.1"}},
+    }
+    hosts = {"s": server(**DONE), "w": web, "t": server(window=False)}
+    first, second = gather(hosts, {"fractal_server": ["s", "t"], "fractal_web": ["w"]})
+    assert [one["outcome"] for one in first["web"]] == ["upgraded"]
+    assert second["web"] == []
+
+
+def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
+    page = render_html(record(server(**DONE)))
+    assert "&lt;anna&gt;" in page
+    assert "<anna>" not in page
+    assert "http" not in page.split("<style>")[0]

@@ -1,0 +1,77 @@
+"""What is known after the prechecks: a check that could not be made is a finding, too."""
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._state import server_state, web_state
+
+INSTANCE = {
+    "service": "fractal-server.service",
+    "version": "2.16.6",
+    "environment": "/venv",
+    "env_file": "/srv/.env",
+    "env_generation": "2.16",
+    "staged": [],
+    "active_state": "active",
+    "hold": None,
+}
+DATABASE = {"reachable": True, "revision": "981d588fe248", "data_migration": "pending"}
+GOOD = {
+    "instance": {"instance": INSTANCE},
+    "database": {"database": DATABASE},
+    "server": {"findings": []},
+    "users": {"findings": [], "access": {"with_access": []}},
+}
+
+
+def finding(**changes):
+    base = {
+        "id": "a.b",
+        "severity": "blocker",
+        "subject": "s",
+        "message": "m",
+        "fix": "f",
+        "reference": "",
+        "acceptable": True,
+    }
+    return {**base, **changes}
+
+
+def ids(state):
+    return [one["id"] for one in state["findings"]]
+
+
+def test_a_good_instance_has_a_plan_and_no_failure():
+    state = server_state(GOOD, "2.17.0")
+    assert state["failure"] == ""
+    assert state["plan"]["hops"] == ["2.17.0"]
+
+
+def test_each_thing_that_could_not_be_observed_is_a_finding():
+    assert ids(server_state({"instance": {"unreachable": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
+    assert ids(server_state({"instance": {"instance": None, "reason": "no unit"}}, "2.17.0")) == ["unit.missing"]
+    assert ids(server_state({"instance": {"msg": "traceback"}}, "2.17.0")) == ["unit.missing"]
+    down = {**GOOD, "database": {"database": {"reachable": False, "reason": "refused"}}, "users": {"skipped": True}}
+    assert ids(server_state(down, "2.17.0")) == ["database.unreachable"]
+    assert (
+        ids(server_state({**GOOD, "server": {"msg": "broken"}, "users": {"msg": "x"}}, "2.17.0"))
+        == ["check.failed"] * 2
+    )
+    assert ids(server_state(GOOD, "9.9.9")) == ["plan.blocked"]
+    assert ids(web_state({"instance": {"instance": {"version": "1.20.1"}}, "web": {"msg": "x"}}, "1.21.1")) == [
+        "check.failed"
+    ]
+
+
+def test_a_blocker_is_a_failure_until_it_is_accepted():
+    found = {**GOOD, "users": {"findings": [finding()]}}
+    assert "1 blocking" in server_state(found, "2.17.0")["failure"]
+    assert server_state(found, "2.17.0", ["a.b"])["failure"] == ""
+    assert server_state(found, "2.17.0", ["a.b"])["findings"][0]["accepted"] is True
+
+
+def test_a_blocker_that_would_break_the_migration_cannot_be_accepted():
+    found = {**GOOD, "server": {"findings": [finding(acceptable=False)]}}
+    assert server_state(found, "2.17.0", ["a.b"])["failure"]
+
+
+def test_warnings_are_no_failure():
+    found = {**GOOD, "server": {"findings": [finding(severity="warning")]}}
+    assert server_state(found, "2.17.0")["failure"] == ""
