@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Callable
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._config_checks import check_configuration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._release_checks import (
@@ -55,24 +54,3 @@ def check_server(host: ServerHost) -> list[Finding]:
         where = host.unit.name if host.unit else host.installation.env_file
         return [*found, *check_path(host), STATE_FINDINGS["database.unreachable"].finding(where, reason=str(error))]
     return found + run_checks(host, IN_THE_DATABASE)
-
-
-def run_checks(host: ServerHost, checks: Iterable[tuple[str, Check]]) -> list[Finding]:
-    """Return the findings of ``checks``; a check that breaks is itself a finding, once for each cause."""
-    found: list[Finding] = []
-    causes: set[str] = set()
-    for name, check in checks:
-        try:
-            found.extend(check(host))
-        except Exception as error:
-            reason = str(error) if isinstance(error, FractalError) else _place_of(error)
-            if reason not in causes:
-                found.append(STATE_FINDINGS["check.failed"].finding(name, reason=reason))
-            causes.add(reason)
-    return found
-
-
-def _place_of(error: Exception) -> str:
-    """Return what broke and where, without its text, which may hold a value."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {os.path.basename(last.filename)}, line {last.lineno}"
