@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -54,10 +55,15 @@ _LIBPQ = {
     "PGTARGETSESSIONATTRS": "target_session_attrs",
 }
 
-DATABASE_ARGUMENTS: dict[str, dict[str, Any]] = {
+INSTALLATION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "service": {"type": "str"},
     "env_file": {"type": "path"},
     "run_as": {"type": "str"},
+}
+"""Argument spec of the options described in the documentation fragment ``database.installation``."""
+
+DATABASE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    **INSTALLATION_ARGUMENTS,
     "host": {"type": "str"},
     "port": {"type": "int"},
     "user": {"type": "str"},
@@ -405,6 +411,36 @@ def database_state(connection: sa.Connection, counts: bool = True) -> dict[str, 
         "activities_in_flight": activities["count"],
         "ongoing_activities": activities["rows"],
     }
+
+
+# A session that has been idle for a while does nothing (a pool, somebody's psql); one of another role is no Fractal.
+_BUSY_SESSIONS = """
+SELECT pid, coalesce(nullif(application_name, ''), 'unnamed') AS application,
+       coalesce(host(client_addr), 'this host') AS client
+FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+      AND NOT (state = 'idle' AND state_change < clock_timestamp() - interval '10 seconds')
+"""
+
+
+def wait_until_alone(settings: DatabaseSettings, timeout: float = 60) -> None:
+    """Wait until nobody else works on the database as this role: a program that outlived a killed run, for example.
+
+    Raises:
+        FractalError: Somebody still does after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    with connect(settings, autocommit=True) as connection:
+        while True:
+            busy = connection.execute(sa.text(_BUSY_SESSIONS)).mappings().all()
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                sessions = ", ".join(f"{s['application']} from {s['client']} (pid {s['pid']})" for s in busy)
+                raise FractalError(
+                    f"Others work on the {settings.where}: {sessions}. Stop them, then run again; nothing was changed."
+                )
+            time.sleep(0.2)
 
 
 def first_release_with_head(revision: str | None) -> str:

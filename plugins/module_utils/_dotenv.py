@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Callable, Optional, Union
 
@@ -52,9 +52,13 @@ class Statement:
         first = self.text[self.value_span[0] : self.value_span[0] + 1]
         return first if first in ("'", '"') else ""
 
-    def with_key(self, key: str) -> str:
-        """Return the text with another key in the same place."""
-        return self.text[: self.key_span[0]] + key + self.text[self.key_span[1] :]
+    def renamed(self, key: str) -> Statement:
+        """Return the statement with another key in the same place."""
+        start, end = self.key_span
+        grown = start + len(key) - end
+        value_span = (self.value_span[0] + grown, self.value_span[1] + grown)
+        text = self.text[:start] + key + self.text[end:]
+        return replace(self, text=text, key=key, key_span=(start, end + grown), value_span=value_span)
 
     def with_value(self, raw: str) -> str:
         """Return the text with another value, as `encode` wrote it, in the same place."""
@@ -228,8 +232,8 @@ def _read_systemd_statement(text: str, start: int, line: int) -> Statement:
     key = text[key_start:equals].rstrip(" \t")
     value, value_end, closed = _read_systemd_value(text, equals + 1)
     statement = text[start : _end(_END_OF_LINE, text, value_end)]
-    if not _SYSTEMD_NAME.match(key):
-        return Statement(statement, line, error="systemd takes no such variable name")
+    if not _SYSTEMD_NAME.match(key):  # ignored by systemd, which says so in the journal
+        return Statement(statement, line)
     key_span = _within((key_start, key_start + len(key)), start)
     span = _within((equals + 1, value_end), start)
     return Statement(statement, line, key, value, key_span, span, "" if closed else "a quote is never closed")
@@ -347,6 +351,31 @@ def encode(value: Value | str, quote: str = "") -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r")
     # python-dotenv 1.1 takes an escaped backslash before the closing quote for an escaped quote
     return f'"{escaped}{_NOTHING if text.endswith(chr(92)) else ""}"'
+
+
+def split(value: str) -> Value:
+    """Return a statement's value as texts and references, nothing filled in."""
+    return _fill(value, lambda name: None)
+
+
+def line_ending(text: str) -> str:
+    """Return the line ending that ``text`` uses first."""
+    match = _NEWLINE.search(text)
+    return match.group() if match else "\n"
+
+
+def encode_for_systemd(value: str) -> str:
+    """Return ``value`` in the notation of ``EnvironmentFile=``, which can express all values."""
+    return value if _PLAIN.match(value) else '"' + re.sub(r'(["\\`$])', r"\\\1", value) + '"'
+
+
+def is_robust(statement: Statement) -> bool:
+    """Return whether python-dotenv 1.1 and 1.2 read a statement alike, whatever follows it in the file."""
+    alone = [parse(statement.text, reader) for reader in (Reader.DOTENV_1_1, Reader.DOTENV_1_2)]
+    seen = [[(s.key, s.value, s.error) for s in statements if s.key is not None or s.error] for statements in alone]
+    raw = statement.text[slice(*statement.value_span)]
+    # release 1.1 may take a backslash before the closing quote for an escape, and read on to the next quote
+    return seen[0] == seen[1] and len(seen[0]) <= 1 and not (statement.quote and raw[:-1].endswith("\\"))
 
 
 def assignments(statements: Iterable[Statement]) -> dict[str, Optional[str]]:

@@ -23,15 +23,16 @@ _STYLE = (
 def gather(
     hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], only_predicted: bool = False
 ) -> list[dict[str, Any]]:
-    """Return one record for each fractal-server of the inventory, with the fractal-web hosts that belong to it.
+    """Return one record for each fractal-server that took part in the run, with the fractal-web hosts that belong to it.
 
     Args:
         hostvars: Ansible's ``hostvars``.
         groups: Ansible's ``groups``.
         only_predicted: Whether the run was to change nothing (check mode, precheck).
     """
-    servers = groups.get("fractal_server", [])
-    webs = {name: _web_record(name, hostvars[name], only_predicted) for name in groups.get("fractal_web", [])}
+    servers = [name for name in groups.get("fractal_server", []) if "fractal_server_state" in hostvars[name]]
+    web_hosts = [name for name in groups.get("fractal_web", []) if "fractal_web_state" in hostvars[name]]
+    webs = {name: _web_record(name, hostvars[name], only_predicted) for name in web_hosts}
     records = [
         {
             **_server_record(name, hostvars[name], only_predicted),
@@ -62,13 +63,7 @@ def _empty_record(name: str) -> dict[str, Any]:
 
 
 def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
-    state = facts.get("fractal_server_state")
-    if not state:
-        return {
-            **_empty_record(name),
-            "outcome": "failed",
-            "failure": "The host was not checked: it cannot be reached.",
-        }
+    state = facts["fractal_server_state"]
     plan = state["plan"]
     start, stop = facts.get("__upgrade_start") or {}, facts.get("__upgrade_stop") or {}
     backup = (facts.get("__backup") or {}).get("backup")
@@ -77,7 +72,7 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
     record = {
         **_empty_record(name),
         "from": (state["instance"] or {}).get("version"),
-        "to": facts.get("fractal_target_version"),
+        "to": state["target"],
         "outcome": _outcome(state, failure, plan["window"], finished, only_predicted),
         "failure": failure,
         "window_seconds": round(start["at"] + start["duration"] - stop["at"], 1) if finished and "at" in stop else None,
@@ -93,20 +88,8 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
 
 
 def _web_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
-    state = facts.get("fractal_web_state")
+    state = facts["fractal_web_state"]
     server = facts.get("fractal_web_server", "")
-    if not state:
-        failure = "The host was not checked: it cannot be reached."
-        return {
-            "name": name,
-            "server": server,
-            "from": None,
-            "to": None,
-            "outcome": "failed",
-            "failure": failure,
-            "findings": [],
-            "checks": [],
-        }
     failure = facts.get("fractal_web_failure", state["failure"])
     health = (facts.get("__web_run") or {}).get("health")
     version = (state["instance"] or {}).get("version")

@@ -83,6 +83,7 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
     found += _findings_of(results, ("server", "users"))
     return {
         "instance": instance,
+        "target": target,
         "database": database,
         "plan": plan or {"stages": [], "hops": [], "pending": False, "window": False, "blocked": ""},
         "access": results.get("users", {}).get("access"),

@@ -29,11 +29,11 @@ def server(window=True, failure="", **facts):
         "plan": {"stages": STAGES if window else [], "window": window},
         "findings": [FINDING],
         "failure": "",
+        "target": "2.17.0",
     }
     return {
         "fractal_server_state": state,
         "fractal_server_failure": failure,
-        "fractal_target_version": "2.17.0",
         **facts,
     }
 
@@ -69,7 +69,6 @@ def test_an_upgrade_is_told_with_its_window_backup_and_undo():
         (server(), True, "upgrade planned"),
         (server(), False, "failed"),
         (server(failure="set-db broke"), False, "failed"),
-        ({}, False, "failed"),
     ],
 )
 def test_outcomes(facts, only_predicted, outcome):
@@ -93,6 +92,10 @@ def test_a_web_host_is_shown_with_its_server():
     first, second = gather(hosts, {"fractal_server": ["s", "t"], "fractal_web": ["w"]})
     assert [one["outcome"] for one in first["web"]] == ["upgraded"]
     assert second["web"] == []
+
+
+def test_hosts_that_took_no_part_are_left_out():
+    assert gather({"s": {}, "w": {}}, {"fractal_server": ["s"], "fractal_web": ["w"]}) == []
 
 
 def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
