@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import generation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
     prepared_in_place,
     staged_releases,
@@ -315,12 +316,9 @@ def _python_facts(interpreter: str) -> dict[str, Any]:
 def _generation(env_file: str) -> str | None:
     """Return the release line that an environment file is written for, or None without a file."""
     try:
-        text = Path(env_file).read_text(encoding="utf-8", errors="replace")
+        return generation(Path(env_file).read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
-    backend = re.findall(r"^\s*(?:export\s+)?FRACTAL_RUNNER_BACKEND\s*=\s*[\"']?(\w+)", text, re.MULTILINE)
-    renamed = re.search(r"^\s*(?:export\s+)?FRACTAL_DEFAULT_GROUP_NAME\s*=", text, re.MULTILINE)
-    return "2.17" if renamed and backend[-1:] != ["slurm"] else "2.16"
 
 
 def _node_version(node: str) -> str | None:

@@ -23,7 +23,7 @@ _STYLE = (
 def gather(
     hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], only_predicted: bool = False
 ) -> list[dict[str, Any]]:
-    """Return one record for each fractal-server that took part in the run, with the fractal-web hosts that belong to it.
+    """Return one record for each fractal-server that took part, with the fractal-web hosts that belong to it.
 
     Args:
         hostvars: Ansible's ``hostvars``.

@@ -71,7 +71,7 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
     found = _discovery_findings(results["instance"], "fractal-server")
     plan = None
     if instance is not None:
-        found += _unmade(results, ("database", "server", "users"))
+        found += _unmade(results, ("database", "environment", "server", "users"))
         if database and not database.get("reachable", True):
             found.append(
                 FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
@@ -80,12 +80,13 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
             plan = plan_server(instance, database, target).as_dict()
             if plan["blocked"]:
                 found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
-    found += _findings_of(results, ("server", "users"))
+    found += _findings_of(results, ("environment", "server", "users"))
     return {
         "instance": instance,
         "target": target,
         "database": database,
         "plan": plan or {"stages": [], "hops": [], "pending": False, "window": False, "blocked": ""},
+        "environment": _pick(results.get("environment", {}), ("runner_backend", "oauth_client_name", "handed_on")),
         "access": results.get("users", {}).get("access"),
         **_verdict(found, set(accept)),
     }
@@ -122,7 +123,12 @@ def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> l
 
 
 def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
-    return [finding for name in names for finding in results.get(name, {}).get("findings", [])]
+    found = [finding for name in names for finding in results.get(name, {}).get("findings", [])]
+    return [one for index, one in enumerate(found) if one not in found[:index]]
+
+
+def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: result.get(name) for name in names}
 
 
 def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ DATABASE = {"reachable": True, "revision": "981d588fe248", "data_migration": "pe
 GOOD = {
     "instance": {"instance": INSTANCE},
     "database": {"database": DATABASE},
+    "environment": {"findings": [], "runner_backend": "slurm_sudo"},
     "server": {"findings": []},
     "users": {"findings": [], "access": {"with_access": []}},
 }

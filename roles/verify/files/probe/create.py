@@ -1,0 +1,24 @@
+"""Write one image, and say in its attributes who wrote it, where, and in which SLURM job."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import socket
+from pathlib import Path
+
+from _task import IMAGE, MARKER, arguments, write_result
+
+args, out = arguments()
+image = Path(args["zarr_dir"], IMAGE)
+image.mkdir(parents=True)
+facts = {
+    "user": getpass.getuser(),
+    "host": socket.gethostname(),
+    "slurm_job": os.environ.get("SLURM_JOB_ID", "none"),
+    "python": platform.python_version(),
+}
+(image / MARKER).write_text(json.dumps(facts), encoding="utf-8")
+write_result(out, {"image_list_updates": [{"zarr_url": str(image), "attributes": facts}]})
