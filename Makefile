@@ -1,0 +1,45 @@
+# `make demo` shows an upgrade on two hosts; `make test` checks everything; `make clean` removes all that either made.
+# What is fetched or built is kept in ${FRACTAL_OPS_CACHE:-~/.cache/fractal_ops} and as images of podman, under keys of
+# its inputs: a second run, also of another clone, starts from there.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Tools and collections as tests/bed/setup.sh links them. Nothing of the user's own Ansible set-up takes part.
+export PATH := $(CURDIR)/.cache/venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
+export ANSIBLE_CONFIG := $(CURDIR)/tests/bed/ansible.cfg
+export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
+export PYTHONPATH := $(CURDIR)/.cache/collections
+
+.PHONY: help setup bed unit integration lint molecule test demo clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: ## Install and link the tools (system packages as root, the rest in the cache)
+	@tests/bed/setup.sh
+
+bed: setup ## Build the images of the test bed
+	@tests/bed/build.sh
+
+unit: setup ## Unit tests
+	pytest tests/unit
+
+integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
+	pytest tests/integration
+
+lint: setup ## Style, types, ansible-lint (production), ansible-test sanity, documentation
+	@tests/bed/lint.sh
+
+molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIOS="default ..."
+	@tests/bed/scenarios.sh $(SCENARIOS)
+
+test: ## Everything
+	@tests/bed/timed.sh setup bed lint unit integration molecule
+
+demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
+	@tests/bed/demo.sh
+
+clean: ## Remove everything that was made: containers, networks, volumes, images, cache
+	@tests/bed/clean.sh
