@@ -56,7 +56,8 @@ class ServerPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""
-        return {**asdict(self), "pending": self.pending, "window": self._opens_window()}
+        finished = bool(self.stages) and not self.pending
+        return {**asdict(self), "pending": self.pending, "finished": finished, "window": self._opens_window()}
 
     def _opens_window(self) -> bool:
         return any(stage.state == PENDING and stage.name != "stage" for stage in self.stages)

@@ -85,7 +85,7 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
         "instance": instance,
         "target": target,
         "database": database,
-        "plan": plan or {"stages": [], "hops": [], "pending": False, "window": False, "blocked": ""},
+        "plan": plan or {"stages": [], "hops": [], "pending": False, "finished": False, "window": False, "blocked": ""},
         "environment": _pick(results.get("environment", {}), ("runner_backend", "oauth_client_name", "handed_on")),
         "access": results.get("users", {}).get("access"),
         **_verdict(found, set(accept)),

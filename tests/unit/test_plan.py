@@ -59,6 +59,7 @@ def test_nothing_is_left_on_a_finished_instance():
     plan = plan_server(instance("2.17.0", "2.17"), database("2.17.0", "done"), "2.17.0")
     assert pending(plan) == []
     assert plan.as_dict()["window"] is False
+    assert plan.as_dict()["finished"] is True
 
 
 @pytest.mark.parametrize("data", ["pending", "partial"])
