@@ -12,7 +12,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/tests/bed/ansible.cfg
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 
-.PHONY: help setup bed unit integration lint molecule test demo clean
+.PHONY: help setup bed unit integration lint molecule test demo bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test: ## Everything
 
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh
+
+bench: bed ## The playbook's window beside the bare commands, measured in one run
+	@python tests/bench/window.py
 
 clean: ## Remove everything that was made: containers, networks, volumes, images, cache
 	@tests/bed/clean.sh

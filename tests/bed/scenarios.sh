@@ -21,7 +21,7 @@ for scenario in "$@"; do
     started=$SECONDS
     say "scenario $number of $#: $scenario ..."
     # Each line of progress is a stage of the scenario; everything else waits in the log.
-    if molecule --no-color test -s "$scenario" >"$log" 2>&1 < /dev/null; then
+    if NO_COLOR=1 ANSIBLE_NOCOLOR=1 molecule test -s "$scenario" >"$log" 2>&1 < /dev/null; then
         say "scenario $scenario passed in $((SECONDS - started)) s: $(grep -oE '[0-9]+ passed' "$log" | tail -1)"
     else
         cat "$log"
