@@ -1,15 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Options and requirements that all database modules share."""
+"""Options and requirements that the database modules share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Documentation fragment ``fractal_ops.platform.database``."""
+    """Fragments ``fractal_ops.platform.database.installation`` and, with it, ``fractal_ops.platform.database``."""
 
-    DOCUMENTATION = r"""
+    INSTALLATION = r"""
 description:
   - Runs under the Python environment of fractal-server itself, which has all the libraries needed; set
     C(ansible_python_interpreter) to it on the task.
@@ -24,7 +24,7 @@ options:
     description:
       - The systemd unit of fractal-server. Its working directory holds C(.fractal_server.env); variables that the unit
         sets itself win over the file, as in Fractal.
-      - The default is V(fractal-server) unless O(env_file) or O(dbname) is given.
+      - The default is V(fractal-server), unless other options already lead to the database.
     type: str
   env_file:
     description:
@@ -37,6 +37,11 @@ options:
         authentication, C(~/.pgpass)), and runs Fractal's own programs.
       - The default is the unit's user; without a unit, the account that runs the module.
     type: str
+"""
+
+    DOCUMENTATION = (
+        INSTALLATION
+        + r"""
   host:
     description:
       - The database server, or the folder of its socket. Used only together with O(dbname).
@@ -60,3 +65,4 @@ options:
       - Name of the database. With it the settings are those given here, and no environment file is read for them.
     type: str
 """
+    )

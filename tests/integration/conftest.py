@@ -30,7 +30,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
@@ -133,27 +135,77 @@ def module_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{folder}:{COLLECTIONS_ROOT}"
 
 
+@dataclass
+class RunningModule:
+    """A module at work; ``process`` may be killed, ``result()`` waits for its end."""
+
+    process: subprocess.Popen[str]
+
+    def result(self) -> dict[str, Any]:
+        """Return what the module returned."""
+        output, errors = self.process.communicate()
+        assert output and not errors, output + errors
+        answer: dict[str, Any] = json.loads(output)
+        return answer
+
+
+def launch(
+    name: str,
+    module_path: str,
+    _release: str = "2.16.6",
+    _check: bool = False,
+    _env: dict[str, str] | None = None,
+    **options: Any,
+) -> RunningModule:
+    """Start a module as Ansible would, as a process of its own."""
+    process = subprocess.Popen(
+        [python_of(_release), "-c", _RUNNER, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": module_path, **(_env or {})},
+    )
+    assert process.stdin
+    process.stdin.write(json.dumps({**options, "_ansible_check_mode": _check}))
+    process.stdin.close()
+    process.stdin = None
+    return RunningModule(process)
+
+
 @pytest.fixture
-def run_module(module_path: str) -> Callable[..., dict[str, Any]]:
+def start_module(module_path: str) -> Iterator[Callable[..., RunningModule]]:
+    """Start a module; options as for ``run_module``. What still runs after the test is killed."""
+    started: list[RunningModule] = []
+
+    def start(name: str, **options: Any) -> RunningModule:
+        started.append(launch(name, module_path, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.process.kill()
+        running.process.communicate()
+
+
+@pytest.fixture
+def run_module(start_module: Callable[..., RunningModule]) -> Callable[..., dict[str, Any]]:
     """Run a module as Ansible would, as a process of its own: ``run_module("fractal_backup", run="x", ...)``.
 
     ``_release`` chooses the environment (default 2.16.6), ``_check`` check mode, ``_env`` adds environment variables.
     Returns the result; a failed module's has ``failed`` and ``msg``. Its standard error must stay empty.
     """
+    return lambda name, **options: start_module(name, **options).result()
 
-    def run(
-        name: str, _release: str = "2.16.6", _check: bool = False, _env: dict[str, str] | None = None, **options: Any
-    ) -> dict[str, Any]:
-        done = subprocess.run(
-            [python_of(_release), "-c", _RUNNER, name],
-            input=json.dumps({**options, "_ansible_check_mode": _check}),
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": module_path, **(_env or {})},
+
+def wait_for_lock(database: Database) -> int:
+    """Wait until a session of the database waits for a lock; return its process id."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        rows = database.rows(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-        assert done.stdout and not done.stderr, done.stdout + done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
-    return run
+        if rows:
+            return int(rows[0][0])
+        time.sleep(0.05)
+    raise AssertionError("nobody waits for a lock")

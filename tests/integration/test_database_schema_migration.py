@@ -1,0 +1,113 @@
+"""fractal_schema_migrate with the real set-db of each release."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+from conftest import RunningModule, wait_for_lock
+from postgres_cluster import PASSWORD, Cluster, Database
+from postgres_seed import add_user
+from releases_environments import JWT_SECRET, FractalFolder, python_of
+
+RunModule = Callable[..., dict[str, Any]]
+NewFolder = Callable[..., FractalFolder]
+
+
+@pytest.fixture
+def folder(seeded_database: Database, fractal_folder: NewFolder) -> FractalFolder:
+    """A 2.16.6 instance whose environment file is already that of 2.17."""
+    made = fractal_folder(seeded_database)
+    made.write_new_generation()
+    return made
+
+
+def migrate(run_module: RunModule, folder: FractalFolder, release: str, **options: Any) -> dict[str, Any]:
+    return run_module(
+        "fractal_schema_migrate",
+        **{"_release": release, "env_file": str(folder.env_file), "release": release, **options},
+    )
+
+
+def revision(folder: FractalFolder) -> str:
+    return str(folder.database.value("SELECT version_num FROM alembic_version"))
+
+
+def test_migrates_once(folder: FractalFolder, run_module: RunModule) -> None:
+    predicted = migrate(run_module, folder, "2.17.0", _check=True)
+    assert predicted["changed"] and predicted["evidence"] is None and revision(folder) == "981d588fe248"
+    first = migrate(run_module, folder, "2.17.0")
+    assert first["changed"] and revision(folder) == first["revision"] == "83bc2ad3ffcc"
+    assert first["revision_before"] == "981d588fe248"
+    assert any("END: alembic.config" in line for line in first["evidence"]["output"])
+    second = migrate(run_module, folder, "2.17.0")
+    assert not second["changed"] and second["evidence"] is None
+
+
+def test_the_old_settings_are_dropped_only_on_proof(folder: FractalFolder, run_module: RunModule) -> None:
+    assert "2.17.0 and its data migration come first" in migrate(run_module, folder, "2.17.1")["msg"]
+    folder.set_db("2.17.0")
+    refused = migrate(run_module, folder, "2.17.2")
+    assert "is pending" in refused["msg"] and "ann@example.org" in refused["msg"]
+    folder.update_db_data()
+    folder.database.rows("UPDATE user_oauth SET profile_id = NULL WHERE email = 'eve@example.org'")
+    refused = migrate(run_module, folder, "2.17.2")
+    assert refused["failed"] and "is partial" in refused["msg"] and "eve@example.org" in refused["msg"]
+    assert folder.database.value("SELECT count(*) FROM user_settings") == 7
+    folder.database.rows("UPDATE user_oauth SET profile_id = 4 WHERE email = 'eve@example.org'")
+    assert migrate(run_module, folder, "2.17.2")["changed"] and revision(folder) == "e0e717ae2f26"
+
+
+def test_another_release_than_the_installed_one_is_refused(folder: FractalFolder, run_module: RunModule) -> None:
+    refused = migrate(run_module, folder, "2.17.0", _release="2.16.6")
+    assert "fractal-server 2.16.6 is installed" in refused["msg"]
+    assert migrate(run_module, folder, "2.17.0", _release="2.16.6", python=python_of("2.17.0"))["changed"]
+
+
+def test_never_back(folder: FractalFolder, run_module: RunModule) -> None:
+    folder.set_db("2.17.0")
+    assert "A schema never goes back" in migrate(run_module, folder, "2.16.6")["msg"]
+
+
+def test_a_failure_names_the_revision_and_shows_no_secret(folder: FractalFolder, run_module: RunModule) -> None:
+    """pydantic prints the values that it refuses, and for a missing one all of the settings."""
+    folder.write({"MY_JWT": JWT_SECRET, "FRACTAL_RUNNER_BACKEND": "slurm_sudo", "FRACTAL_EMAIL_SENDER": "a@b.ch"})
+    failed = migrate(run_module, folder, "2.17.0")
+    assert failed["failed"] and "at revision 981d588fe248; 83bc2ad3ffcc was expected" in failed["msg"]
+    assert "JWT_SECRET_KEY" in failed["msg"]
+    assert JWT_SECRET not in str(failed) and PASSWORD not in str(failed)
+
+
+def test_half_a_migration_does_not_exist(
+    cluster: Cluster, folder: FractalFolder, run_module: RunModule, start_module: Callable[..., RunningModule]
+) -> None:
+    """PostgreSQL stops in the middle of set-db: the error says where things stand, and the next run arrives."""
+    with cluster.superuser(folder.database.dbname).connect(autocommit=False) as blocker:
+        blocker.execute("LOCK TABLE user_oauth IN ACCESS SHARE MODE")  # set-db waits for it, its new tables made
+        running = start_module(
+            "fractal_schema_migrate", _release="2.17.0", env_file=str(folder.env_file), release="2.17.0"
+        )
+        wait_for_lock(folder.database)
+        cluster.stop_server()
+        blocker.close()
+    cluster.start_server()
+    failed = running.result()
+    assert (failed["failed"] and "Cannot connect" in failed["msg"]) or "at revision 981d588fe248" in failed["msg"]
+    assert revision(folder) == "981d588fe248"
+    assert folder.database.value("SELECT to_regclass('resource')") is None
+    assert migrate(run_module, folder, "2.17.0")["changed"]
+
+
+def test_waits_for_whoever_works_on_the_database(folder: FractalFolder, run_module: RunModule) -> None:
+    other = folder.database.connect(autocommit=False)
+    other.execute("SELECT count(*) FROM user_oauth")
+    other.execute("SET idle_in_transaction_session_timeout = 1500")  # it ends while the module waits
+    result = migrate(run_module, folder, "2.17.0")
+    other.close()
+    assert result["changed"] and result["duration"] > 1
+
+
+def test_users_without_settings_do_not_block(folder: FractalFolder, run_module: RunModule) -> None:
+    add_user(folder.database, "nobody@example.org", active=False, user_settings_id=None)
+    folder.upgrade()
+    assert migrate(run_module, folder, "2.17.1")["changed"]
