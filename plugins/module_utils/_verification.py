@@ -65,6 +65,11 @@ POINTS = (_WEB, _LOG_IN, _OAUTH, _NAMES, _USERS, _JOB, _COLLECTION, _VIEWER)
 _RULES = (
     # fractal-server, through its API
     CheckRule(
+        "service",
+        "The service runs, and starts again with the machine",
+        "Look at 'systemctl status' and the journal of the unit.",
+    ),
+    CheckRule(
         "api_version",
         "The API answers with the expected release",
         "Look at 'systemctl status' and the journal of the unit; run the upgrade playbook again.",
