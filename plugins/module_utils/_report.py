@@ -76,9 +76,9 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
         "outcome": _outcome(state, failure, plan["window"], finished, only_predicted),
         "failure": failure,
         "window_seconds": round(start["at"] + start["duration"] - stop["at"], 1) if finished and "at" in stop else None,
-        "stages": _stages(plan["stages"], facts),
+        "stages": _stages(plan["stages"], {} if only_predicted else facts),
         "findings": state["findings"],
-        "checks": (facts.get("__verify") or {}).get("checks", []),
+        "checks": _checks(facts, "__verify_review", "__verify"),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
     }
@@ -103,7 +103,7 @@ def _web_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> di
         "outcome": _outcome(state, failure, window, finished, only_predicted),
         "failure": failure,
         "findings": state["findings"],
-        "checks": (facts.get("__web_verify") or {}).get("checks", []),
+        "checks": _checks(facts, "__web_verify"),
     }
 
 
@@ -137,6 +137,20 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
         ran = bool(result) and "duration" in (result or {}) and stage["state"] == "pending"
         shown.append({**stage, "seconds": (result or {}).get("duration") if ran else None})
     return shown
+
+
+def _checks(facts: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
+    return [check for name in names for check in (facts.get(name) or {}).get("checks") or []]
+
+
+def failures(record: Mapping[str, Any]) -> list[str]:
+    """Return why the run must fail because of this instance, a line each."""
+    lines = []
+    for one in [record, *record["web"]]:
+        lines += [f"{one['name']}: {one['failure']}"] if one["failure"] else []
+        failed = [f"{check['id']}: {check['message']}" for check in one["checks"] if check["status"] == "failed"]
+        lines += [f"{one['name']}: verification failed: {text}" for text in failed]
+    return lines
 
 
 def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:

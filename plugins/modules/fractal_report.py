@@ -74,18 +74,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report import render_html, render_markdown
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report import failures, render_html, render_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def write_reports(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    text, files, failures = [], [], []
+    text, files, failed = [], [], []
     for record in params["records"]:
         markdown = render_markdown(record)
         text += markdown.splitlines()
-        failures += [f"{one['name']}: {one['failure']}" for one in [record, *record["web"]] if one["failure"]]
+        failed += failures(record)
         formats = {"json": json.dumps(record, indent=2) + "\n", "md": markdown, "html": render_html(record)}
         for extension, content in formats.items():
             path = os.path.join(params["folder"], f"{os.path.basename(record['name'])}.{extension}")
@@ -93,7 +93,7 @@ def write_reports(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
             if not check_mode:
                 os.makedirs(params["folder"], mode=0o750, exist_ok=True)
                 write_file(path, content.encode(), uid=os.geteuid(), gid=os.getegid(), mode=0o640)
-    return {"text": text, "files": files, "failures": failures}
+    return {"text": text, "files": files, "failures": failed}
 
 
 def main() -> NoReturn:

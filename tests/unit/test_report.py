@@ -1,7 +1,12 @@
 """The report: outcomes, the window, what remains, and that HTML stays HTML."""
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather, render_html, render_markdown
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report import (
+    failures,
+    gather,
+    render_html,
+    render_markdown,
+)
 
 STAGES = [
     {"name": "stop", "title": "Stop fractal-server", "state": "pending", "reason": "active", "release": ""},
@@ -96,6 +101,14 @@ def test_a_web_host_is_shown_with_its_server():
 
 def test_hosts_that_took_no_part_are_left_out():
     assert gather({"s": {}, "w": {}}, {"fractal_server": ["s"], "fractal_web": ["w"]}) == []
+
+
+def test_a_failed_check_fails_the_run_and_remains_to_do():
+    check = {"id": "log_in", "status": "failed", "subject": "alice", "message": "refused", "fix": "Mend it."}
+    found = record(server(**DONE, __verify={"checks": [check]}))
+    assert failures(found) == ["s: verification failed: log_in: refused"]
+    assert found["remaining"][0] == "alice: refused Mend it."
+    assert failures(record(server(**DONE))) == []
 
 
 def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
