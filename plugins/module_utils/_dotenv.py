@@ -328,6 +328,11 @@ def join(pieces: Iterable[str | Reference]) -> Value:
     return tuple(joined)
 
 
+def literal(text: str) -> Value:
+    """Return a text as a value."""
+    return (text,) if text else ()
+
+
 def plain(value: Value | None) -> str | None:
     """Return the text of a value, or None if it is unset or depends on a variable that nobody here knows."""
     if value is None or any(isinstance(piece, Reference) for piece in value):

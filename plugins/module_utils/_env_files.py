@@ -132,6 +132,7 @@ class EnvTask:
     oauth_client: str | None = None
     oauth_client_name: str | None = None
     drop_in_path: str | None = None
+    data_migration: bool = True
     written: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -179,6 +180,7 @@ class EnvTask:
             tasks_python=tasks_python,
             default_group_name=self.default_group_name,
             oauth_client=self.oauth_client,
+            data_migration=self.data_migration,
             decrypt=(lambda token, key: decrypt_password(python, token, key)) if python else None,
             readable=lambda path: os.access(path, os.R_OK) and os.path.isfile(path),
         )
@@ -215,7 +217,7 @@ class EnvTask:
             if gid not in groups or not found.mode & 0o040:
                 gid, mode = user.pw_gid, mode | 0o040
         subject, was = os.path.basename(self.path), f"{found.mode:04o}"
-        finding = FINDINGS["env-file-for-everybody"].finding(subject, mode=was, narrowed=f"{mode:04o}")
+        finding = FINDINGS["environment.file_for_everybody"].finding(subject, mode=was, narrowed=f"{mode:04o}")
         self.migration.findings.append(finding)
         return gid, mode
 
@@ -273,7 +275,16 @@ class EnvTask:
                 if write:
                     os.makedirs(os.path.dirname(new.path) or ".", mode=0o755, exist_ok=True)
                     write_file(new.path, new.content, new.uid, new.gid, new.mode)
+        if write and self.unit and self._is_reload_due():
+            systemctl("daemon-reload")
         return bool(self.written)
+
+    def _is_reload_due(self) -> bool:
+        """Return whether systemd knows an older drop-in than the one there, also after a run that was killed."""
+        if self.unit is None or not self.drop_in_path:
+            return False
+        answer = systemctl("show", "--value", "--property=NeedDaemonReload", self.unit.name)
+        return self.drop_in_path in self.written or answer.strip() == "yes"
 
     def render(self, path: str, write: bool) -> bool:
         """Write the new file to ``path`` only; return whether that differs."""
@@ -301,7 +312,7 @@ class EnvTask:
             "findings": [finding.as_dict() for finding in migration.findings],
             "old_path": self.old_path if has_old else "",
             "drop_in_path": self.drop_in_path if planned else drop_in,
-            "drop_in_changed": self.drop_in_path in self.written,
+            "hidden": migration.hidden,
             "handed_on": migration.handed_on,
             "oauth_client_name": migration.oauth_client_name,
             "runner_backend": migration.runner_backend,

@@ -28,7 +28,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv impor
     encode,
     interpolate,
     is_robust,
+    join,
     line_ending,
+    literal,
     parse,
     plain,
     render,
@@ -57,6 +59,7 @@ class Context:
         tasks_python: Version and interpreter of the server, which 2.16 used for tasks where nothing else was set.
         default_group_name: ``All``, or empty to leave it unset.
         oauth_client: Which client to keep.
+        data_migration: Whether the data migration is still to come and needs the ``.old`` file.
         decrypt: From encrypted password and key to the password; raises `FractalError`.
         readable: Whether a file can be read, given its path from the working directory.
     """
@@ -69,6 +72,7 @@ class Context:
     tasks_python: tuple[str, str] | None = None
     default_group_name: str = "All"
     oauth_client: str | None = None
+    data_migration: bool = True
     decrypt: Callable[[str, str], str] | None = None
     readable: Callable[[str], bool] = lambda path: True
 
@@ -151,7 +155,7 @@ class _ServerMigration:
         self.process = self._process()
         ignored = rules.SET_BY_SYSTEMD if self.completes else ()
         effective = [s for s in self.statements if s.key not in ignored]
-        self.file = interpolate(effective, self.process, file_wins=False)
+        self.file = self._close(interpolate(effective, self.process, file_wins=False))
         self.targets: dict[str, Value | None] = {}
         self.new_names: dict[str, str] = {}
         self.dropped: set[str] = set()
@@ -167,6 +171,17 @@ class _ServerMigration:
         own = assignments(parse(self.text, Reader.SYSTEMD)) if self.context.read_by_systemd else {}
         return {**{name: value for name, value in own.items() if value is not None}, **self.context.process}
 
+    def _close(self, values: dict[str, Value | None]) -> dict[str, Value | None]:
+        """Take references to what the drop-in is going to set as 2.16 took them: it did not know these yet."""
+        if not (self.completes and self.context.can_override):
+            return values
+        movable = {name for name in values if name not in self.process and _is_movable(name)}
+
+        def closed(piece: str | Reference) -> str | Reference:
+            return piece if isinstance(piece, str) or piece.name not in movable else piece.default or ""
+
+        return {n: None if value is None else join(map(closed, value)) for n, value in values.items()}
+
     def _elsewhere(self) -> dict[str, str]:
         """Return what the process environment has from other places than this file."""
         own = assignments(parse(self.text, Reader.SYSTEMD)) if self.context.read_by_systemd else {}
@@ -176,7 +191,9 @@ class _ServerMigration:
         """Work it all out."""
         for statement in self.statements:
             if statement.error:
-                self._find("env-line-unreadable", ".fractal_server.env", line=statement.line, problem=statement.error)
+                self._find(
+                    "environment.line_unreadable", ".fractal_server.env", line=statement.line, problem=statement.error
+                )
         if self.findings:
             return EnvMigration(self.generation, self.text, findings=self.findings)
         self.settings = {name: text for name in [*self.file, *self.process] if (text := self._text(name)) is not None}
@@ -195,8 +212,6 @@ class _ServerMigration:
         text = self._new_text() if not any(f.severity == "blocker" for f in self.findings) else self.text
         self._compare_readers(text)
         backend = plain(self.targets.get("FRACTAL_RUNNER_BACKEND")) or "local"
-        if backend == "local" and self.completes:
-            self._find("env-backend-local", "FRACTAL_RUNNER_BACKEND")
         return EnvMigration(
             generation=self.generation,
             text=text,
@@ -214,7 +229,7 @@ class _ServerMigration:
     # -- what 2.16 used ------------------------------------------------------------------------------------------
 
     def _effective(self, name: str) -> Value | None:
-        return (self.process[name],) if name in self.process else self.file.get(name)
+        return literal(self.process[name]) if name in self.process else self.file.get(name)
 
     def _text(self, name: str) -> str | None:
         return plain(self._effective(name))
@@ -224,7 +239,7 @@ class _ServerMigration:
         value = self._effective(name)
         if value is not None and plain(value) is None:
             names = sorted({f"${{{piece.name}}}" for piece in value if isinstance(piece, Reference)})
-            self._find("env-reference-unknown", name, references=", ".join(names))
+            self._find("environment.reference_unknown", name, references=", ".join(names))
             return None
         return plain(value)
 
@@ -248,7 +263,7 @@ class _ServerMigration:
             self.targets.setdefault(rule.variable, None)
         if rule.required:
             why, how = "2.17 does not start without it", f"Set {rule.variable} in the environment file."
-            self._find("env-variable-missing", rule.variable, why=why, how=how)
+            self._find("environment.variable_missing", rule.variable, why=why, how=how)
         elif rule.when_unset is not None and self.completes:
             self.targets[rule.variable] = (rule.when_unset,)
             self._change(rule.variable, "add", rule.reason)
@@ -279,7 +294,7 @@ class _ServerMigration:
         existing = self.file.get(new_name)
         if existing is not None:
             if value is not None and existing != value:
-                self._find("env-contradiction", name, other=new_name)
+                self._find("environment.contradiction", name, other=new_name)
             self.dropped.add(name)
         else:
             self.new_names[name] = new_name
@@ -293,9 +308,9 @@ class _ServerMigration:
         try:
             mended = rule.mend(text, self.settings)
         except rules.Refused as problem:
-            self._find("env-value-refused", rule.variable, problem=problem)
+            self._find("environment.value_refused", rule.variable, problem=problem)
             return value
-        return None if mended is None else (mended,) if mended else ()
+        return None if mended is None else literal(mended)
 
     def _drop(self, name: str, reason: str) -> None:
         if name in self.file:
@@ -311,27 +326,27 @@ class _ServerMigration:
 
     def _others(self) -> None:
         """Decide about the variables that are not Fractal's, and about those of Fractal's that nobody reads."""
-        mine = {rule.variable for rule in (*rules.SERVER, *rules.NEW)}
+        for name in rules.NEVER_SET:
+            if self._effective(name) is not None:
+                self._find("environment.setting_as_json", name)
         lost = []
         for name in {s.key: None for s in self.statements if s.key is not None}:
             value = self.file.get(name)
-            if name in mine or name in rules.OAUTH_NEW or name.startswith("OAUTH_"):
+            if name in _FRACTALS or name.startswith("OAUTH_"):
                 continue
-            if name in rules.NEVER_SET and value is not None:
-                self._find("env-setting-as-json", name)
-            elif name.startswith(BOM):
+            if name.startswith(BOM):
                 self.dropped.add(name)
                 if value is not None:
                     self._change(name.lstrip(BOM), "drop", "a byte order mark before it hid it from 2.16")
-                    self._find("env-byte-order-mark", name.lstrip(BOM))
+                    self._find("environment.byte_order_mark", name.lstrip(BOM))
             elif name in rules.SET_BY_SYSTEMD:
                 self._drop_set_by_systemd(name)
             elif name.startswith("FRACTAL_"):
                 self.targets[name] = value
-                self._find("env-variable-unknown", name)
+                self._find("environment.variable_unknown", name)
             elif value is None or name in self.process:
                 self.targets[name] = value
-            elif self.context.can_override and plain(value) is not None and re.match(r"[A-Za-z_]\w*\Z", name, re.A):
+            elif self.context.can_override and plain(value) is not None and _is_movable(name):
                 self.exported[name] = plain(value) or ""
                 self.dropped.add(name)
                 reason = "2.16 handed it to every process it started, 2.17 does not; the unit's drop-in does it now"
@@ -340,7 +355,7 @@ class _ServerMigration:
                 self.targets[name] = value
                 lost.append(name)
         if lost:
-            self._find("env-variables-not-exported", ", ".join(lost), variables=", ".join(lost))
+            self._find("environment.variables_not_exported", ", ".join(lost), variables=", ".join(lost))
 
     def _drop_set_by_systemd(self, name: str) -> None:
         self.dropped.add(name)
@@ -353,7 +368,7 @@ class _ServerMigration:
         names = sorted(n for n in read & set(elsewhere) & set(self.targets) if plain(self.targets[n]) != elsewhere[n])
         if not self.context.can_override:
             for name in names:
-                self._find("env-unit-overrides", name)
+                self._find("environment.unit_overrides", name)
         return names
 
     # -- e-mail --------------------------------------------------------------------------------------------------
@@ -368,8 +383,8 @@ class _ServerMigration:
             return
         if key is None:
             if self.completes and _is_encrypted(token):
-                self._find("env-email-password", name, problem="FRACTAL_EMAIL_PASSWORD_KEY is not set")
-            self._carry(rule, (token,))
+                self._find("environment.email_password", name, problem="FRACTAL_EMAIL_PASSWORD_KEY is not set")
+            self._carry(rule, literal(token))
             return
         self.secrets |= {token, key}
         try:
@@ -378,7 +393,7 @@ class _ServerMigration:
             self._email_trouble(rule, token, str(problem))
             return
         self.secrets.add(password)
-        self.targets[name] = (password,) if password else ()
+        self.targets[name] = literal(password)
         self._change(name, "change", rule.reason)
 
     def _decrypt(self, token: str, key: str) -> str:
@@ -391,13 +406,13 @@ class _ServerMigration:
         needed = ("SENDER", "SMTP_SERVER", "SMTP_PORT", "INSTANCE_NAME", "RECIPIENTS")
         used = all(self.settings.get(f"FRACTAL_EMAIL_{part}") is not None for part in needed)
         if self.generation == MIXED and not _is_encrypted(token):
-            self._carry(rule, (token,))  # somebody has decrypted it already and left the key
+            self._carry(rule, literal(token))  # somebody has decrypted it already and left the key
         elif used and self.settings.get("FRACTAL_EMAIL_USE_LOGIN", "true") == "true":
-            self._find("env-email-password", rule.variable, problem=problem)
+            self._find("environment.email_password", rule.variable, problem=problem)
         else:
             self.targets[rule.variable] = None
             self._change(rule.variable, "drop", "it cannot be decrypted, and nothing uses it")
-            self._find("env-email-password-unused", rule.variable, problem=problem)
+            self._find("environment.email_password_unused", rule.variable, problem=problem)
 
     # -- OAuth ---------------------------------------------------------------------------------------------------
 
@@ -428,13 +443,13 @@ class _ServerMigration:
         chosen = (exact or matching) if wanted is not None else clients
         if len(chosen) != 1 and clients:
             if wanted is not None and not self.context.oauth_client and len(clients) == 1:
-                self._find("env-contradiction", rules.OAUTH_NAME, other=f"OAUTH_{clients[0]}_...")
+                self._find("environment.contradiction", rules.OAUTH_NAME, other=f"OAUTH_{clients[0]}_...")
             else:
-                self._find("env-oauth-several-clients", "OAUTH", clients=", ".join(clients))
+                self._find("environment.oauth_several_clients", "OAUTH", clients=", ".join(clients))
             return None
         others = [c for c in clients if c not in chosen]
         if others:
-            self._find("env-oauth-clients-dropped", chosen[0], clients=", ".join(others))
+            self._find("environment.oauth_clients_dropped", chosen[0], clients=", ".join(others))
         return chosen[0] if chosen else None
 
     def _take_client(self, client: str) -> None:
@@ -453,14 +468,14 @@ class _ServerMigration:
             elif self.targets.get(new_name) is None and not _is_optional(part, client):
                 missing.append(name)
         if missing:
-            self._find("env-oauth-incomplete", client, missing=", ".join(missing))
+            self._find("environment.oauth_incomplete", client, missing=", ".join(missing))
         given = plain(self.targets.get(rules.OAUTH_NAME))
         if given is None:
             self.targets[rules.OAUTH_NAME] = (client.lower(),)
             reason = "2.16 took the client's name from the names of the variables"
             self._change(rules.OAUTH_NAME, "add", reason)
         elif given.lower() != client.lower():
-            self._find("env-contradiction", rules.OAUTH_NAME, other=f"OAUTH_{client}_...")
+            self._find("environment.contradiction", rules.OAUTH_NAME, other=f"OAUTH_{client}_...")
 
     # -- the new file --------------------------------------------------------------------------------------------
 
@@ -471,16 +486,16 @@ class _ServerMigration:
         named = self.targets.get(rules.OAUTH_NAME) if rules.OAUTH_NAME not in self.file else None
         for statement in self.statements:
             key = statement.key
-            if key is not None and key.startswith(BOM) and statement.value is None:
-                pieces.append(statement.text.replace(BOM, "", 1))
-            if key is None or (key not in self.dropped and key not in self.new_names):
+            if key is not None and key.startswith(BOM):
+                pieces.append(_without_mark(statement).text)
+            elif key is None or (key not in self.dropped and key not in self.new_names):
                 pieces.append(_robust(statement))
             elif key in self.new_names:
                 if named and key.startswith("OAUTH_"):
                     pieces.append(f"{rules.OAUTH_NAME}={encode(named)}{line_ending(self.text)}")
                     named = None
                 pieces.append(_robust(statement.renamed(self.new_names[key])))
-        return settle("".join(pieces), self.targets, ADDED)
+        return settle("".join(pieces), self.targets, ADDED, for_systemd=self.context.read_by_systemd)
 
     def _compare_readers(self, text: str) -> None:
         """Warn about lines that mean something else to systemd, if it reads the file too."""
@@ -491,28 +506,29 @@ class _ServerMigration:
         for name, value in interpolate(statements, {}, file_wins=True).items():
             line = max(s.line for s in statements if s.key == name)
             if seen.get(name) is None and value is not None:
-                self._find("env-readers-differ", name, line=line, problem="systemd does not see it")
+                self._find("environment.readers_differ", name, line=line, problem="systemd does not see it")
             elif value is not None and seen[name] != plain(value):
                 problem = "the values differ (comment after the value, escapes, or ${...})"
-                self._find("env-readers-differ", name, line=line, problem=problem)
+                self._find("environment.readers_differ", name, line=line, problem=problem)
 
     # -- the .old file -------------------------------------------------------------------------------------------
 
     def _old_file(self) -> tuple[str | None, dict[str, Any]]:
         """Return the ``.old`` file to write, and what the resource needs after the data migration."""
-        if not self.completes:
+        if not self.completes or not self.context.data_migration:
             return None, handed_on(self.existing_old)
         findings, changes = list(self.findings), list(self.changes)
         text = self._complete_old()
         existing = self.existing_old
-        if existing is None or existing in (text, self.text):
+        own = text.partition(COMPLETED)[0]
+        if existing in (None, text, self.text) or str(existing).partition(COMPLETED)[0] == own != existing:
             return text, handed_on(text)
         if self.generation == MIXED:
             self.findings, self.changes = findings, changes  # what is missing here may be there
             self._check_foreign_old(existing)
         else:
             problem = "it is neither a copy of this file nor what an earlier run made of it"
-            self._find("env-old-file-foreign", ".fractal_server.env.old", problem=problem)
+            self._find("environment.old_file_foreign", ".fractal_server.env.old", problem=problem)
         return None, handed_on(existing)
 
     def _check_foreign_old(self, existing: str) -> None:
@@ -533,12 +549,12 @@ class _ServerMigration:
             problems["the data migration takes no Python 3.13 in"] = [rules.DEFAULT_PYTHON]
         text = "; ".join(f"{what} {', '.join(names)}" for what, names in problems.items() if names)
         if text:
-            self._find("env-old-file-foreign", ".fractal_server.env.old", problem=text)
+            self._find("environment.old_file_foreign", ".fractal_server.env.old", problem=text)
 
     def _complete_old(self) -> str:
         truth = self._resource_values()
         script = _for_script(truth)
-        body = "".join(_robust(statement) for statement in self.statements)
+        body = "".join(_robust(_without_mark(statement)) for statement in self.statements)
         # the interpreters that the script cannot take are written down too: handed_on() finds them there
         body = settle(body, truth, COMPLETED, in_place=False)
         for name, value in truth.items():
@@ -562,7 +578,7 @@ class _ServerMigration:
         for name, what in rules.CONFIG_FILES.items():
             found[name] = self._config_file(name, what, backend)
         found[rules.WORKER_PYTHON] = self._worker_python(backend)
-        return {name: None if text is None else (text,) if text else () for name, text in found.items()}
+        return {name: None if text is None else literal(text) for name, text in found.items()}
 
     def _folder(self, name: str) -> str | None:
         text = self._known_text(name)
@@ -589,7 +605,9 @@ class _ServerMigration:
             self._missing(wanted, why, f"Set {wanted} in the environment file.")
         for version, path in versions.items():
             if path is not None and not path.startswith("/"):
-                self._find("env-value-refused", rules.python_variable(version), problem="it takes an absolute path")
+                self._find(
+                    "environment.value_refused", rules.python_variable(version), problem="it takes an absolute path"
+                )
         named = {rules.python_variable(version): path for version, path in versions.items()}
         return {rules.DEFAULT_PYTHON: default or None, **named}
 
@@ -599,7 +617,7 @@ class _ServerMigration:
             return rules.OLD_POLL_INTERVAL
         match = re.match(r"\s*([+-]?\d+)(\.0*)?\s*\Z", text)
         if not match:
-            self._find("env-value-refused", rules.POLL_INTERVAL, problem="it takes a whole number of seconds")
+            self._find("environment.value_refused", rules.POLL_INTERVAL, problem="it takes a whole number of seconds")
             return rules.OLD_POLL_INTERVAL
         return str(int(match.group(1)))
 
@@ -612,7 +630,7 @@ class _ServerMigration:
             return None
         read = needed or name == "FRACTAL_PIXI_CONFIG_FILE" or (what == "local" and backend == "local")
         if read and not self.context.readable(os.path.join(self.context.directory, text)):
-            self._find("env-config-file-missing", name, path=text, directory=self.context.directory, what=what)
+            self._find("environment.config_file_missing", name, path=text, directory=self.context.directory, what=what)
         return text
 
     def _worker_python(self, backend: str) -> str | None:
@@ -637,7 +655,16 @@ class _ServerMigration:
             self.findings.append(finding)
 
     def _missing(self, name: str, why: str, how: str) -> None:
-        self._find("env-variable-missing", name, why=why, how=how)
+        self._find("environment.variable_missing", name, why=why, how=how)
+
+
+_FRACTALS = frozenset({rule.variable for rule in (*rules.SERVER, *rules.NEW)} | {*rules.NEVER_SET})
+
+
+def _is_movable(name: str) -> bool:
+    """Return whether a variable is none of Fractal's, and one that systemd can set."""
+    fractals = name in _FRACTALS or name.startswith(("FRACTAL_", "OAUTH_"))
+    return not fractals and name not in rules.SET_BY_SYSTEMD and bool(re.match(r"[A-Za-z_]\w*\Z", name, re.A))
 
 
 _DATA = frozenset(
@@ -648,6 +675,16 @@ _DATA = frozenset(
 )
 
 
+def _without_mark(statement: Statement) -> Statement:
+    """Return a statement that newer releases of python-dotenv read like 2.16, which saw a byte order mark in it."""
+    if statement.key is None or not statement.key.startswith(BOM):
+        return statement
+    text = statement.text.replace(BOM, "", 1)
+    if statement.value is not None:
+        text = "".join(f"# {line}" for line in text.splitlines(keepends=True))
+    return Statement(text, statement.line)
+
+
 def _robust(statement: Statement) -> str:
     """Return the statement in a notation that no reader can misunderstand; nearly always it is already."""
     if statement.key is None or is_robust(statement):
@@ -655,7 +692,9 @@ def _robust(statement: Statement) -> str:
     return statement.with_value(encode(split(statement.value or ""), statement.quote))
 
 
-def settle(text: str, targets: Mapping[str, Value | None], header: str, in_place: bool = True) -> str:
+def settle(
+    text: str, targets: Mapping[str, Value | None], header: str, in_place: bool = True, for_systemd: bool = False
+) -> str:
     """Edit ``text`` until both releases of python-dotenv read ``targets`` from it, whatever the process has set.
 
     Args:
@@ -663,6 +702,7 @@ def settle(text: str, targets: Mapping[str, Value | None], header: str, in_place
         targets: What to read; with ``in_place`` exactly this, else at least this.
         header: Comment before lines that are added at the end.
         in_place: Whether to correct values where they stand, or to leave all lines alone and add new ones.
+        for_systemd: Whether a corrected line must mean the same to systemd.
 
     Raises:
         FractalError: It cannot be done; better than a wrong file.
@@ -675,7 +715,7 @@ def settle(text: str, targets: Mapping[str, Value | None], header: str, in_place
         places = {s.key: number for number, s in enumerate(statements)} if in_place else {}
         present = sorted((name for name in wrong if name in places), key=lambda name: places[name])
         if present:  # one at a time: a value that refers to it may be right afterwards
-            text = _correct(statements, present[0], targets[present[0]])
+            text = _correct(statements, present[0], targets[present[0]], for_systemd)
         else:
             text = _append(text, {name: targets[name] for name in wrong}, header)
     for reader in (Reader.DOTENV_1_1, Reader.DOTENV_1_2):
@@ -698,16 +738,18 @@ def _wrong(statements: list[Statement], targets: Mapping[str, Value | None], exa
     return wrong + [n for n in targets if n not in wrong and plain(written.get(n, ())) is None]
 
 
-def _correct(statements: list[Statement], name: str, value: Value | None) -> str:
+def _correct(statements: list[Statement], name: str, value: Value | None, for_systemd: bool = False) -> str:
     """Write ``value`` where the variable is assigned last; leave it out where it is to be unset."""
-    own = [statement for statement in statements if statement.key == name]
-    if value is None or own[-1].value is None:
-        return (
-            render(s for s in statements if s.key != name)
-            if value is None
-            else render(s for s in statements if s is not own[-1])
-        )
-    return "".join(s.with_value(encode(value, s.quote)) if s is own[-1] else s.text for s in statements)
+    last = [statement for statement in statements if statement.key == name][-1]
+    if value is None:
+        return render(s for s in statements if s.key != name)
+    if last.value is None:  # a name without "=" unsets what stands before it
+        return render(s for s in statements if s is not last)
+    text = last.with_value(encode(value, last.quote))
+    if for_systemd and assignments(parse(text, Reader.SYSTEMD)) != {name: plain(value)}:
+        comment, newline = last.text[last.value_span[1] :].strip(), line_ending(last.text)
+        text = (comment + newline if comment else "") + f"{name}={encode(value)}{newline}"
+    return "".join(text if s is last else s.text for s in statements)
 
 
 def _append(text: str, values: Mapping[str, Value | None], header: str) -> str:
@@ -785,7 +827,7 @@ def migrate_web(
     statements = parse(text, Reader.SYSTEMD)
     found = assignments(statements)
     problems = [
-        rules.FINDINGS["env-line-unreadable"].finding("fractal-web's file", line=s.line, problem=s.error)
+        rules.FINDINGS["environment.line_unreadable"].finding("fractal-web's file", line=s.line, problem=s.error)
         for s in statements
         if s.error
     ]
@@ -804,7 +846,9 @@ def migrate_web(
         client = found[rules.WEB_OAUTH] if oauth_client_name is None else oauth_client_name
         wanted[rules.WEB_OAUTH] = (client or "").lower() or None
     elif oauth_client_name:
-        findings.append(rules.FINDINGS["env-web-oauth-absent"].finding(rules.WEB_OAUTH, client=oauth_client_name))
+        findings.append(
+            rules.FINDINGS["environment.web_oauth_absent"].finding(rules.WEB_OAUTH, client=oauth_client_name)
+        )
     changes = []
     for name, value in wanted.items():
         if found.get(name) != value:
@@ -825,7 +869,7 @@ def migrate_web(
 
 def _set_for_systemd(statements: list[Statement], name: str, value: str | None) -> str:
     if any(statement.key == name for statement in statements):
-        return _correct(statements, name, None if value is None else (value,))
+        return _correct(statements, name, None if value is None else literal(value))
     return _append(
-        render(statements), {name: (value or "",)}, ADDED.replace("fractal-server 2.17.0", "fractal-web 1.21")
+        render(statements), {name: literal(value or "")}, ADDED.replace("fractal-server 2.17.0", "fractal-web 1.21")
     )

@@ -308,7 +308,7 @@ def is_secret(variable: str) -> bool:
 
 FINDINGS: Mapping[str, FindingRule] = rule_table(
     FindingRule(
-        "env-line-unreadable",
+        "environment.line_unreadable",
         "blocker",
         "A line of the environment file cannot be read",
         "{subject}, line {line}: {problem}. fractal-server skips such a line silently.",
@@ -317,7 +317,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-variable-missing",
+        "environment.variable_missing",
         "blocker",
         "A variable that is needed is not set",
         "{subject} is not set, neither in the environment file nor in the unit: {why}.",
@@ -326,7 +326,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-value-refused",
+        "environment.value_refused",
         "blocker",
         "2.17 refuses a value, and its meaning is not certain",
         "{subject} cannot keep its value: {problem}.",
@@ -335,7 +335,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-contradiction",
+        "environment.contradiction",
         "blocker",
         "The half-migrated file contradicts itself",
         "{subject} and {other} say different things.",
@@ -344,7 +344,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-oauth-several-clients",
+        "environment.oauth_several_clients",
         "blocker",
         "Several OAuth clients are configured",
         "2.17 knows one OAuth client, and these are configured: {clients}.",
@@ -354,7 +354,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-oauth-incomplete",
+        "environment.oauth_incomplete",
         "blocker",
         "An OAuth client is incomplete",
         "The OAuth client {subject} lacks {missing}; 2.16 refuses to start with it.",
@@ -363,7 +363,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-oauth-clients-dropped",
+        "environment.oauth_clients_dropped",
         "warning",
         "OAuth clients are dropped",
         "The OAuth clients {clients} are dropped; 2.17 keeps {subject} only.",
@@ -371,7 +371,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "fractal-server 2.17.0, config/_oauth.py",
     ),
     FindingRule(
-        "env-email-password",
+        "environment.email_password",
         "blocker",
         "The e-mail password cannot be decrypted",
         "FRACTAL_EMAIL_PASSWORD cannot be decrypted: {problem}.",
@@ -380,7 +380,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-email-password-unused",
+        "environment.email_password_unused",
         "warning",
         "An unused e-mail password is dropped",
         "FRACTAL_EMAIL_PASSWORD is dropped: {problem}, and nothing uses it.",
@@ -388,7 +388,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "fractal-server 2.16.6, config.py, validate_email_settings",
     ),
     FindingRule(
-        "env-reference-unknown",
+        "environment.reference_unknown",
         "blocker",
         "A value depends on something unknown",
         "{subject} depends on {references}, which neither the file nor the unit sets.",
@@ -397,7 +397,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-unit-overrides",
+        "environment.unit_overrides",
         "blocker",
         "The unit sets a value that 2.17 refuses or reads differently",
         "The unit itself sets {subject}, which wins over the environment file, and 2.17 needs another value.",
@@ -406,7 +406,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-config-file-missing",
+        "environment.config_file_missing",
         "blocker",
         "A configuration file is not there",
         "{subject} names {path}, which cannot be read from {directory}.",
@@ -415,7 +415,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-setting-as-json",
+        "environment.setting_as_json",
         "blocker",
         "A setting is given in a way that cannot be migrated",
         "{subject} is set from the environment, as JSON.",
@@ -424,7 +424,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-old-file-foreign",
+        "environment.old_file_foreign",
         "blocker",
         "The place of the old file is taken",
         "{subject} exists and is not the copy of this environment file: {problem}.",
@@ -433,7 +433,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         acceptable=False,
     ),
     FindingRule(
-        "env-variables-not-exported",
+        "environment.variables_not_exported",
         "warning",
         "Variables lose their effect on child processes",
         "{variables}: 2.16 exported these to every process it started (pip, ssh, sbatch, libpq), 2.17 does not.",
@@ -441,14 +441,14 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "fractal-server 2.16.6, config.py, load_dotenv; 2.17.0, config/_settings_config.py",
     ),
     FindingRule(
-        "env-variable-unknown",
+        "environment.variable_unknown",
         "info",
         "A variable that no release reads",
         "{subject} is read by neither 2.16.6 nor 2.17; it is kept as it is.",
         "Remove it if nothing else uses it; look for a mistyped name.",
     ),
     FindingRule(
-        "env-readers-differ",
+        "environment.readers_differ",
         "warning",
         "systemd and fractal-server read a line differently",
         "The unit reads this file too (EnvironmentFile=), and {subject} (line {line}) means something else to systemd: "
@@ -457,7 +457,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "systemd.exec(5)",
     ),
     FindingRule(
-        "env-byte-order-mark",
+        "environment.byte_order_mark",
         "warning",
         "A byte order mark hid a variable from 2.16",
         "The file begins with a byte order mark, so that 2.16 did not see {subject}. It is left out, because newer "
@@ -466,22 +466,14 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "python-dotenv 1.1.1 and 1.2.4, parser.py",
     ),
     FindingRule(
-        "env-file-for-everybody",
+        "environment.file_for_everybody",
         "warning",
         "The environment file was readable for everybody",
         "{subject} was readable for every user of the host (mode {mode}); it is {narrowed} now.",
         "Change the passwords in it if others work on this host.",
     ),
     FindingRule(
-        "env-backend-local",
-        "warning",
-        "The instance runs jobs locally",
-        "The backend is 'local'. Fractal supports the data migration only for SLURM, though it has code for this.",
-        "Rehearse the upgrade first.",
-        "Upgrade page 2.16 to 2.17.0, note",
-    ),
-    FindingRule(
-        "env-web-oauth-absent",
+        "environment.web_oauth_absent",
         "info",
         "fractal-web offers no OAuth log-in",
         "The server has the OAuth client {client}, and the web file sets no {subject}. It is left so.",

@@ -102,8 +102,14 @@ options:
         variables that 2.16 handed to child processes, and values set by the unit that 2.17 refuses. Server only.
       - The values are written to a file beside it, ending in V(.env), that only root can read; systemd shows the
         content of a drop-in to every user.
-      - The caller reloads systemd.
+      - systemd is told to reload its units.
     type: path
+  data_migration:
+    description:
+      - Whether the data migration of 2.17.0 is still to come. If so, the C(.old) file is written, and it is an error if
+        a value for it is missing. Server only.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -173,13 +179,14 @@ old_path:
   returned: success
   type: str
 drop_in_path:
-  description: The drop-in; empty if none is needed. Reload systemd if RV(drop_in_changed).
+  description: The drop-in; empty if none is needed.
   returned: success
   type: str
-drop_in_changed:
-  description: Whether the drop-in was written.
+hidden:
+  description: Variables that the unit itself sets and the drop-in takes away, since 2.17 needs other values.
   returned: success
-  type: bool
+  type: list
+  elements: str
 handed_on:
   description:
     - What the resource needs right after the data migration, because C(update-db-data) leaves it out.
@@ -248,6 +255,7 @@ def main() -> NoReturn:
             "oauth_client": {"type": "str"},
             "oauth_client_name": {"type": "str"},
             "drop_in_path": {"type": "path"},
+            "data_migration": {"type": "bool", "default": True},
         },
         required_if=[("state", "rendered", ["rendered_path"])],
         supports_check_mode=True,

@@ -28,7 +28,7 @@ from dotenv.parser import parse_stream
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("FRACTAL_HYPOTHESIS_EXAMPLES", "2000"))
+many = settings(max_examples=int(os.environ.get("FRACTAL_HYPOTHESIS_EXAMPLES", "2000")), deadline=None)
 INSTALLED = Reader.DOTENV_1_1 if dotenv.version.__version__.startswith("1.1.") else Reader.DOTENV_1_2
 
 # pieces that make or break environment files, glued together at random
@@ -53,7 +53,7 @@ def real_parse(text: str) -> tuple[list[tuple[str, str | None]], int]:
     return [(b.key, b.value) for b in bindings if b.key is not None], sum(b.error for b in bindings)
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(files)
 @example("A='x\\\\'\nB='y'\n")
 @example("A= # none\n")
@@ -66,7 +66,7 @@ def test_python_dotenv_reads_the_same(text: str) -> None:
     assert sum(bool(s.error) for s in statements) == errors
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(files, st.sampled_from(Reader))
 def test_an_untouched_document_is_the_input(text: str, reader: Reader) -> None:
     statements = parse(text, reader)
@@ -77,7 +77,7 @@ def test_an_untouched_document_is_the_input(text: str, reader: Reader) -> None:
             assert s.renamed(s.text[slice(*s.key_span)]).text == s.text
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(files, st.sampled_from(Reader))
 def test_line_numbers_are_those_of_an_editor(text: str, reader: Reader) -> None:
     statements = parse(text, reader)
@@ -87,7 +87,7 @@ def test_line_numbers_are_those_of_an_editor(text: str, reader: Reader) -> None:
         before += s.text
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(files, st.booleans())
 def test_python_dotenv_interpolates_the_same(text: str, file_wins: bool) -> None:
     environ = {"A": "from the process", "HOME": "/root"}
@@ -102,7 +102,7 @@ def test_python_dotenv_interpolates_the_same(text: str, file_wins: bool) -> None
     assert closed == expected
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(utf8, st.sampled_from(["", "'", '"']), st.sampled_from([Reader.DOTENV_1_1, Reader.DOTENV_1_2]))
 @example("ends with a backslash\\", "'", Reader.DOTENV_1_1)
 @example('it\'s "${A}" \\\' \\" $', "", Reader.DOTENV_1_1)
@@ -113,14 +113,14 @@ def test_every_value_can_be_written(value: str, quote: str, reader: Reader) -> N
     assert {key: plain(v) for key, v in values.items()} == {"KEY": value, "A": "after", "B": "after"}
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(utf8.filter(lambda v: "\r" not in v and "${" not in v and not v.endswith("\\")), st.sampled_from(["", "'", '"']))
 def test_systemd_reads_ordinary_values_the_same(value: str, quote: str) -> None:
     statements = parse(f"KEY={encode(value, quote)}\nA=after\n", Reader.SYSTEMD)
     assert assignments(statements) == {"KEY": value, "A": "after"}
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(st.lists(utf8 | st.builds(Reference, st.sampled_from("XYZ"), st.none() | st.just("d"))))
 def test_open_references_stay_open(pieces: list[str | Reference]) -> None:
     value = join(pieces)
