@@ -44,21 +44,29 @@ image() { # image NAME KEY STABLE_TAG COMMAND...: build unless the key is known,
     say "built $name:$tag in $((SECONDS - started)) s"
 }
 
-layer() { # layer FOLDER IMAGE
-    podman build --quiet --ulimit nofile=20000:20000 -t "$2" "$BED/$1" >/dev/null
+layer() { # layer FOLDER IMAGE: show the steps, and all of the output only when one fails
+    local log
+    log=$(mktemp)
+    if ! podman build --ulimit nofile=20000:20000 -t "$2" "$1" 2>&1 | tee "$log" |
+        { grep --line-buffered -oE '^STEP [0-9/]+: .{0,70}' || true; } >&2; then
+        tail -100 "$log" >&2
+        rm "$log"
+        return 1
+    fi
+    rm "$log"
 }
 
 web() { # the archives are an input of the web image, made from source at build time
     local context
     context=$(mktemp -d)
     cp -r "$BED/web/." "$context"
-    /usr/bin/env python3 "$BED/fractal_web/build_archive.py" "$context/archives"
-    podman build --quiet --ulimit nofile=20000:20000 -t "$1" "$context" >/dev/null
+    python3 "$BED/fractal_web/build_archive.py" "$context/archives" >/dev/null
+    layer "$context" "$1"
     rm -rf "$context"
 }
 
 image base "$base_key" 12 "$BED/base.sh"
-image server "$server_key" 2.16.6 layer server
+image server "$server_key" 2.16.6 layer "$BED/server"
 image web "$web_key" 1.20.1 web
 image server "$prepared_key" prepared "$BED/prepare.sh"
 podman tag "$REPOSITORY/web:1.20.1" "$REPOSITORY/web:prepared"
