@@ -10,6 +10,7 @@ Password hashes and OAuth tokens stay in the database.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,13 @@ def has_resource(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql(_RESOURCE).scalar_one())
 
 
-def read_users(connection: Connection, schema: UserSchema) -> Iterator[UserRow]:
-    """Yield every user by id; one statement, and only the rows at hand in memory."""
+@contextmanager
+def read_users(connection: Connection, schema: UserSchema) -> Iterator[Iterator[UserRow]]:
+    """Give every user by id; one statement, and only the rows at hand in memory.
+
+    Raises:
+        FractalError: The database refuses.
+    """
     statement = _USERS.format(
         days=RECENT_DAYS,
         username="u.username IS NOT NULL" if schema.has_username else "false",
@@ -104,9 +110,9 @@ def read_users(connection: Connection, schema: UserSchema) -> Iterator[UserRow]:
     capabilities = getattr(psycopg, "capabilities", None)  # psycopg 3.2; chunks need libpq 17 as well
     chunks = {"size": 500} if capabilities is not None and capabilities.has_stream_chunked() else {}
     try:
-        with raw.cursor() as cursor:
-            for row in cursor.stream(statement, **chunks):
-                yield UserRow._make(row)
+        # an open stream holds the connection, so it has to end before anything else is done, rollback included
+        with raw.cursor() as cursor, closing(cursor.stream(statement, **chunks)) as rows:
+            yield map(UserRow._make, rows)
     except psycopg.Error as error:
         reason = " ".join(str(error).split())
         raise FractalError(f"The users cannot be read from the database: {reason}.") from error

@@ -162,7 +162,8 @@ def check(
         migrated=schema.has_profile and has_resource(connection),
         ssh_hosts=read_ssh_hosts(connection) if schema.has_settings else {},
     )
-    return check_users(read_users(connection, schema), context)
+    with read_users(connection, schema) as rows:
+        return check_users(rows, context)
 
 
 def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
