@@ -30,8 +30,8 @@ def gather(
         groups: Ansible's ``groups``.
         only_predicted: Whether the run was to change nothing (check mode, precheck).
     """
-    servers = [name for name in groups.get("fractal_server", []) if "fractal_server_state" in hostvars[name]]
-    web_hosts = [name for name in groups.get("fractal_web", []) if "fractal_web_state" in hostvars[name]]
+    servers = [name for name in groups.get("fractal_server", []) if "__server_state" in hostvars[name]]
+    web_hosts = [name for name in groups.get("fractal_web", []) if "__web_state" in hostvars[name]]
     webs = {name: _web_record(name, hostvars[name], only_predicted) for name in web_hosts}
     records = [
         {
@@ -63,11 +63,11 @@ def _empty_record(name: str) -> dict[str, Any]:
 
 
 def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
-    state = facts["fractal_server_state"]
+    state = facts["__server_state"]
     plan = state["plan"]
     start, stop = facts.get("__upgrade_start") or {}, facts.get("__upgrade_stop") or {}
     backup = (facts.get("__backup") or {}).get("backup")
-    failure = facts.get("fractal_server_failure", state["failure"])
+    failure = facts.get("__server_failure", state["failure"])
     finished = start.get("health") is not None
     record = {
         **_empty_record(name),
@@ -88,9 +88,9 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
 
 
 def _web_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
-    state = facts["fractal_web_state"]
-    server = facts.get("fractal_web_server", "")
-    failure = facts.get("fractal_web_failure", state["failure"])
+    state = facts["__web_state"]
+    server = facts.get("__web_server", "")
+    failure = facts.get("__web_failure", state["failure"])
     health = (facts.get("__web_run") or {}).get("health")
     version = (state["instance"] or {}).get("version")
     finished = health is not None and version != state["version"]
@@ -128,7 +128,7 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
         "environment_file": facts.get("__upgrade_env"),
         "start": facts.get("__upgrade_start"),
     }
-    hops = {hop["release"]: hop for hop in facts.get("fractal_hops", [])}
+    hops = {hop["release"]: hop for hop in facts.get("__server_hops", [])}
     of_hop = {"install": "switch", "schema": "schema", "data": "data"}
     shown = []
     for stage in stages:

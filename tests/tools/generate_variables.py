@@ -22,7 +22,11 @@ This page is made from the argument specs of the roles (`python tests/tools/gene
 def options_of_roles() -> dict[str, dict[str, dict[str, Any]]]:
     """Return the options of each role by its name."""
     specs = sorted(ROOT.glob("roles/*/meta/argument_specs.yml"))
-    return {path.parts[-3]: yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"] for path in specs}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in specs:
+        for entry_point in yaml.safe_load(path.read_text())["argument_specs"].values():
+            found.setdefault(path.parts[-3], {}).update(entry_point["options"])
+    return found
 
 
 def render() -> str:

@@ -37,8 +37,8 @@ def server(window=True, failure="", **facts):
         "target": "2.17.0",
     }
     return {
-        "fractal_server_state": state,
-        "fractal_server_failure": failure,
+        "__server_state": state,
+        "__server_failure": failure,
         **facts,
     }
 
@@ -47,7 +47,7 @@ DONE = {
     "__upgrade_stop": {"at": 100.0, "duration": 2.0},
     "__upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
     "__backup": {"backup": {"path": "/var/backups/x"}, "duration": 1.0},
-    "fractal_hops": [{"release": "2.17.0", "schema": {"duration": 1.5}}],
+    "__server_hops": [{"release": "2.17.0", "schema": {"duration": 1.5}}],
 }
 GROUPS = {"fractal_server": ["s"], "fractal_web": []}
 
@@ -82,15 +82,15 @@ def test_outcomes(facts, only_predicted, outcome):
 
 def test_a_blocked_instance_says_so():
     facts = server(failure="1 blocking finding(s)")
-    facts["fractal_server_state"]["failure"] = "1 blocking finding(s)"
+    facts["__server_state"]["failure"] = "1 blocking finding(s)"
     assert record(facts)["outcome"] == "blocked"
 
 
 def test_a_web_host_is_shown_with_its_server():
     web = {
-        "fractal_web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
-        "fractal_web_server": "s",
-        "fractal_web_failure": "",
+        "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
+        "__web_server": "s",
+        "__web_failure": "",
         "__web_run": {"health": {"version": "1.21.1"}},
     }
     hosts = {"s": server(**DONE), "w": web, "t": server(window=False)}

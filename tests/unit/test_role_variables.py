@@ -13,11 +13,22 @@ SPEC.loader.exec_module(generate_variables)
 ROLES = generate_variables.options_of_roles()
 
 
-@pytest.mark.parametrize("role", sorted(ROLES))
-def test_defaults_and_argument_specs_agree(role):
-    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())
-    specified = {name: option.get("default") for name, option in ROLES[role].items() if not option.get("required")}
+def test_defaults_and_argument_specs_agree():
+    defaults = yaml.safe_load((ROOT / "roles" / "fractal" / "defaults" / "main.yml").read_text())
+    specified = {
+        name: option.get("default")
+        for options in ROLES.values()
+        for name, option in options.items()
+        if not option.get("required")
+    }
     assert defaults == specified
+
+
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"fractal"}))
+def test_every_role_takes_its_defaults_from_one_place(role):
+    meta = yaml.safe_load((ROOT / "roles" / role / "meta" / "main.yml").read_text())
+    assert meta["dependencies"] == [{"role": "fractal_ops.platform.fractal"}]
+    assert not (ROOT / "roles" / role / "defaults").exists()
 
 
 def test_every_role_has_argument_specs():
