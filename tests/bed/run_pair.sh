@@ -18,6 +18,10 @@ for member in "$@"; do
     alias=${member%%=*}
     image=$REPOSITORY/$alias:prepared
     [ "$member" = "$alias" ] || image=${member#*=}
+    if ! podman image exists "$image"; then
+        say "there is no image $image: run 'make bed'"
+        exit 1
+    fi
     volume=$(podman image inspect --format '{{index .Labels "fractal_ops.volume"}}' "$image")
     podman run -d --systemd=always --pull=never --name "$name-$alias" --hostname "$alias" \
         --network "$name" --network-alias "$alias" --label "fractal_ops.pair=$name" -v "$volume" "$image" >/dev/null

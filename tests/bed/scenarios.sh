@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # scenarios.sh [NAME ...]: run Molecule scenarios (all without names) one after another, and say how each ended.
-# A scenario that fails does not stop the others; its hosts are removed too. The output of one that passed is not shown.
+# A scenario that fails does not stop the others; its hosts are removed too. Of one that passed only the steps are shown.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -20,8 +20,8 @@ for scenario in "$@"; do
     number=$((number + 1))
     started=$SECONDS
     say "scenario $number of $#: $scenario ..."
-    # Each line of progress is a stage of the scenario; everything else waits in the log.
-    if NO_COLOR=1 ANSIBLE_NOCOLOR=1 molecule test -s "$scenario" >"$log" 2>&1 < /dev/null; then
+    if NO_COLOR=1 ANSIBLE_NOCOLOR=1 molecule test -s "$scenario" 2>&1 < /dev/null | tee "$log" |
+        sed -unE 's/^INFO +\[[^]]* > ([a-z]+)\] Executing$/[bed]   \1/p' >&2; then
         say "scenario $scenario passed in $((SECONDS - started)) s: $(grep -oE '[0-9]+ passed' "$log" | tail -1)"
     else
         cat "$log"
