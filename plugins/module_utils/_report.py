@@ -56,6 +56,7 @@ def _empty_record(name: str) -> dict[str, Any]:
         "findings": [],
         "checks": [],
         "backup": None,
+        "backup_seconds": {},
         "remaining": [],
         "undo": "",
         "web": [],
@@ -81,6 +82,7 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
         "checks": _checks(facts, "__verify_review", "__verify"),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
+        "backup_seconds": _backup_seconds(facts.get("__backup") or {}),
     }
     record["remaining"] = _remaining(record, facts)
     record["undo"] = f"ansible-playbook -i INVENTORY fractal_ops.platform.rollback --limit {name}" if backup else ""
@@ -139,6 +141,10 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
     return shown
 
 
+def _backup_seconds(result: Mapping[str, Any]) -> dict[str, float]:
+    return {name: result[f"{name}_seconds"] for name in ("dump", "proof") if f"{name}_seconds" in result}
+
+
 def _checks(facts: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
     return [check for name in names for check in (facts.get(name) or {}).get("checks") or []]
 
@@ -194,7 +200,8 @@ def render_markdown(record: Mapping[str, Any]) -> str:
     if record["remaining"]:
         lines += ["", "## What remains for you", ""] + [f"- {item}" for item in record["remaining"]]
     if record["backup"]:
-        lines += ["", f"Backup: {record['backup']}"]
+        seconds = ", ".join(f"{name} {value:.1f} s" for name, value in record["backup_seconds"].items())
+        lines += ["", f"Backup: {record['backup']}" + (f" ({seconds})" if seconds else "")]
     if record["undo"]:
         lines += ["", f"To undo: `{record['undo']}`"]
     return "\n".join(lines) + "\n"
