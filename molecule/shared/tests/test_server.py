@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "POSTGRES_DB": "fractal_db",
     "FRACTAL_RUNNER_BACKEND": "slurm_sudo",
     "FRACTAL_LOGGING_LEVEL": "20",
+    "FRACTAL_API_MAX_JOB_LIST_LENGTH": "50",  # its default was 50 in 2.16 and is 25 in 2.17
     "FRACTAL_DEFAULT_GROUP_NAME": "All",
     "FRACTAL_DATA_AUTH_SCHEME": "viewer-paths",
     "OAUTH_CLIENT_NAME": "mock",
