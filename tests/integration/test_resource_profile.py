@@ -11,17 +11,10 @@ import pytest
 from postgres_cluster import Database
 from releases_environments import FractalFolder
 
+pytest_plugins = ["verification_services"]
 Run = Callable[..., dict[str, Any]]
 MODULE = "fractal_resource_profile"
 RENAME = [{"name": "cluster", "previous_name": "Resource Name"}]
-
-
-@pytest.fixture
-def migrated(seeded_database: Database, fractal_folder: Callable[..., FractalFolder]) -> FractalFolder:
-    """A seeded instance, brought to 2.17.0 with Fractal's own tools."""
-    folder = fractal_folder(seeded_database, FRACTAL_VIEWER_AUTHORIZATION_SCHEME="viewer-paths")
-    folder.upgrade("2.17.0")
-    return folder
 
 
 @pytest.fixture
