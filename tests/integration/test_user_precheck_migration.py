@@ -5,17 +5,21 @@ The migration runs on copies of the database: without the fix it must fail, with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Callable
 
 import pytest
 from postgres_cluster import Cluster, Database
 from postgres_seed import add_user
-from releases_environments import YES, FractalFolder
+from releases_environments import FractalFolder
+from warm_fractalctl import WarmMigration
 
 Run = Callable[..., dict[str, Any]]
 Folder = Callable[..., FractalFolder]
+BACKENDS = {"slurm": "slurm_sudo", "slurm_ssh": "slurm_ssh"}
 ANN, BOB = "ann@example.org", "bob@example.org"
 SSH = {
     "ssh_host": "cluster",
@@ -112,20 +116,21 @@ CASES = {
 }
 
 
-def real_migration_passes(cluster: Cluster, database: Database, folder: FractalFolder) -> bool:
-    """Run set-db and update-db-data of the real 2.17.0 on a copy of the database."""
-    folder.database = cluster.create(template=database.dbname)
-    try:
-        folder.write_new_generation(
-            "slurm_ssh" if folder.values["FRACTAL_RUNNER_BACKEND"] == "slurm_ssh" else "slurm_sudo"
-        )
-        folder.set_db("2.17.0")
-        done = folder.fractalctl("2.17.0", "update-db-data", answers=YES)
-        return done.returncode == 0 and "END - all ok." in done.stderr
-    finally:
-        cluster.drop(folder.database.dbname)
-        folder.database = database
-        folder.write()
+@pytest.fixture(scope="module")
+def migrations(
+    cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], WarmMigration]]:
+    """Function that gives the real migration for a backend of 2.16."""
+    with ExitStack() as stack:
+
+        @cache
+        def migration(backend: str) -> WarmMigration:
+            database = cluster.create(template)
+            stack.callback(cluster.drop, database.dbname)
+            folder = FractalFolder(tmp_path_factory.mktemp(backend), database)
+            return stack.enter_context(WarmMigration(cluster, folder, BACKENDS[backend]))
+
+        yield migration
 
 
 def blockers(run_module: Run, folder: FractalFolder) -> set[tuple[str, str]]:
@@ -137,7 +142,7 @@ def blockers(run_module: Run, folder: FractalFolder) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("name", CASES)
 def test_condition_is_found_and_its_fix_works(
     name: str,
-    cluster: Cluster,
+    migrations: Callable[[str], WarmMigration],
     new_database: Callable[[], Database],
     fractal_folder: Folder,
     run_module: Run,
@@ -148,11 +153,13 @@ def test_condition_is_found_and_its_fix_works(
         add_user(database, email, **settings)
     folder = fractal_folder(database, FRACTAL_RUNNER_BACKEND=case.backend)
     assert blockers(run_module, folder) == {(case.finding, case.subject)}
-    assert not real_migration_passes(cluster, database, folder)
+    migration = migrations(case.backend)
+    assert not migration.passed(migration.migrate(database))
     settled = run_module("fractal_users", env_file=str(folder.env_file), users=case.fix, rules=case.rules)
     assert settled["changed"], settled
     assert blockers(run_module, folder) == set()
-    assert real_migration_passes(cluster, database, folder)
+    outcome = migration.migrate(database)
+    assert migration.passed(outcome), outcome.output
 
 
 def test_all_conditions_are_found_in_one_run(
