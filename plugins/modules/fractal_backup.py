@@ -1,0 +1,205 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back up a Fractal instance and prove the backup."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_backup
+short_description: Back up a Fractal instance and prove the backup
+version_added: 0.1.0
+description:
+  - Makes one folder that brings the instance back - a dump of the database, the environment files, the JSON
+    configurations that they name, the unit with its drop-ins, the list of installed packages, and a manifest with
+    sizes, SHA-256 sums, versions, alembic revision, and the number and digest of every table's rows.
+  - The dump is proved by restoring it into a scratch database whose rows, digests, sequences and structure equal those
+    of the instance's database at the moment of the dump. The scratch database is always dropped.
+  - The folder gets its name only when it is complete, proved and on disk. A finished backup is never replaced, so the
+    module can be run again in the middle of an upgrade.
+  - Stop fractal-server before. What is written after the dump is not in the backup.
+author:
+  - The fractal_ops.platform developers
+extends_documentation_fragment:
+  - fractal_ops.platform.database.installation
+requirements:
+  - pg_dump and pg_restore, not older than the database server
+attributes:
+  check_mode:
+    description: Can run in check mode and return what it would return otherwise.
+    support: partial
+    details: The backup that would be made is not described.
+  diff_mode:
+    description: Returns details on what has changed.
+    support: none
+options:
+  state:
+    description:
+      - V(present) makes the backup O(run) unless it is there.
+      - V(tidy) removes what a killed backup O(run) left behind - its unfinished folder and scratch databases. A
+        finished backup stays.
+    type: str
+    choices: [present, tidy]
+    default: present
+  backup_root:
+    description:
+      - Folder that holds the backups. It is made with mode V(0700) if it does not exist.
+    type: path
+    required: true
+  run:
+    description:
+      - Name of the backup's folder, the same for every run of one upgrade.
+    type: str
+    required: true
+  proof:
+    description:
+      - V(restore) proves the dump in a scratch database. The database role needs the right to create databases.
+      - V(list) only makes sure that the dump can be read from the first to the last byte, V(none) not even that.
+    type: str
+    choices: [restore, list, none]
+    default: restore
+  extra_paths:
+    description:
+      - Further files to keep.
+    type: list
+    elements: path
+    default: []
+  python:
+    description:
+      - The interpreter that runs fractal-server. The packages of its environment are listed.
+      - The default is the interpreter that runs the module.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Back up the stopped instance
+  fractal_ops.platform.fractal_backup:
+    service: fractal-server
+    backup_root: /var/backups/fractal
+    run: 2025-11-20T2100
+  vars:
+    ansible_python_interpreter: /opt/fractal/venv/bin/python
+  register: backup
+
+- name: Show where it is
+  ansible.builtin.debug:
+    var: backup.backup.path
+"""
+
+RETURN = r"""
+backup:
+  description: The backup. In check mode, before it was made, only its path and run.
+  returned: with O(state=present)
+  type: dict
+  contains:
+    path:
+      description: Its folder.
+      type: str
+      returned: success
+    run:
+      description: Its name.
+      type: str
+      returned: success
+    created:
+      description: When it was made (UTC, ISO 8601).
+      type: str
+      returned: success
+    version:
+      description: The version of fractal-server that was installed.
+      type: str
+      returned: success
+    revision:
+      description: The alembic revision.
+      type: str
+      returned: success
+    release:
+      description: First release with this revision as its head.
+      type: str
+      returned: success
+    proof:
+      description:
+        - How it was proved - C(kind) and C(seconds), and in C(left_out) what only an administrator of PostgreSQL could
+          restore (extensions, owner of the schema C(public)); Fractal needs none of it.
+      type: dict
+      returned: success
+    dump_bytes:
+      description: Size of the database dump.
+      type: int
+      returned: success
+    size_bytes:
+      description: Size of everything.
+      type: int
+      returned: success
+    rows:
+      description: Number of rows in all tables.
+      type: int
+      returned: success
+dump_seconds:
+  description: Seconds that the dump took, the digests of the source included. 0 if the backup was there.
+  returned: with O(state=present)
+  type: float
+proof_seconds:
+  description: Seconds that the proof took. 0 if the backup was there.
+  returned: with O(state=present)
+  type: float
+removed:
+  description: Folders and databases that were removed.
+  returned: with O(state=tidy)
+  type: list
+  elements: str
+duration:
+  description: Seconds that the module took.
+  returned: always
+  type: float
+"""
+
+import sys
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import PROOFS, make_backup, tidy_up
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    INSTALLATION_ARGUMENTS,
+    LIBRARY_IMPORT_ERROR,
+    find_installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+
+
+def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Return the module's result."""
+    installation = find_installation(options)
+    if options["state"] == "tidy":
+        removed = tidy_up(installation, options["backup_root"], options["run"], check_mode)
+        return {"changed": bool(removed), "removed": removed}
+    return make_backup(
+        installation,
+        options["python"] or sys.executable,
+        options["backup_root"],
+        options["run"],
+        options["proof"],
+        options["extra_paths"],
+        check_mode,
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **INSTALLATION_ARGUMENTS,
+            "state": {"type": "str", "choices": ["present", "tidy"], "default": "present"},
+            "backup_root": {"type": "path", "required": True},
+            "run": {"type": "str", "required": True},
+            "proof": {"type": "str", "choices": list(PROOFS), "default": "restore"},
+            "extra_paths": {"type": "list", "elements": "path", "default": []},
+            "python": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    if LIBRARY_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
+    run_module(module, lambda: back_up(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
