@@ -21,7 +21,7 @@ def email(variables: Mapping[str, str], asked: bool) -> Check:
         return rule.skipped("e-mail", "no mail server is configured")
     subject = f"{server}:{variables.get('FRACTAL_EMAIL_SMTP_PORT', '')}"
     if not asked:
-        return rule.skipped(subject, "not asked for", "Set fractal_verify_smtp to true.")
+        return rule.skipped(subject, "not asked for", "Set fractal_verify_mail_server to true.")
     password = variables.get("FRACTAL_EMAIL_PASSWORD", "")
     log_in = variables.get("FRACTAL_EMAIL_USE_LOGIN", "true") == "true"
     if log_in and password.startswith(_ENCRYPTED):
