@@ -5,13 +5,20 @@ The migration runs on copies of the database: without the fix it must fail, with
 
 from __future__ import annotations
 
+import json
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Callable
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import DatabaseSettings, connect
+from ansible_collections.fractal_ops.platform.plugins.modules.fractal_user_precheck import check
 from postgres_cluster import Cluster, Database
 from postgres_seed import add_user
 from releases_environments import FractalFolder
@@ -172,3 +179,105 @@ def test_all_conditions_are_found_in_one_run(
         add_user(database, email, **case.users[ANN])
         expected.add((case.finding, email))
     assert blockers(run_module, fractal_folder(database)) == expected
+
+
+# --- the other way round: whenever nothing is found, the real migration passes (and fails when something is) ---
+
+CASES_EACH = int(os.environ.get("FRACTAL_OPS_CASES", "200"))
+ODD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+NAMES = st.one_of(st.sampled_from(["ann", "bob", " ann", "ann ", "", "  ", "\u00a0", "ä"]), ODD)
+FOLDERS = st.one_of(
+    st.sampled_from(
+        ["/data", "/data/", "//data", "/data/../x", " /data ", "/a b", "/", "data", "s3://b", "", " ", "/\u2003"]
+    ),
+    ODD,
+    ODD.map(lambda text: "/" + text),
+)
+
+
+def likely(value: Any, others: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Mostly ``value``, so that many cases have nothing wrong; else anything, or nothing."""
+    return st.integers(0, 15).flatmap(lambda n: others if n == 7 else st.none() if n == 11 else st.just(value))
+
+
+ACCOUNTS = st.one_of(
+    st.lists(st.one_of(st.sampled_from(["a", " a", "b"]), ODD), max_size=3),
+    st.sampled_from([None, {}, {"a": "b"}, "text", [1], [["a"]], [None]]),
+)
+USERS = st.fixed_dictionaries(
+    {
+        "active": st.sampled_from([True, True, True, False]),
+        "verified": st.sampled_from([True, True, True, False]),
+        "superuser": st.booleans(),
+        "settings": st.one_of(
+            st.just(None),
+            *[
+                st.fixed_dictionaries(
+                    {
+                        "project_dir": likely("/data", FOLDERS),
+                        "slurm_user": likely("ann", NAMES),
+                        "slurm_accounts": likely([], ACCOUNTS),
+                        "ssh_host": likely("h1", st.one_of(st.sampled_from(["h2", None]), NAMES)),
+                        "ssh_username": likely("ann", NAMES),
+                        "ssh_private_key_path": likely("/key", FOLDERS),
+                        "ssh_tasks_dir": likely("/t", FOLDERS),
+                        "ssh_jobs_dir": likely("/j", FOLDERS),
+                    }
+                )
+            ]
+            * 9,
+        ),
+    }
+)
+
+
+def put(database: Database, users: Sequence[Mapping[str, Any]]) -> None:
+    """Make ``users`` the only rows of a database at 2.17.0's schema whose data was not migrated."""
+    with database.connect(autocommit=False) as connection:
+        connection.execute("TRUNCATE user_oauth, user_settings, resource, profile RESTART IDENTITY CASCADE")
+        for number, user in enumerate(users, 1):
+            settings = user["settings"]
+            if settings is not None:
+                values = {**settings, "slurm_accounts": json.dumps(settings["slurm_accounts"])}
+                columns = ", ".join(values)
+                marks = ", ".join(["%s"] * len(values))
+                statement = f"INSERT INTO user_settings (id, {columns}) VALUES (%s, {marks})"
+                connection.execute(statement.encode(), [number, *values.values()])
+            connection.execute(
+                "INSERT INTO user_oauth (email, hashed_password, is_active, is_verified, is_superuser, "
+                "user_settings_id, "
+                "slurm_accounts) VALUES (%s, '$2b$', %s, %s, %s, %s, '{}')",
+                [
+                    f"u{number}@example.org",
+                    user["active"],
+                    user["verified"],
+                    user["superuser"],
+                    None if settings is None else number,
+                ],
+            )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_found_means_that_the_migration_passes(
+    backend: str, migrations: Callable[[str], WarmMigration], new_database: Callable[[], Database]
+) -> None:
+    migration = migrations(backend)
+    seen: Counter[bool] = Counter()
+    assert migration.passed(migration.migrate(new_database())) or backend == "slurm_ssh"  # brings the schema to 2.17.0
+    database = migration.database
+    settings = DatabaseSettings(database.host, database.port, database.user, database.password, database.dbname)
+
+    @hypothesis.settings(max_examples=CASES_EACH, deadline=None, database=None)
+    @hypothesis.given(st.lists(USERS, min_size=1, max_size=4))
+    def prove(users: Sequence[Mapping[str, Any]]) -> None:
+        put(database, users)
+        with connect(settings, read_only=True) as connection:
+            report = check(connection, {}, backend, None)
+        stopping = [f for f in report.findings if f.severity == "blocker" and not f.acceptable]
+        outcome = migration.migrate_data()
+        seen[bool(stopping)] += 1
+        assert migration.passed(outcome) == (not stopping), (stopping, outcome.output)
+
+    prove()
+    print(f"{backend}: {seen[False]} cases without and {seen[True]} with a finding that stops the migration")
+    assert min(seen.values()) > CASES_EACH // 20, "the cases are all of one kind"

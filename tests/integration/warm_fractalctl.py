@@ -65,7 +65,7 @@ class WarmMigration:
     def __init__(self, cluster: Cluster, folder: FractalFolder, backend: str) -> None:
         """``folder`` is one of its own; its database (any name) is made anew for each migration."""
         self._cluster = cluster
-        self._database = folder.database
+        self.database = folder.database
         folder.write_new_generation(backend)
         self._process = subprocess.Popen(
             [str(environment("2.17.0") / "bin/python"), "-c", _WORKER],
@@ -87,7 +87,7 @@ class WarmMigration:
 
     def migrate(self, database: Database) -> Outcome:
         """Migrate a copy of ``database``: the schema, which must work, then the data."""
-        name = self._database.dbname
+        name = self.database.dbname
         self._cluster.drop(name)
         self._cluster.create(template=database.dbname, dbname=name)
         schema = self._run("set-db")
