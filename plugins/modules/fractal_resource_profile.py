@@ -19,7 +19,7 @@ description:
     users, projects or task groups is refused.
   - Fractal reads these rows anew for each request, so nothing has to be restarted.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database
 requirements:

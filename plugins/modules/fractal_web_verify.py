@@ -15,7 +15,7 @@ description:
   - Never fails because of what a check finds; every check is made and its result returned.
   - Needs nothing but the standard library of the host's Python, 3.9 or later.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
