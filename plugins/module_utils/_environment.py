@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import release_path
+from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import exchange, release_path
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
 _LIST_DISTRIBUTIONS = """
@@ -117,6 +117,17 @@ def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping
     run_tool(
         [*install, "--no-index", "--find-links", wheels, f"fractal-server=={version}"], environ, f"install {version}"
     )
+    return True
+
+
+def restore_in_place(instance: Mapping[str, Any], version: str) -> bool:
+    """Undo :func:`install_in_place`: the copy made before takes the environment's place. Return whether it did."""
+    environment, installed = str(instance["environment"]), str(instance["version"])
+    copy = release_path(environment, version)
+    if os.path.islink(environment) or os.path.islink(copy) or not os.path.isdir(copy) or installed == version:
+        return False
+    exchange(copy, environment)
+    os.rename(copy, release_path(environment, installed))
     return True
 
 

@@ -89,6 +89,15 @@ def wait_until_healthy(
     raise unhealthy(unit, f"{problem} (waited {timeout:g} s)")
 
 
+def running_version(base: str, kind: str) -> str | None:
+    """Return the version that answers at ``base``, or None if none does."""
+    try:
+        data = request(base + ALIVE_PATH[kind], timeout=5, validate_certs=False).json()
+    except FractalError:
+        return None
+    return str(data["version"]) if isinstance(data, dict) and "version" in data else None
+
+
 def wrong_version(kind: str, alive: dict[str, Any], version: str | None, server_version: str | None) -> str:
     """Return what is wrong with the versions in an answer of ``alive``, or an empty text."""
     if version and alive.get("version") != version:

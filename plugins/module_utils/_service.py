@@ -81,11 +81,13 @@ def restart(service: str) -> None:
     systemctl("restart", service)
 
 
-def new_hold(unit: str, controller: str, backup_root: str) -> Hold:
-    """Return the hold of an upgrade that begins now."""
+def new_hold(unit: str, controller: str, backup_root: str, backup: str | None = None) -> Hold:
+    """Return a hold that begins now, with the folder of the backup to make, or of the one that exists already."""
     now = time.gmtime()
     run = time.strftime("%Y%m%dT%H%M%SZ", now)
-    return Hold(run, time.strftime("%Y-%m-%dT%H:%M:%SZ", now), controller, os.path.join(backup_root, unit, run))
+    return Hold(
+        run, time.strftime("%Y-%m-%dT%H:%M:%SZ", now), controller, backup or os.path.join(backup_root, unit, run)
+    )
 
 
 def _remove_if_empty(folder: str) -> None:

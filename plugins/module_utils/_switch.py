@@ -60,31 +60,45 @@ def switch(path: str, old_version: str, new_version: str) -> bool:
     return True
 
 
-def switch_back(path: str, old_version: str) -> bool:
+def switch_back(path: str, old_version: str, original: str | None = None) -> bool:
     """Make ``path`` be what it was before :func:`switch`, as a real directory if it was one. Return whether it changed.
+
+    Args:
+        path: The known path.
+        old_version: The release to go back to.
+        original: Where ``path`` led to, all links followed, if known.
 
     Raises:
         FractalError: The old release is not kept beside ``path`` any more.
     """
     old = release_path(path, old_version)
     if not os.path.islink(path):
-        # Killed between exchange and clean-up, or before the exchange: only our own link may lie there.
-        if os.path.islink(old):
-            os.unlink(old)
-            return True
-        return False
+        return _remove_own_link(old)  # killed before the exchange, or after the exchange of an earlier switch back
     if os.path.islink(old):
-        changed = os.path.realpath(path) != os.path.realpath(old)
-        _replace_link(path, os.readlink(old))
-        os.unlink(old)
-        return changed
+        return _lead_back(path, os.readlink(old)) | _remove_own_link(old)
     if is_switched(path, old_version):
         return False
     if not os.path.isdir(old):
         raise FractalError(f"{old}, the old release {old_version}, is gone; {path} stays as it is.")
+    if original == os.path.realpath(old):  # it was a link then, too
+        return _lead_back(path, os.path.basename(old))
     exchange(old, path)
-    os.unlink(old)
     sync_folder(os.path.dirname(path))
+    return _remove_own_link(old)
+
+
+def _lead_back(path: str, target: str) -> bool:
+    changed = os.readlink(path) != target
+    if changed:
+        _replace_link(path, target)
+    return changed
+
+
+def _remove_own_link(old: str) -> bool:
+    """Remove the link at the old release's place; a directory there is the release itself."""
+    if not os.path.islink(old):
+        return False
+    os.unlink(old)
     return True
 
 

@@ -9,6 +9,7 @@ folder of its own, never over the release in use.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import version_key
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import (
     is_switched,
     release_path,
@@ -109,6 +111,16 @@ def official_archive(version: str, node_version: str | None) -> str:
     major = (node_version or "20").split(".", 1)[0]
     releases = "https://github.com/fractal-analytics-platform/fractal-web/releases/download"
     return f"{releases}/v{version}/node-{major}-fractal-web-v{version}.tar.gz"
+
+
+def kept_release(instance: Mapping[str, Any]) -> str | None:
+    """Return the version that the release directory was switched away from, or None if it never was."""
+    directory = str(instance["release_directory"])
+    if not os.path.islink(directory):
+        return None
+    found = [folder[len(directory) + 1 :] for folder in glob.glob(glob.escape(directory) + "-*")]
+    older = [one for one in found if one != instance["version"] and web_version(release_path(directory, one)) == one]
+    return max(older, key=version_key, default=None)
 
 
 def own_files(names: Iterable[str]) -> list[str]:

@@ -43,6 +43,9 @@ options:
   release:
     description: Release to switch to, for O(state=switched), or to go back to, for O(state=original).
     type: str
+  original:
+    description: Where the environment was, all links followed, for O(state=original).
+    type: path
   strategy:
     description:
       - V(staged) builds new environments and leaves the old one untouched.
@@ -105,6 +108,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._environment 
     install_in_place,
     prepare_in_place,
     prepared_in_place,
+    restore_in_place,
     staged_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_server
@@ -131,7 +135,8 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     if check_mode:
         return {"changed": instance["version"] != params["release"], "environment": environment}
     if params["state"] == "original":
-        changed = switch_back(environment, params["release"])
+        changed = restore_in_place(instance, params["release"])
+        changed = changed or switch_back(environment, params["release"], params["original"])
     elif instance["version"] == params["release"]:
         changed = False
     elif in_place:
@@ -149,6 +154,7 @@ def main() -> NoReturn:
             "state": {"type": "str", "choices": ["staged", "switched", "original"], "default": "staged"},
             "releases": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
+            "original": {"type": "path"},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},

@@ -39,6 +39,9 @@ options:
     description: Folder for backups. The hold names a folder in it, by unit and time, that belongs to this upgrade.
     type: path
     default: /var/backups/fractal
+  backup:
+    description: Folder of the backup that belongs to what is done, if it exists already.
+    type: path
   version:
     description: The release of fractal-server that must answer, with O(state=absent).
     type: str
@@ -108,7 +111,7 @@ if TYPE_CHECKING:
 
 
 def hold_or_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    new = new_hold(unit_name(params["service"]), params["controller"], params["backup_root"])
+    new = new_hold(unit_name(params["service"]), params["controller"], params["backup_root"], params["backup"])
     if check_mode:
         unit = read_unit(params["service"])
         present = read_hold(unit.name)
@@ -133,6 +136,7 @@ def main() -> NoReturn:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "controller": {"type": "str", "default": "unknown"},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
+            "backup": {"type": "path"},
             "version": {"type": "str"},
             "url": {"type": "str"},
             "timeout": {"type": "float", "default": 120},

@@ -35,9 +35,11 @@ options:
     choices: [staged, switched, original, running]
     default: staged
   version:
-    description: The release of fractal-web to stage, to switch to, to go back to, or that must answer.
+    description:
+      - The release of fractal-web to stage, to switch to, to go back to, or that must answer.
+      - With O(state=original) the default is the one that was switched away from; with O(state=running) it is the one
+        that is there.
     type: str
-    required: true
   archive:
     description:
       - URL or file on the host of the release archive, for O(state=staged).
@@ -106,12 +108,13 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._health import wait_until_healthy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._health import running_version, wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._service import release_and_start, restart
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._web_release import (
+    kept_release,
     official_archive,
     runs_older_state,
     stage_web_release,
@@ -126,7 +129,7 @@ if TYPE_CHECKING:
 def apply(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     instance = discover_web(params["service"], params["env_file"], params["url"]).as_dict()
     result: dict[str, Any] = {"release_directory": instance["release_directory"]}
-    version = params["version"]
+    version = params["version"] or wanted_version(params["state"], instance)
     if params["state"] == "running":
         return {**result, **start_or_restart(params, instance, check_mode)}
     if check_mode:
@@ -141,9 +144,17 @@ def apply(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return {**result, "changed": changed}
 
 
+def wanted_version(state: str, instance: Mapping[str, Any]) -> str:
+    return (state == "original" and kept_release(instance)) or instance["version"]
+
+
 def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     active = instance["active_state"] == "active"
-    stale = active and runs_older_state(instance, read_unit(params["service"]).started_at)
+    version = params["version"] or instance["version"]
+    stale = active and (
+        runs_older_state(instance, read_unit(params["service"]).started_at)
+        or running_version(instance["url"], "web") not in (None, version)
+    )
     if check_mode:
         return {"changed": stale or not active}
     if stale:
@@ -153,7 +164,7 @@ def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], che
         params["service"],
         kind="web",
         url=instance["url"],
-        version=params["version"],
+        version=version,
         server_version=params["server_version"],
         timeout=params["timeout"],
     )
@@ -165,7 +176,7 @@ def main() -> NoReturn:
         argument_spec={
             "service": {"type": "str", "default": "fractal-web"},
             "state": {"type": "str", "choices": ["staged", "switched", "original", "running"], "default": "staged"},
-            "version": {"type": "str", "required": True},
+            "version": {"type": "str"},
             "archive": {"type": "str"},
             "checksum": {"type": "str"},
             "env_file": {"type": "path"},
@@ -173,6 +184,7 @@ def main() -> NoReturn:
             "url": {"type": "str"},
             "timeout": {"type": "float", "default": 120},
         },
+        required_if=[("state", "staged", ["version"]), ("state", "switched", ["version"])],
         supports_check_mode=True,
     )
     run_module(module, lambda: apply(module.params, module.check_mode))

@@ -63,6 +63,16 @@ def test_a_path_that_is_a_link_already_gets_its_old_target_back(tmp_path, venv):
     assert tree(venv) == before
 
 
+def test_a_path_that_an_earlier_upgrade_switched_is_a_link_again(venv):
+    switch(venv, "2.16.6", "2.17.0")
+    before = tree(venv)
+    original = os.path.realpath(venv)
+    switch(venv, "2.17.0", "2.17.2")
+    assert switch_back(venv, "2.17.0", original) is True
+    assert tree(venv) == before
+    assert switch_back(venv, "2.17.0", original) is False
+
+
 def test_killed_between_link_and_exchange(venv, monkeypatch):
     def killed(*_names):
         raise KeyboardInterrupt

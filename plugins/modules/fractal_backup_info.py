@@ -1,0 +1,124 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_backup_info
+short_description: Find the backup that an instance would go back to
+version_added: 0.1.0
+author:
+  - The fractal_ops.platform developers (@fractal-ops)
+description:
+  - Finds the backup of the upgrade in progress, or else the newest one of the instance, and says what it holds.
+attributes:
+  check_mode:
+    description: Can run in check mode and return the same.
+    support: full
+  diff_mode:
+    description: Shows what changed.
+    support: none
+    details: Nothing changes.
+options:
+  service:
+    description: Name of the systemd unit.
+    type: str
+    default: fractal-server
+  backup_root:
+    description: Folder for backups.
+    type: path
+    default: /var/backups/fractal
+  backup:
+    description: Folder of the backup, if it is to be another one.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Find the backup to go back to
+  fractal_ops.platform.fractal_backup_info:
+    backup_root: /var/backups/fractal
+"""
+
+RETURN = r"""
+backup:
+  description: The backup, or V(null) if there is none.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Its folder.
+      type: str
+      returned: success
+    created:
+      description: When it was made (UTC, ISO 8601).
+      type: str
+      returned: success
+    version:
+      description: The release of fractal-server that was installed.
+      type: str
+      returned: success
+    environment:
+      description: Where the Python environment was, with all links followed.
+      type: str
+      returned: success
+    revision:
+      description: The alembic revision.
+      type: str
+      returned: success
+at:
+  description: When the module began, in seconds since the epoch by the host's clock.
+  returned: always
+  type: float
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+"""
+
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._files_restore import find_backup, read_manifest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def find(params: Mapping[str, Any]) -> dict[str, Any]:
+    unit = unit_name(params["service"])
+    hold = read_hold(unit)
+    folder = os.path.join(params["backup_root"], unit)
+    path = find_backup(folder, params["backup"] or "", hold.backup if hold else "")
+    if path is None:
+        return {"backup": None}
+    manifest = read_manifest(path)
+    return {
+        "backup": {
+            "path": path,
+            "created": manifest["created"],
+            "version": manifest["environment"]["version"],
+            "environment": manifest["environment"]["real_path"],
+            "revision": manifest["contents"]["revision"],
+        }
+    }
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "default": "fractal-server"},
+            "backup_root": {"type": "path", "default": "/var/backups/fractal"},
+            "backup": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module, lambda: find(module.params))
+
+
+if __name__ == "__main__":
+    main()
