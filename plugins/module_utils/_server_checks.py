@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._config_checks import check_configuration
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database_checks import (
+    check_clock,
+    check_programs_for_dump,
+    check_revision,
+    check_rights,
+    check_sessions,
+    check_work_in_flight,
+    check_workflows,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._disk_checks import check_disk
+from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, interpolate, parse, plain
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask, text_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._release_checks import (
     check_backend,
@@ -19,7 +31,17 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._release_chec
     check_programs,
     check_python,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import (
+    check_slurm,
+    check_slurm_users,
+    check_worker_python,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS as STATE_FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
+    check_gone_endpoints,
+    check_openid_provider,
+    check_unit,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
@@ -28,20 +50,50 @@ if TYPE_CHECKING:
 Check = Callable[["ServerHost"], Iterable["Finding"]]
 
 
-def check_configuration_files(host: ServerHost) -> Iterator[Finding]:
-    """The JSON configurations and the resource that is made of them."""
-    yield from check_configuration(host.values, host.backend, host.directory)
+def check_environment_file(host: ServerHost) -> Iterator[Finding]:
+    """The environment file, as its migration sees it, and the configurations that the data migration will then read."""
+    service = host.unit.name if host.unit else None
+    task = EnvTask(
+        path=host.installation.env_file,
+        service=service,
+        server_python=host.python,
+        oauth_client=host.params["oauth_client"],
+        drop_in_path=f"/etc/systemd/system/{service}.d/50-fractal-environment.conf" if service else None,
+    )
+    yield from task.migration.findings
+    old_text = task.migration.old_text or (text_of(task.old) if task.old else task.text)
+    values = interpolate(parse(old_text, Reader.DOTENV_1_2), {}, file_wins=False)
+    known = {name: text for name, value in values.items() if (text := plain(value)) is not None}
+    told = {finding.subject for finding in task.migration.findings}
+    for finding in check_configuration(known, host.backend, host.directory):
+        if finding.subject not in told:
+            yield finding
 
 
 ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("backend", check_backend),
+    ("environment file", check_environment_file),
     ("Python", check_python),
     ("virtual environments", check_environment),
     ("package index", check_offered),
     ("programs", check_programs),
-    ("configuration files", check_configuration_files),
+    ("unit", check_unit),
+    ("OpenID provider", check_openid_provider),
+    ("SLURM", check_slurm),
+    ("worker Python", check_worker_python),
+    ("clients", check_gone_endpoints),
 )
-IN_THE_DATABASE: tuple[tuple[str, Check], ...] = ()
+IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
+    ("PostgreSQL programs", check_programs_for_dump),
+    ("database rights", check_rights),
+    ("database sessions", check_sessions),
+    ("schema", check_revision),
+    ("disk", check_disk),
+    ("work in flight", check_work_in_flight),
+    ("workflows", check_workflows),
+    ("clock", check_clock),
+    ("SLURM users", check_slurm_users),
+)
 
 
 def check_server(host: ServerHost) -> list[Finding]:

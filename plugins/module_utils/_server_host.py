@@ -79,6 +79,11 @@ class ServerHost:
         return BACKENDS.get(self.values.get("FRACTAL_RUNNER_BACKEND", "")) == "slurm_sudo"
 
     @property
+    def service_account(self) -> str | None:
+        """The account that fractal-server runs as, None where it is not known."""
+        return self.installation.run_as
+
+    @property
     def directory(self) -> str:
         """The working directory."""
         return self.installation.working_directory
@@ -163,10 +168,10 @@ class ServerHost:
 def run(command: Sequence[str], timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a program without input and return what it said, whatever its exit code; 127 if it is not there."""
     options.setdefault("env", {**os.environ, "LC_ALL": "C"})
+    options.setdefault("input", "")
     try:
         return subprocess.run(
             list(command),
-            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",

@@ -196,8 +196,7 @@ FINDINGS = rule_table(
         "user.setting_padded",
         "warning",
         "Setting with blanks around it",
-        "The {setting} of {subject}, {value!r}, has blanks around it; the migration keeps them, and sudo or SSH "
-        "will fail.",
+        "The {setting} of {subject}, {value!r}, has blanks around it; the migration keeps them in the profile.",
         "Set {setting} of {subject} without them with fractal_users.",
         _MIGRATION,
     ),

@@ -52,6 +52,11 @@ options:
     description: Folder where the backup will be written; its disk must have room.
     type: path
     default: /var/backups/fractal
+  backup_proof:
+    description: How the backup will be proved; V(restore) needs a role that may create databases, and room.
+    type: str
+    choices: [restore, list, none]
+    default: restore
   oauth_client:
     description: The OAuth client that stays, where fractal-server 2.16 has several.
     type: str
@@ -118,6 +123,7 @@ def main() -> NoReturn:
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
+            "backup_proof": {"type": "str", "choices": ["restore", "list", "none"], "default": "restore"},
             "oauth_client": {"type": "str"},
             "jobs_in_flight": {"type": "str", "choices": ["fail", "wait", "abort"], "default": "fail"},
         },
