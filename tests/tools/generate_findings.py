@@ -1,0 +1,99 @@
+"""Write docs/findings.md from the tables of findings: python tests/tools/generate_findings.py."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "findings.md"
+PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
+HEAD = """# Findings
+
+Everything that a check can find, by the part of its id before the dot. The page is made from the tables in the code
+(`python tests/tools/generate_findings.py`), so it is complete.
+
+A **blocker** stops the upgrade, a **warning** says who or what will be hurt, an **info** is good to know. To accept a
+finding, put its id into `fractal_accept`; blockers that would break the migration cannot be accepted.
+Words in `<angle brackets>` are filled in.
+"""
+CHAPTERS = {
+    "user": "Users",
+    "environment": "Environment file",
+    "config": "Configuration files",
+    "release": "Releases to install",
+    "database": "Database",
+    "work": "Work in flight",
+    "host": "Hosts",
+    "unit": "The unit of fractal-server",
+    "oauth": "OAuth",
+    "slurm": "SLURM",
+    "worker": "Worker Python",
+    "client": "Clients of the API",
+    "web": "fractal-web",
+    "plan": "Plan",
+    "check": "Checks that could not be made",
+}
+OTHERS = "Review of resources and profiles, after the upgrade"
+ORDER = ("blocker", "warning", "info")
+
+
+def rules() -> dict[str, object]:
+    """Return all rules by id, from every module that has a table.
+
+    Raises:
+        ValueError: Two tables use the same id.
+    """
+    found: dict[str, object] = {}
+    for path in sorted((ROOT / "plugins" / "module_utils").glob("_*.py")):
+        if "rule_table(" not in path.read_text(encoding="utf-8") or path.name == "_findings.py":
+            continue
+        for name, rule in importlib.import_module(f"{PACKAGE}.{path.stem}").FINDINGS.items():
+            if name in found:
+                raise ValueError(f"the id {name} is used twice")
+            found[name] = rule
+    return found
+
+
+def render() -> str:
+    """Return the page."""
+    everything = rules()
+    parts = [HEAD]
+    chapters = {**CHAPTERS, "": OTHERS}
+    for chapter, title in chapters.items():
+        own = [r for name, r in everything.items() if _chapter(name) == chapter]
+        if not own:
+            continue
+        own.sort(key=lambda rule: (ORDER.index(rule.severity), rule.id))
+        parts.append(f"\n## {title}\n")
+        parts += [_entry(rule) for rule in own]
+    return "".join(parts)
+
+
+def _chapter(rule_id: str) -> str:
+    prefix = rule_id.split(".", 1)[0]
+    return prefix if "." in rule_id and prefix in CHAPTERS else ""
+
+
+def _entry(rule: object) -> str:
+    kind = rule.severity
+    if kind == "blocker":
+        kind += ", can be accepted" if rule.acceptable else ", cannot be accepted"
+    lines = [f"\n### `{rule.id}`\n\n**{rule.title}** ({kind}).", f"{_shown(rule.message)}\n\n*Fix:* {_shown(rule.fix)}"]
+    if rule.reference:
+        lines.append(f"\n*Source:* {rule.reference}.")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(template: str) -> str:
+    text = re.sub(r"(?<!{){(\w+)(?:![rs])?(?::[^}]*)?}(?!})", r"\\<\1\\>", template)
+    return text.replace("{{", "{").replace("}}", "}")
+
+
+if __name__ == "__main__":
+    if "ansible_collections" not in sys.modules and not importlib.util.find_spec("ansible_collections"):
+        sys.exit("Set PYTHONPATH to the folder with ansible_collections (make sets it), then run again.")
+    PAGE.write_text(render(), encoding="utf-8")
