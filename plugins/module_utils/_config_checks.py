@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._models impor
     JobRunnerConfigLocal,
     JobRunnerConfigSlurm,
     TasksPixiConfig,
+    TasksPixiConfigSsh,
     problems,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import ValidationError
@@ -69,7 +70,7 @@ def check_configuration(old_values: Mapping[str, str], backend: str, directory: 
 
 def _files(backend: str) -> list[tuple[str, type[BaseModel]]]:
     runner = (LOCAL_FILE, JobRunnerConfigLocal) if backend == "local" else (SLURM_FILE, JobRunnerConfigSlurm)
-    return [runner, (PIXI_FILE, TasksPixiConfig)]
+    return [runner, (PIXI_FILE, TasksPixiConfigSsh if backend == "slurm_ssh" else TasksPixiConfig)]
 
 
 def _load(path: str, variable: str, model: type[BaseModel], found: list[Finding]) -> dict[str, Any] | None:

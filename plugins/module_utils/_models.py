@@ -163,6 +163,12 @@ class TasksPixiConfig(BaseModel):
         return self
 
 
+class TasksPixiConfigSsh(TasksPixiConfig):
+    """The same on a resource of type ``slurm_ssh`` (app/schemas/v2/resource.py)."""
+
+    SLURM_CONFIG: PixiSlurmConfig
+
+
 class JobRunnerConfigLocal(_Strict):
     """How jobs run on the server's own machine (runner/config/_local.py)."""
 

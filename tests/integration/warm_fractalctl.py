@@ -66,6 +66,7 @@ class WarmMigration:
         """``folder`` is one of its own; its database (any name) is made anew for each migration."""
         self._cluster = cluster
         self.database = folder.database
+        self._old_env_file = folder.old_env_file
         folder.write_new_generation(backend)
         self._process = subprocess.Popen(
             [str(environment("2.17.0") / "bin/python"), "-c", _WORKER],
@@ -85,8 +86,13 @@ class WarmMigration:
         self._process.stdin.close()
         self._process.wait()
 
-    def migrate(self, database: Database) -> Outcome:
-        """Migrate a copy of ``database``: the schema, which must work, then the data."""
+    def migrate(self, database: Database, old_env: str | None = None) -> Outcome:
+        """Migrate a copy of ``database``: the schema, which must work, then the data.
+
+        ``old_env`` is the text of ``.fractal_server.env.old`` (default: what the folder has).
+        """
+        if old_env is not None:
+            self._old_env_file.write_text(old_env, encoding="utf-8")
         name = self.database.dbname
         self._cluster.drop(name)
         self._cluster.create(template=database.dbname, dbname=name)
