@@ -21,6 +21,14 @@ def release_row(version: str) -> dict[str, Any]:
         raise AnsibleFilterError(str(error)) from error
 
 
+def web_version(version: str) -> str:
+    """Return the release of fractal-web that belongs to a release of fractal-server; empty for an unknown one."""
+    try:
+        return release(version).web
+    except FractalError:
+        return ""  # the plan refuses the release, with the reason
+
+
 def stage_pending(plan: dict[str, Any], name: str) -> bool:
     """Return whether the stage called ``name`` is still to be done."""
     return any(stage["name"] == name and stage["state"] == "pending" for stage in plan["stages"])
@@ -49,4 +57,5 @@ class FilterModule:
             "server_state": server_state,
             "stage_pending": stage_pending,
             "web_state": web_state,
+            "web_version": web_version,
         }

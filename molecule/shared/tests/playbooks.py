@@ -1,0 +1,68 @@
+"""Running the collection's playbooks from tests, and reading what they left on the hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testinfra.host import Host
+
+ROWS = Path(__file__).resolve().parents[1] / "files" / "rows.py"
+STATE = r"""
+cd /opt/fractal/server
+sha256sum .fractal_server.env* *.json | sort -k2
+stat -c '%n %U %G %a' .fractal_server.env* *.json
+find /etc/systemd/system/fractal-server.service* -type f -exec sha256sum {} + | sort -k2
+readlink -f /opt/fractal/venv; test -L /opt/fractal/venv && echo link || echo directory
+/opt/fractal/venv/bin/python3 -m pip list --format freeze --disable-pip-version-check
+systemctl is-active fractal-server; systemctl is-enabled fractal-server
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A playbook that was run: exit code, output, and the report of each server."""
+
+    code: int
+    output: str
+    reports: dict[str, dict[str, Any]]
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, on all hosts."""
+        recap = self.output.rpartition("PLAY RECAP")[2]
+        return sum(int(word.partition("=")[2]) for word in recap.split() if word.startswith("changed="))
+
+
+def command(playbook: str, *arguments: str) -> list[str]:
+    """Return the command line that runs one of the collection's playbooks on the scenario's hosts."""
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return ["ansible-playbook", "-i", inventory, f"fractal_ops.platform.{playbook}", *arguments]
+
+
+def run_playbook(playbook: str, *arguments: str) -> Run:
+    """Run one of the collection's playbooks to its end."""
+    folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "test-reports"
+    for path in folder.glob("*"):
+        path.unlink()
+    line = command(playbook, "-e", f"fractal_report_dir={folder}", *arguments)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+    print(done.stdout, done.stderr)
+    reports = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    return Run(done.returncode, done.stdout, reports)
+
+
+def rows(server: Host) -> dict[str, Any]:
+    """Return counts and digests of all tables."""
+    found: dict[str, Any] = json.loads(server.check_output("python3 -c %s", ROWS.read_text()))
+    return found
+
+
+def state(server: Host) -> str:
+    """Return what an upgrade could change on a server besides its rows: files with owner and mode, packages, unit."""
+    text: str = server.check_output("bash -c %s", STATE)
+    return text
