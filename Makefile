@@ -27,13 +27,23 @@ unit: setup ## Unit tests
 	pytest tests/unit
 
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
-	pytest tests/integration
+	pytest -n 2 tests/integration
 
 lint: setup ## Style, types, ansible-lint (production), ansible-test sanity, documentation
 	@tests/bed/lint.sh
 
 molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIOS="default ..."
 	@tests/bed/scenarios.sh $(SCENARIOS)
+
+faults: bed ## Kill upgrades at every stage boundary and inside every stage (hours: FAULTS=--short takes minutes)
+	@tests/faults/faults.py $(FAULTS)
+
+chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1
+	@tests/faults/faults.py --random $(or $(N),20) $(if $(SEED),--seed $(SEED))
+
+bench: bed ## Measure the window against the bare commands, and the check of many users
+	@tests/bench/window.py
+	@for bench in tests/bench/bench_*.py; do echo; python $$bench || exit 1; done
 
 test: ## Everything
 	@tests/bed/timed.sh setup bed lint unit integration molecule

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Kill upgrades at every stage boundary and inside every stage; see that a re-run and a rollback both end well.
 
 One pair of hosts serves all cases: after each, the instance is rolled back and compared with what it was at first, so
@@ -46,7 +47,7 @@ find /etc/systemd/system/fractal-server.service* -exec stat -c '%n %U %G %a' {} 
 readlink -f /opt/fractal/venv; stat -c %F /opt/fractal/venv
 /opt/fractal/venv/bin/python3 -B -m pip list --format freeze --disable-pip-version-check
 systemctl is-active fractal-server; systemctl is-enabled fractal-server
-su postgres -c "psql -AtXc \"select datname from pg_database where datname like 'fractal%' and datname !~ '_failed_'\"" | sort
+su postgres -c "psql -AtXl" | cut -d "|" -f 1 | grep fractal | grep -v _failed_ | sort
 ls -d /opt/fractal/* | grep -v -- '-2[.]17[.]' | sort
 ls /run | grep -i fractal
 curl -s http://127.0.0.1:8000/api/alive/
@@ -56,6 +57,23 @@ sha256sum /opt/fractal-web/.env; stat -c '%n %U %G %a' /opt/fractal-web/.env
 grep '"version"' /opt/fractal-web/package.json; stat -c %F /opt/fractal-web
 systemctl is-active fractal-web; systemctl is-enabled fractal-web
 curl -s http://127.0.0.1:5173/alive
+"""
+# Kills the first process whose command line holds a text, as soon as it is there (and has lived for some time).
+KILLER = r"""
+import os, pathlib, signal, sys, time
+text, delay = sys.argv[1].encode(), float(sys.argv[2])
+while True:
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+            except OSError:
+                continue
+            if text in command and not command.startswith((b"/bin/sh -c", b"sudo ")):
+                time.sleep(delay)
+                os.kill(int(entry.name), signal.SIGKILL)
+                sys.exit()
+    time.sleep(0.01)
 """
 # What is made anew by each run, or counts its time; everything else must be equal.
 VOLATILE = {"resource": ["timestamp_created"], "profile": []}
@@ -167,7 +185,7 @@ class Bench:
         self.must("rollback")
         on(
             "server",
-            'for d in $(su postgres -c "psql -AtXc \\"select datname from pg_database where datname ~ '
+            'for d in $(su postgres -c "psql -AtXl" | cut -d "|" -f 1 | grep fractal | grep -v _failed_ | sort
             '\'_failed_\'\\""); do su postgres -c "dropdb $d"; done',
         )
 
@@ -191,18 +209,14 @@ class Bench:
         )
         killer = None
         if point.process:
-            pattern = f"[{point.process[0]}]{point.process[1:]}" if point.process[0].isalpha() else point.process
             killer = subprocess.Popen(
-                [
-                    "podman",
-                    "exec",
-                    f"{PAIR}-server",
-                    "bash",
-                    "-c",
-                    f"until pgrep -f -- '{pattern}' | grep -v ^$$'$' >/dev/null; do sleep 0.02; done; sleep {point.delay}; "
-                    f"pkill -9 -f -- '{pattern}'",
-                ]
+                ["podman", "exec", "-i", f"{PAIR}-server", "python3", "-", point.process, str(point.delay)],
+                stdin=subprocess.PIPE,
+                text=True,
             )
+            assert killer.stdin
+            killer.stdin.write(KILLER)
+            killer.stdin.close()
         output, _ = upgrade.communicate()
         if killer:
             killer.kill()

@@ -15,7 +15,7 @@ SERVER = ("fractalctl", "gunicorn", "uvicorn")
 SHOW = """Type=simple
 Restart=on-failure
 UMask=0022
-ExecStart={ path=/venv/bin/gunicorn ; argv[]=/venv/bin/gunicorn fractal_server.main:app --workers 4 --bind 10.0.0.5:8010 ; ignore_errors=no ; pid=12 ; code=(null) ; status=0/0 }
+ExecStart={ path=/venv/bin/gunicorn ; argv[]=/venv/bin/gunicorn fractal_server.main:app --workers 4 --bind 10.0.0.5:8010 ; ignore_errors=no }
 Environment=HTTPS_PROXY=http://proxy:3128 "GREETING=hello world" EMPTY=
 EnvironmentFiles=/etc/fractal/a.env (ignore_errors=no)
 EnvironmentFiles=/etc/fractal/b.env (ignore_errors=yes)
@@ -49,11 +49,13 @@ def test_a_required_file_that_is_missing_is_an_error_an_optional_one_is_not():
     unit = parse_unit("fractal-server.service", SHOW.replace("/etc/fractal/", "/nonexistent/"))
     with pytest.raises(FractalError, match=r"/nonexistent/a\.env"):
         unit.process_environment()
-    assert parse_unit("x.service", "EnvironmentFiles=/nonexistent/b.env (ignore_errors=yes)\n").process_environment() == {}
+    assert (
+        parse_unit("x.service", "EnvironmentFiles=/nonexistent/b.env (ignore_errors=yes)\n").process_environment() == {}
+    )
 
 
 def test_an_environment_file_is_read_as_systemd_reads_it():
-    text = "# comment\nA=1\nB='two words' \nC=\"say \\\"x\\\"\"\n; other\nD=a\\\nb\nnonsense\nE=it's\n"
+    text = '# comment\nA=1\nB=\'two words\' \nC="say \\"x\\""\n; other\nD=a\\\nb\nnonsense\nE=it\'s\n'
     assert parse_environment_file(text) == {"A": "1", "B": "two words", "C": 'say "x"', "D": "ab", "E": "it's"}
 
 
@@ -62,8 +64,16 @@ def test_an_environment_file_is_read_as_systemd_reads_it():
     [
         (["/venv/bin/fractalctl", "start", "--port", "8001"], "/venv/bin/fractalctl", ["start", "--port", "8001"]),
         (["/usr/bin/env", "gunicorn", "fractal_server.main:app"], "gunicorn", ["fractal_server.main:app"]),
-        (["/bin/bash", "-c", "exec", "/venv/bin/gunicorn", "x:app", "-w", "2"], "/venv/bin/gunicorn", ["x:app", "-w", "2"]),
-        (["/venv/bin/python3", "-m", "fractal_server", "start"], "/venv/bin/python3", ["-m", "fractal_server", "start"]),
+        (
+            ["/bin/bash", "-c", "exec", "/venv/bin/gunicorn", "x:app", "-w", "2"],
+            "/venv/bin/gunicorn",
+            ["x:app", "-w", "2"],
+        ),
+        (
+            ["/venv/bin/python3", "-m", "fractal_server", "start"],
+            "/venv/bin/python3",
+            ["-m", "fractal_server", "start"],
+        ),
         ([], "", []),
     ],
 )

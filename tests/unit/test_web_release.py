@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pathlib
 import tarfile
 
 import pytest
@@ -40,7 +41,7 @@ def web(tmp_path):
 
 def test_a_release_is_unpacked_beside_the_one_in_use_and_only_once(tmp_path, web):
     archive = make_archive(tmp_path / "a.tar.gz")
-    digest = "sha256:" + hashlib.sha256(open(archive, "rb").read()).hexdigest()
+    digest = "sha256:" + hashlib.sha256(pathlib.Path(archive).read_bytes()).hexdigest()
     assert stage_web_release(web, "1.21.1", archive, digest) is True
     assert sorted(os.listdir(tmp_path / "fractal-web-1.21.1")) == ["LICENSE", "build", "package.json"]
     assert stage_web_release(web, "1.21.1", "/no/longer/needed", None) is False
