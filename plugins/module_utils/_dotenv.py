@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Callable, Optional, Union
 
 BOM = "\ufeff"
@@ -83,9 +84,14 @@ Value = tuple[Union[str, Reference], ...]
 
 def parse(text: str, reader: Reader) -> list[Statement]:
     """Return the statements of ``text`` as ``reader`` sees them; it never fails, see `Statement.error`."""
+    return list(_parse(text, reader))
+
+
+@lru_cache(maxsize=256)  # a migration looks at the same few texts again and again
+def _parse(text: str, reader: Reader) -> tuple[Statement, ...]:
     if reader is Reader.SYSTEMD:
-        return list(_scan_systemd(text))
-    return list(_scan_dotenv(text, newer=reader is Reader.DOTENV_1_2))
+        return tuple(_scan_systemd(text))
+    return tuple(_scan_dotenv(text, newer=reader is Reader.DOTENV_1_2))
 
 
 def render(statements: Iterable[Statement]) -> str:
@@ -206,7 +212,7 @@ def _lines(text: str) -> int:
 # -- systemd: parse_env_file_internal() of src/basic/env-file.c (254 and later) ---------------------------------------
 
 _SYSTEMD_SPACES = re.compile(r"[ \t\r\n]*")
-_SYSTEMD_KEY = re.compile(r"[^=\r\n]*")
+_SYSTEMD_KEY = re.compile(r"[^\r\n][^=\r\n]*")  # a line that begins with "=" has that in its key
 _SYSTEMD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -284,6 +290,8 @@ def interpolate(
 ) -> dict[str, Optional[Value]]:
     """Return every variable's value with its ``${…}`` filled in, as far as file and ``environ`` know them.
 
+    A reference to what only a later line sets counts as unset: what the file sets, nobody else is taken to set.
+
     Args:
         statements: A document as python-dotenv reads it. The last assignment of a variable counts.
         environ: The known part of the process environment.
@@ -291,25 +299,32 @@ def interpolate(
             2.17 (``DotEnv(override=True)``), no for ``load_dotenv`` of 2.16 and for the data migration of 2.17.0.
     """
     values: dict[str, Optional[Value]] = {}
+    document = list(statements)
+    later = {statement.key for statement in document}
 
     def known(name: str) -> Value | None:
         if name in environ and not (file_wins and name in values):
             return (environ[name],)
         return (values[name] or ()) if name in values else None
 
-    for statement in statements:
+    def fill(reference: Reference) -> Value:
+        found = known(reference.name)
+        if found is None:
+            return literal(reference.default or "") if reference.name in later else (reference,)
+        return found
+
+    for statement in document:
         if statement.key is not None:
-            values[statement.key] = None if statement.value is None else _fill(statement.value, known)
+            values[statement.key] = None if statement.value is None else _fill(statement.value, fill)
     return values
 
 
-def _fill(value: str, known: Callable[[str], Value | None]) -> Value:
+def _fill(value: str, fill: Callable[[Reference], Value]) -> Value:
     pieces: list[str | Reference] = []
     position = 0
     for match in _VARIABLE.finditer(value):
         pieces.append(value[position : match.start()])
-        found = known(match["name"])
-        pieces += [Reference(match["name"], match["default"])] if found is None else found
+        pieces += fill(Reference(match["name"], match["default"]))
         position = match.end()
     return join([*pieces, value[position:]])
 
@@ -360,7 +375,7 @@ def encode(value: Value | str, quote: str = "") -> str:
 
 def split(value: str) -> Value:
     """Return a statement's value as texts and references, nothing filled in."""
-    return _fill(value, lambda name: None)
+    return _fill(value, lambda reference: (reference,))
 
 
 def line_ending(text: str) -> str:

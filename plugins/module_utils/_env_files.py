@@ -29,9 +29,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migratio
     EnvMigration,
     generation,
     migrate_server,
-    migrate_web,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_rules import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_web import migrate_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit, read_unit, systemctl
 
@@ -174,6 +174,7 @@ class EnvTask:
         context = Context(
             directory=directory,
             process=self._process_environment(),
+            process_is_known=self.unit is not None,
             read_by_systemd=self._is_read_by_systemd(),
             can_override=bool(self.drop_in_path),
             worker_python=self.worker_python or python,
@@ -275,16 +276,10 @@ class EnvTask:
                 if write:
                     os.makedirs(os.path.dirname(new.path) or ".", mode=0o755, exist_ok=True)
                     write_file(new.path, new.content, new.uid, new.gid, new.mode)
-        if write and self.unit and self._is_reload_due():
+        # needs_reload: a run that was killed may owe it
+        if write and self.unit and self.drop_in_path and (self.drop_in_path in self.written or self.unit.needs_reload):
             systemctl("daemon-reload")
         return bool(self.written)
-
-    def _is_reload_due(self) -> bool:
-        """Return whether systemd knows an older drop-in than the one there, also after a run that was killed."""
-        if self.unit is None or not self.drop_in_path:
-            return False
-        answer = systemctl("show", "--value", "--property=NeedDaemonReload", self.unit.name)
-        return self.drop_in_path in self.written or answer.strip() == "yes"
 
     def render(self, path: str, write: bool) -> bool:
         """Write the new file to ``path`` only; return whether that differs."""

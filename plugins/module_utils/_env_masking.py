@@ -15,7 +15,8 @@ MASK = "********"
 _SHORTEST = 4  # a shorter secret is hidden by name and position only: else half the text would be stars
 
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s'\"]+(?=@)")
-_ASSIGNED = re.compile(r"""\b([A-Za-z_][\w-]*)(\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&;,'"]+)""")
+_NAME = re.compile(r"""([A-Za-z_][\w-]*)["']?\s*[=:]\s*""")
+_VALUE = re.compile(r"""["'][^"']*["']|[^\s&;,'"]+""")
 
 
 def mask_document(text: str, reader: Reader, secrets: Iterable[str] = (), changed: Iterable[str] = ()) -> str:
@@ -40,11 +41,14 @@ def mask_document(text: str, reader: Reader, secrets: Iterable[str] = (), change
 
 def mask_text(text: str) -> str:
     """Return ``text`` without passwords in URLs and without values assigned to secret names."""
-
-    def hide(match: re.Match[str]) -> str:
-        return match[1] + match[2] + MASK if is_secret(match[1]) else match[0]
-
-    return _ASSIGNED.sub(hide, _USER_IN_URL.sub(MASK, text))
+    text = _USER_IN_URL.sub(MASK, text)
+    pieces, position = [], 0
+    for name in _NAME.finditer(text):
+        value = _VALUE.match(text, name.end())
+        if value and is_secret(name[1]) and name.start() >= position:
+            pieces.append(text[position : value.start()] + MASK)
+            position = value.end()
+    return "".join(pieces) + text[position:]
 
 
 def mask_values(text: str, secrets: Iterable[str]) -> str:

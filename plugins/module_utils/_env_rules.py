@@ -11,7 +11,7 @@ code wins and the row says why.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Callable, Optional
@@ -139,6 +139,7 @@ def _web_address(value: str, _settings: Mapping[str, str]) -> str | None:
 
 # -- the server's file ------------------------------------------------------------------------------------------------
 
+EMAIL_PASSWORD, EMAIL_KEY = "FRACTAL_EMAIL_PASSWORD", "FRACTAL_EMAIL_PASSWORD_KEY"
 _SCHEME, _FOLDER = "FRACTAL_DATA_AUTH_SCHEME", "FRACTAL_DATA_BASE_FOLDER"
 _SCHEMES = ("viewer-paths", "users-folders", "none")
 _RESOURCE = "is a property of the computational resource now ({}); the data migration reads it from the .old file"
@@ -191,11 +192,11 @@ SERVER: tuple[Rule, ...] = (
     _to_resource("FRACTAL_PIP_CACHE_DIR", "tasks_python_config.pip_cache_dir"),
     # What the upgrade page does not mention.
     Rule(
-        "FRACTAL_EMAIL_PASSWORD",
+        EMAIL_PASSWORD,
         "decrypt",
         "2.17 takes the password in plain text and would send the encrypted one to the mail server (_email.py)",
     ),
-    Rule("FRACTAL_EMAIL_PASSWORD_KEY", "drop", "2.17 does not decrypt the password any more (_email.py)"),
+    Rule(EMAIL_KEY, "drop", "2.17 does not decrypt the password any more (_email.py)"),
     Rule("FRACTAL_EMAIL_SENDER", "keep"),
     Rule("FRACTAL_EMAIL_SMTP_SERVER", "keep"),
     Rule("FRACTAL_EMAIL_SMTP_PORT", "keep", mend=_integer),
@@ -257,24 +258,51 @@ OAUTH_NEW = frozenset({OAUTH_NAME, "OAUTH_EMAIL_CLAIM", *OAUTH.values()})
 OAUTH_ADDRESSES = ("OIDC_CONFIGURATION_ENDPOINT", "REDIRECT_URL")
 OAUTH_WITHOUT_ENDPOINT = ("GOOGLE", "GITHUB")
 
+
+def oauth_clients(names: Iterable[str]) -> list[str]:
+    """Return the OAuth clients that 2.16 would find in these variables (2.16.6, config.py, collect_oauth_clients)."""
+    return sorted({name.split("_")[1] for name in names if name.startswith("OAUTH_") and name not in OAUTH_NEW})
+
+
 # Fields of 2.16's settings class that were never meant to be set from the environment, but can be.
 NEVER_SET = ("pixi", "email_settings")
+FRACTALS = frozenset({rule.variable for rule in (*SERVER, *NEW)} | {*NEVER_SET})
 
 # What the data migration of 2.17.0 reads from the .old file (data_migrations/2_17_0.py).
-PYTHON_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
-MIGRATED_PYTHON_VERSIONS = PYTHON_VERSIONS[:-1]
+PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+MIGRATED_PYTHONS = PYTHONS[:-1]
 DEFAULT_PYTHON = "FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"
 POLL_INTERVAL, OLD_POLL_INTERVAL = "FRACTAL_SLURM_POLL_INTERVAL", "5"  # the script would take 15 if it is unset
 FOLDERS = ("FRACTAL_TASKS_DIR", "FRACTAL_RUNNER_WORKING_BASE_DIR")
 WORKER_PYTHON = "FRACTAL_SLURM_WORKER_PYTHON"
 SLURM_CONFIG = "FRACTAL_SLURM_CONFIG_FILE"
-CONFIG_FILES = {SLURM_CONFIG: "SLURM", "FRACTAL_PIXI_CONFIG_FILE": "pixi", "FRACTAL_LOCAL_CONFIG_FILE": "local"}
+PIP_CACHE = "FRACTAL_PIP_CACHE_DIR"
+_ON_SLURM = ("slurm", "slurm_sudo", "slurm_ssh")
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A configuration file named by a variable, and with which backends the data migration reads it."""
+
+    what: str
+    backends: tuple[str, ...]
+
+
+CONFIG_FILES: Mapping[str, ConfigFile] = {
+    SLURM_CONFIG: ConfigFile("SLURM", _ON_SLURM),
+    "FRACTAL_PIXI_CONFIG_FILE": ConfigFile("pixi", (*_ON_SLURM, "local")),
+    "FRACTAL_LOCAL_CONFIG_FILE": ConfigFile("local", ("local",)),
+}
 
 
 def python_variable(version: str) -> str:
     """Return the name of the variable with the interpreter of a Python version such as ``3.11``."""
     return "FRACTAL_TASKS_PYTHON_" + version.replace(".", "_")
 
+
+MIGRATED = frozenset(
+    {DEFAULT_PYTHON, POLL_INTERVAL, WORKER_PYTHON, PIP_CACHE, *FOLDERS, *CONFIG_FILES, *map(python_variable, PYTHONS)}
+)
 
 # systemd sets these for every service before the file is looked at, and 2.16 did not override what is set
 # (systemd.exec(5), "Environment variables in spawned processes"; load_dotenv(override=False)).

@@ -11,7 +11,15 @@ from unittest import mock
 import dotenv.main
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils import _env_rules as rules
-from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import BOM, Reference, encode, join
+from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import (
+    BOM,
+    Reader,
+    Reference,
+    assignments,
+    encode,
+    join,
+    parse,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import (
     Context,
     EnvMigration,
@@ -489,6 +497,11 @@ def test_a_needed_value_that_depends_on_something_unknown_is_refused() -> None:
     )
     assert [(f.id, f.subject) for f in migration.blockers] == [("environment.reference_unknown", "FRACTAL_TASKS_DIR")]
     assert migrate(lines(SLURM) + "FRACTAL_TASKS_DIR=${FOO}/t\n", process={"FOO": "/f"}).blockers == []
+    text = lines(SLURM) + "FRACTAL_TASKS_DIR=/t${FOO:-/u}${FOO}\nLIST=${FOO}\n"
+    with_the_unit = migrate(text, process_is_known=True)
+    assert with_the_unit.blockers == []
+    assert read(with_the_unit.old_text or "")["FRACTAL_TASKS_DIR"] == "/t/u"
+    assert "LIST=${FOO}\n" in with_the_unit.text
 
 
 def test_unknown_variables_of_fractal_stay_with_a_word() -> None:
@@ -709,7 +722,7 @@ OTHERS = [
 texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=8)
 references = st.builds(Reference, st.sampled_from([*NAMES, *OTHERS, "HOME", "UNIT"]), st.none() | st.just("d"))
 values = st.lists(texts | references | st.sampled_from(["/data", "\\", "'", "# "]), max_size=4).map(join)
-assignments = st.builds(
+statements = st.builds(
     lambda indent, name, equals, value, quote, rest: f"{indent}{name}{equals}{encode(value, quote)}{rest}",
     st.sampled_from(["", "", " ", "export ", "\n"]),
     st.sampled_from([*NAMES, *OTHERS]),
@@ -718,36 +731,41 @@ assignments = st.builds(
     st.sampled_from(["", "'", '"']),
     st.sampled_from(["\n", "\r\n", " # note\n", "  \n"]),
 )
-files = st.lists(assignments | st.sampled_from(["# note\n", "\n", "MORE\n", "POSTGRES_PASSWORD\n"]), max_size=8)
+files = st.lists(statements | st.sampled_from(["# note\n", "\n", "MORE\n", "POSTGRES_PASSWORD\n"]), max_size=5)
 units = st.dictionaries(st.sampled_from(["UNIT", "POSTGRES_PASSWORD", "MORE", "HTTPS_PROXY"]), texts, max_size=2)
 
 
 @many
-@given(files, files, units, st.booleans())
-def test_every_kept_variable_has_the_value_it_had(
-    before: list[str], after: list[str], unit: dict[str, str], can_override: bool
+@given(files, files, units, st.booleans(), st.booleans())
+def test_every_kept_variable_has_the_value_it_had_and_nothing_else_changes(
+    before: list[str], after: list[str], unit: dict[str, str], can_override: bool, by_systemd: bool
 ) -> None:
     text = "".join(before) + lines(SLURM) + "".join(after)
-    migration = migrate(text, process=unit, can_override=can_override)
+    options = {"process": unit, "can_override": can_override, "read_by_systemd": by_systemd}
+    migration = migrate(text, **options)
     assume(not migration.blockers)
-    environ = {"HOME": "/root", "PATH": "/bin", **unit}
-    old = {**read(text, environ, override=False), **environ}
-    drop_in = {**migration.exported, **{n: v for n, v in environ.items() if n not in migration.hidden}}
-    new = {**read(migration.text, drop_in), **drop_in}
+    ambient = {"HOME": "/root", "PATH": "/bin"}
+
+    def process(file: str) -> dict[str, str]:
+        own = assignments(parse(file, Reader.SYSTEMD)) if by_systemd else {}
+        return {**ambient, **{name: value for name, value in own.items() if value is not None}, **unit}
+
+    old = {**read(text, process(text), override=False), **process(text)}
+    service = {**migration.exported, **process(migration.text)}
+    service = {name: value for name, value in service.items() if name not in migration.hidden}
+    new = {**read(migration.text, service), **service}
     for name in {*NAMES, "POSTGRES_DB"} - {"FRACTAL_HELP_URL"}:
         assert new.get(name) == old.get(name), name
+    if not unit and not by_systemd:
+        gone = [*OTHERS, *migration.exported, "FRACTAL_HELP_URL", "${"]
+        untouched = [line for line in before + after if not any(word in line for word in gone)]
+        rest = migration.text
+        for line in untouched:
+            assert line in rest
+            rest = rest[rest.index(line) + len(line) :]
     folder = old.get("FRACTAL_VIEWER_BASE_FOLDER")
     assert new.get("FRACTAL_DATA_BASE_FOLDER") == (folder if folder and folder.startswith("/") else None)
     assert "FRACTAL_PIP_CACHE_DIR" not in new
     assert read(migration.old_text or "", {}, False).get("FRACTAL_PIP_CACHE_DIR") == old.get("FRACTAL_PIP_CACHE_DIR")
-    again = migrate(migration.text, migration.old_text, process=unit, can_override=can_override)
+    again = migrate(migration.text, migration.old_text, **options)
     assert (again.text, again.old_text, again.changes, again.generation) == (migration.text, None, [], "2.17")
-
-
-@many
-@given(files)
-def test_lines_that_need_no_change_stay_byte_for_byte(extra: list[str]) -> None:
-    kept = [line for line in extra if not any(name in line for name in [*OTHERS, "${", "FRACTAL_HELP_URL"])]
-    migration = migrate("".join(kept) + lines(SLURM))
-    assume(not migration.blockers)
-    assert migration.text.startswith("".join(kept))
