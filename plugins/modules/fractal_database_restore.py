@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a Fractal database back from its backup."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_database_restore
+short_description: Bring a Fractal database back from its backup
+version_added: 0.1.0
+description:
+  - Makes the database just what it was when M(fractal_ops.platform.fractal_backup) backed it up. Does nothing when it
+    is.
+  - The dump is restored into a fresh database and compared with the backup's manifest. Then, at one instant, the fresh
+    database takes the name of the old one, which is kept aside as C(<name>_failed_<run>) until you drop it.
+  - A database role that may not create databases restores within the existing database, in one transaction that also
+    makes the comparison. Nothing can be kept aside then.
+  - Whatever fails or is killed, the database is what it was before, and the module can be run again.
+  - Uses the environment file in use, or, where that does not lead to the database, the one in the backup.
+  - Stop fractal-server before.
+author:
+  - The fractal_ops.platform developers
+extends_documentation_fragment:
+  - fractal_ops.platform.database.installation
+requirements:
+  - pg_restore and psql, not older than the database server
+attributes:
+  check_mode:
+    description: Can run in check mode and return what it would return otherwise.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed.
+    support: none
+options:
+  backup:
+    description:
+      - Folder of the backup.
+    type: path
+    required: true
+  accept_data_loss:
+    description:
+      - Whether to go back although rows were written after the backup. Without it the module fails and says which
+        tables would lose rows.
+    type: bool
+    default: false
+  method:
+    description:
+      - V(fresh_database) restores beside the old database, V(in_place) within it, V(auto) beside it if the role may.
+    type: str
+    choices: [auto, fresh_database, in_place]
+    default: auto
+"""
+
+EXAMPLES = r"""
+- name: Bring the database back
+  fractal_ops.platform.fractal_database_restore:
+    service: fractal-server
+    backup: /var/backups/fractal/2025-11-20T2100
+  vars:
+    ansible_python_interpreter: /opt/fractal/venv/bin/python
+"""
+
+RETURN = r"""
+method:
+  description: How it was restored - V(fresh_database), V(in_place), or empty if it was not necessary.
+  returned: success
+  type: str
+kept_aside:
+  description: Name of the database as it was before, empty if none was kept.
+  returned: success
+  type: str
+lost:
+  description: Tables that were written to after the backup.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    table:
+      description: The table.
+      type: str
+      returned: success
+    rows_before:
+      description: Number of its rows in the backup.
+      type: int
+      returned: success
+    rows_now:
+      description: Number of its rows before going back.
+      type: int
+      returned: success
+    created:
+      description: How many of them were created since.
+      type: int
+      returned: success
+removed:
+  description: Databases that killed runs had left behind.
+  returned: success
+  type: list
+  elements: str
+duration:
+  description: Seconds that the module took.
+  returned: always
+  type: float
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    INSTALLATION_ARGUMENTS,
+    LIBRARY_IMPORT_ERROR,
+    find_installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._restore import METHODS, restore_database
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **INSTALLATION_ARGUMENTS,
+            "backup": {"type": "path", "required": True},
+            "accept_data_loss": {"type": "bool", "default": False},
+            "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
+        },
+        supports_check_mode=True,
+    )
+    if LIBRARY_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
+    options = module.params
+    run_module(
+        module,
+        lambda: restore_database(
+            find_installation(options),
+            options["backup"],
+            options["accept_data_loss"],
+            options["method"],
+            module.check_mode,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
