@@ -58,6 +58,9 @@ grep '"version"' /opt/fractal-web/package.json; stat -c %F /opt/fractal-web
 systemctl is-active fractal-web; systemctl is-enabled fractal-web
 curl -s http://127.0.0.1:5173/alive
 """
+DROP_KEPT_ASIDE = r"""
+for name in $(su postgres -c "psql -AtXl" | cut -d "|" -f 1 | grep _failed_); do su postgres -c "dropdb $name"; done
+"""
 # Kills the first process whose command line holds a text, as soon as it is there (and has lived for some time).
 KILLER = r"""
 import os, pathlib, signal, sys, time
@@ -183,11 +186,7 @@ class Bench:
 
     def roll_back(self) -> None:
         self.must("rollback")
-        on(
-            "server",
-            'for d in $(su postgres -c "psql -AtXl" | cut -d "|" -f 1 | grep fractal | grep -v _failed_ | sort
-            '\'_failed_\'\\""); do su postgres -c "dropdb $d"; done',
-        )
+        on("server", DROP_KEPT_ASIDE)
 
     def interrupted_upgrade(self, point: Point) -> None:
         """Run an upgrade that is killed at the point."""

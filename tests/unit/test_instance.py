@@ -15,7 +15,7 @@ SERVER = ("fractalctl", "gunicorn", "uvicorn")
 SHOW = """Type=simple
 Restart=on-failure
 UMask=0022
-ExecStart={ path=/venv/bin/gunicorn ; argv[]=/venv/bin/gunicorn fractal_server.main:app --workers 4 --bind 10.0.0.5:8010 ; ignore_errors=no }
+ExecStart={ path=/venv/bin/gunicorn ; argv[]=/venv/bin/gunicorn fractal_server.main:app --bind 10.0.0.5:8010 ; pid=1 }
 Environment=HTTPS_PROXY=http://proxy:3128 "GREETING=hello world" EMPTY=
 EnvironmentFiles=/etc/fractal/a.env (ignore_errors=no)
 EnvironmentFiles=/etc/fractal/b.env (ignore_errors=yes)
