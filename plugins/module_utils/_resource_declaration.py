@@ -40,6 +40,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_rev
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import CHECKS, Check
 from ansible_collections.fractal_ops.platform.plugins.module_utils._viewer import (
+    Paths,
     Scheme,
     has_old_settings,
     read_paths,
@@ -101,26 +102,28 @@ def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any]
 def _before_2_17(connection: sa.Connection, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what there is to say at a schema without resources: only what the viewer shows now."""
     scheme = _scheme(params)
-    paths = read_paths(connection, scheme, "2.16") if scheme and has_old_settings(connection) else {}
-    return {
-        "review": None,
-        "changes": [],
-        "findings": [],
-        "checks": [],
-        "viewer": {"scheme": scheme.name if scheme else None, "paths": paths},
-    }
+    before = _paths_before(connection, scheme)
+    viewer = {"scheme": scheme.name if scheme else None, "paths": before or {}, "before": before}
+    return {"review": None, "changes": [], "findings": [], "checks": [], "viewer": viewer}
 
 
 def _viewer(connection: sa.Connection, params: Mapping[str, Any]) -> tuple[dict[str, Any], Check]:
     scheme = _scheme(params)
     if scheme is None:
         why = "no environment file was named, so the scheme is unknown"
-        return {"scheme": None, "paths": {}}, CHECKS["viewer_access"].skipped("viewer", why)
+        return {"scheme": None, "paths": {}, "before": None}, CHECKS["viewer_access"].skipped("viewer", why)
     after = read_paths(connection, scheme, "2.17")
     before = params["viewer_paths_before"]
-    if before is None and has_old_settings(connection):
-        before = read_paths(connection, _old_scheme(params) or scheme, "2.16")
-    return {"scheme": scheme.name, "paths": after}, viewer_access(scheme, before, after)
+    if before is None:
+        before = _paths_before(connection, _old_scheme(params) or scheme)
+    return {"scheme": scheme.name, "paths": after, "before": before}, viewer_access(scheme, before, after)
+
+
+def _paths_before(connection: sa.Connection, scheme: Scheme | None) -> Paths | None:
+    """Return what the viewer showed by the rules of 2.16, as long as its settings are in the database."""
+    if scheme is None or not has_old_settings(connection):
+        return None
+    return read_paths(connection, scheme, "2.16")
 
 
 def _scheme(params: Mapping[str, Any]) -> Scheme | None:

@@ -203,7 +203,7 @@ options:
         type: int
   viewer_paths_before:
     description:
-      - What RV(viewer.paths) was before the upgrade, by e-mail. At fractal-server 2.17.0 it is still in the database.
+      - What RV(viewer.before) was before the upgrade, by e-mail. At fractal-server 2.17.0 it is still in the database.
     type: dict
 """
 
@@ -256,9 +256,22 @@ checks:
   type: list
   elements: dict
 viewer:
-  description: C(scheme) and C(paths), the folders that each active and verified user may see in the viewer.
+  description: What the viewer may show.
   returned: success
   type: dict
+  contains:
+    scheme:
+      description: The authorization scheme, or null if no environment file was named.
+      type: str
+      returned: success
+    paths:
+      description: The folders that each active and verified user may see, by e-mail.
+      type: dict
+      returned: success
+    before:
+      description: The same by the rules and settings of 2.16, or null when nothing is known of them any more.
+      type: dict
+      returned: success
 duration:
   description: Seconds that the module took.
   returned: always

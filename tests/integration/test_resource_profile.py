@@ -182,7 +182,7 @@ def test_a_2_16_database_has_no_review_and_takes_no_declaration(
     )
     folder = fractal_folder(seeded_database, FRACTAL_VIEWER_AUTHORIZATION_SCHEME="viewer-paths")
     result = run_module(MODULE, env_file=str(folder.env_file))
-    assert result["review"] is None and result["viewer"]["paths"]["ann@example.org"] == ["/data/ann"]
+    assert result["review"] is None and result["viewer"]["before"]["ann@example.org"] == ["/data/ann"]
     refused = run_module(MODULE, env_file=str(folder.env_file), resources=RENAME)
     assert refused["failed"] and "run the upgrade first" in refused["msg"]
 
