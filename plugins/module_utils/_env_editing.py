@@ -155,6 +155,6 @@ def without_mark(statement: Statement) -> Statement:
     if statement.key is None or not statement.key.startswith(BOM):
         return statement
     text = statement.text.replace(BOM, "", 1)
-    if statement.value is not None:
+    if statement.key != BOM or statement.value is not None:
         text = "".join(f"# {line}" for line in text.splitlines(keepends=True))
     return Statement(text, statement.line)

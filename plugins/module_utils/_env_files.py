@@ -37,6 +37,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd impo
 
 LARGEST = 1024 * 1024  # bytes; a real environment file has a few thousand
 WIDEST = 0o640
+DROP_IN_FOLDER, DROP_IN_NAME = "/etc/systemd/system", "50-fractal-environment.conf"
 
 _DECRYPT = """
 import json, sys
@@ -137,14 +138,16 @@ class EnvTask:
 
     def __post_init__(self) -> None:
         """Read everything and work out the migration."""
-        if self.drop_in_path and not self.drop_in_path.endswith(".conf"):
-            raise FractalError(f"drop_in_path must end in .conf, systemd ignores {self.drop_in_path}.")
         found = read_file(self.path, LARGEST)
         if found is None:
             raise FractalError(f"There is no environment file {self.path}.")
         self.found = found
         self.text = text_of(found)
         self.unit = self._read_unit()
+        if self.drop_in_path is None and self.unit and self.kind == "server":
+            self.drop_in_path = os.path.join(DROP_IN_FOLDER, self.unit.name + ".d", DROP_IN_NAME)
+        if self.drop_in_path and not self.drop_in_path.endswith(".conf"):
+            raise FractalError(f"drop_in_path must end in .conf, systemd ignores {self.drop_in_path}.")
         self.old_path = self.old_path or self.path + ".old"
         self.old = read_file(self.old_path, LARGEST) if self.kind == "server" else None
         self.migration = self._migrate()

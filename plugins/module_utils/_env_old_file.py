@@ -28,8 +28,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_draft import MIXED, Draft
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_editing import complete, robust, without_mark
 
-COMPLETED = "# Added for 'fractalctl update-db-data' of 2.17.0: what 2.16 used in effect"
-STAND_IN = "# 'fractalctl update-db-data' knows no Python 3.13; the resource gets the real value right after it"
+COMPLETED = "# Added for fractalctl update-db-data of 2.17.0: what 2.16 used in effect"
+STAND_IN = "# fractalctl update-db-data knows no Python 3.13; the resource gets the real value right after it"
 _NAME = ".fractal_server.env.old"
 
 

@@ -103,6 +103,8 @@ options:
       - The values are written to a file beside it, ending in V(.env), that only root can read; systemd shows the
         content of a drop-in to every user.
       - systemd is told to reload its units.
+      - Defaults to C(50-fractal-environment.conf) in the drop-in folder of O(service). Without a service, or if empty,
+        nothing of this is done, but told as a finding where it is needed.
     type: path
   data_migration:
     description:
@@ -125,7 +127,6 @@ EXAMPLES = r"""
     path: /opt/fractal/server/.fractal_server.env
     service: fractal-server
     server_python: /opt/fractal/venv/bin/python3
-    drop_in_path: /etc/systemd/system/fractal-server.service.d/50-fractal-environment.conf
   register: __env
 
 - name: Migrate the environment file of fractal-web

@@ -225,7 +225,7 @@ def unit(folder: Path, user: str = "root", **properties: str) -> Any:
 
 
 @pytest.fixture
-def systemd(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """systemd's part, which no test host offers; tests/integration/test_env_systemd.py has the real one."""
     state: dict[str, Any] = {"calls": [], "UnsetEnvironment": ""}
 
@@ -236,6 +236,7 @@ def systemd(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(_env_files, "read_unit", lambda service: state["unit"])
     monkeypatch.setattr(_env_files, "systemctl", systemctl)
+    monkeypatch.setattr(_env_files, "DROP_IN_FOLDER", str(tmp_path / "system"))
     return state
 
 
@@ -246,8 +247,9 @@ def test_the_drop_in_takes_over_what_2_17_does_not_do(env: Path, tmp_path: Path,
     )
     env.write_text(env.read_text().replace("$c \\'", "$c \\\\${:-}'"))
     systemd["unit"] = unit(env.parent, Environment="FRACTAL_RUNNER_BACKEND=slurm")
-    drop_in = tmp_path / "fractal-server.service.d/50-fractal.conf"
-    result = migrate(env, service="fractal-server", drop_in_path=str(drop_in))
+    drop_in = tmp_path / "system/fractal-server.service.d/50-fractal-environment.conf"
+    result = migrate(env, service="fractal-server")
+    assert result["drop_in_path"] == str(drop_in)
     values = drop_in.with_suffix(".env")
     assert assignments(parse(values.read_text(), Reader.SYSTEMD)) == exported
     assert values.stat().st_mode & 0o777 == 0o600 and drop_in.stat().st_mode & 0o777 == 0o644
@@ -257,7 +259,8 @@ def test_the_drop_in_takes_over_what_2_17_does_not_do(env: Path, tmp_path: Path,
     assert result["hidden"] == ["FRACTAL_RUNNER_BACKEND"]
     assert {c["variable"]: c["action"] for c in result["changes"]}["SLURM_CONF"] == "move"
     assert systemd["calls"].count("daemon-reload") == 1
-    assert not migrate(env, service="fractal-server", drop_in_path=str(drop_in))["changed"]
+    assert not migrate(env, service="fractal-server")["changed"]
+    assert task(env, service="fractal-server", drop_in_path="").migration.exported == {}
 
 
 def test_a_reload_that_a_killed_run_owes_is_made_up_for(env: Path, tmp_path: Path, systemd: dict[str, Any]) -> None:
