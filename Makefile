@@ -51,8 +51,5 @@ test: ## Everything
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh
 
-bench: bed ## The playbook's window beside the bare commands, measured in one run
-	@python tests/bench/window.py
-
 clean: ## Remove everything that was made: containers, networks, volumes, images, cache
 	@tests/bed/clean.sh
