@@ -188,6 +188,12 @@ class Bench:
         self.must("rollback")
         on("server", DROP_KEPT_ASIDE)
 
+    def predict(self) -> None:
+        """Run the upgrade in check mode: it must end well and change nothing, in whatever state the instance is."""
+        before = self.state()
+        self.must("upgrade", "--check", "--diff")
+        check(self, before, "after check mode")
+
     def interrupted_upgrade(self, point: Point) -> None:
         """Run an upgrade that is killed at the point."""
         environ = {**os.environ}
@@ -264,6 +270,7 @@ def check(bench: Bench, wanted: dict[str, object], what: str) -> None:
 
 def one_case(bench: Bench, way: str, old: dict[str, object], new: dict[str, object]) -> None:
     if way == "re-run":
+        bench.predict()
         bench.must("upgrade")
         check(bench, new, "after the re-run the instance is not as after an undisturbed run")
     bench.roll_back()
@@ -282,10 +289,14 @@ def main() -> None:
         run(["tests/bed/run_pair.sh", PAIR])
         try:
             old = bench.state()
+            bench.predict()
             started = time.monotonic()
             bench.must("upgrade")
             lasted = time.monotonic() - started
             new = bench.state()
+            bench.predict()
+            bench.must("upgrade")
+            check(bench, new, "after a second upgrade")
             bench.roll_back()
             check(bench, old, "after the rollback of an undisturbed upgrade")
             print(f"undisturbed: {lasted:.0f} s, rolled back exactly", flush=True)
