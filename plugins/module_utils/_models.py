@@ -39,7 +39,8 @@ def normalize_url(url: str) -> str:
     """
     url = url.strip()
     if url.startswith("/"):
-        return os.path.normpath(url)
+        is_normal = "//" not in url and "/." not in url and not url.endswith("/")
+        return url if is_normal else os.path.normpath(url)
     if url.startswith("s3"):
         raise ValueError("folders on S3 are not supported")
     raise ValueError("must begin with '/'")
@@ -65,7 +66,7 @@ def slurm_mem_to_mb(value: Union[int, str]) -> int:
 
 
 def _absolute_path(path: str) -> str:
-    if not os.path.isabs(path):
+    if not path.startswith("/"):
         raise ValueError("must be an absolute path")
     return path
 
@@ -308,6 +309,18 @@ class UserMigration(BaseModel):
     slurm_accounts: ListUniqueNonEmptyStr
 
 
+class LocalMigration(LocalProfile, UserMigration):
+    """All that the data migration makes of one user, on a resource of type ``local``."""
+
+
+class SlurmSudoMigration(SlurmSudoProfile, UserMigration):
+    """All that the data migration makes of one user, on a resource of type ``slurm_sudo``."""
+
+
+class SlurmSshMigration(SlurmSshProfile, UserMigration):
+    """All that the data migration makes of one user, on a resource of type ``slurm_ssh``."""
+
+
 class UserUpdate(_Strict):
     """What an administrator may change of a user in 2.17 (app/schemas/user.py, ``UserUpdate``); None: unchanged."""
 
@@ -334,6 +347,8 @@ class UserSettingsUpdate(_Strict):
 
 RESOURCES = {"local": LocalResource, "slurm_sudo": SlurmSudoResource, "slurm_ssh": SlurmSshResource}
 PROFILES = {"local": LocalProfile, "slurm_sudo": SlurmSudoProfile, "slurm_ssh": SlurmSshProfile}
+
+MIGRATIONS = {"local": LocalMigration, "slurm_sudo": SlurmSudoMigration, "slurm_ssh": SlurmSshMigration}
 
 
 def validated_resource(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ValidationError,
         model_validator,
     )
+    from pydantic_core import from_json
 else:
     try:
         from pydantic import (
@@ -40,6 +41,7 @@ else:
             ValidationError,
             model_validator,
         )
+        from pydantic_core import from_json
     except ImportError:
         PYDANTIC_IMPORT_ERROR = traceback.format_exc()
 
@@ -63,6 +65,9 @@ else:
             """Stand for a field's default."""
             return None
 
+        def from_json(data):
+            """Never called."""
+
         def model_validator(*args, **kwargs):
             """Leave the decorated method alone."""
             return lambda method: method
@@ -78,5 +83,6 @@ __all__ = [
     "StringConstraints",
     "TypeAdapter",
     "ValidationError",
+    "from_json",
     "model_validator",
 ]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import from_json
 from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks import UserRow
 
 if TYPE_CHECKING:
@@ -111,8 +112,10 @@ def read_users(connection: Connection, schema: UserSchema) -> Iterator[Iterator[
     chunks = {"size": 500} if capabilities is not None and capabilities.has_stream_chunked() else {}
     try:
         # an open stream holds the connection, so it has to end before anything else is done, rollback included
-        with raw.cursor() as cursor, closing(cursor.stream(statement, **chunks)) as rows:
-            yield map(UserRow._make, rows)
+        with raw.cursor() as cursor:
+            psycopg.types.json.set_json_loads(from_json, cursor)  # several times as fast as json.loads
+            with closing(cursor.stream(statement, **chunks)) as rows:
+                yield map(UserRow._make, rows)
     except psycopg.Error as error:
         reason = " ".join(str(error).split())
         raise FractalError(f"The users cannot be read from the database: {reason}.") from error

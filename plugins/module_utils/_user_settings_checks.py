@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._models import (
+    MIGRATIONS,
     NOT_ALLOWED_IN_COMMANDS,
     PLACEHOLDER_PROJECT_DIR,
-    PROFILES,
-    UserMigration,
     normalize_url,
     plain_message,
 )
@@ -41,6 +40,7 @@ _EXPECTED = {
     "ssh_username": "the name of a user of the cluster",
     "slurm_accounts": "a list of different, non-empty names",
 }
+_NAMES = ("slurm_user", "ssh_username", "ssh_private_key_path")  # it takes these as they are
 _FOLDERS = ("project_dir", "ssh_tasks_dir", "ssh_jobs_dir")  # the migration passes them through normalize_url
 
 
@@ -58,7 +58,8 @@ class SettingsCheck:
         self._add = add
         self._settings = PROFILE_SETTINGS[backend]
         self._needed = ("project_dir", *self._settings.values())
-        self._model = PROFILES[backend]
+        self._padded = [setting for setting in _NAMES if setting in self._needed]
+        self._model = MIGRATIONS[backend]
         self._profiles: dict[str, tuple[str, tuple[str, ...]]] = {}  # user name -> first user's e-mail, profile data
         self._shared: dict[str, list[str]] = {}  # user name -> e-mails, where there are several
         self._empty_host: list[str] = []
@@ -78,8 +79,7 @@ class SettingsCheck:
         self._unset(row, unset)
         bad = {*unset, *self._folders(row, values)}
         profile = {name: values[setting] for name, setting in self._settings.items()}
-        bad |= self._profile(row, profile, bad)
-        self._update(row, "/" if "project_dir" in bad else values["project_dir"])
+        bad |= self._migrate(row, profile, "/" if "project_dir" in bad else values["project_dir"], bad)
         if self._settings and bad.isdisjoint(self._settings.values()):
             self._same_profile(row, profile)
         self._oddities(row)
@@ -123,27 +123,27 @@ class SettingsCheck:
             self._invalid(row, "project_dir", "is what 2.17 gives to users who were not migrated")
         return bad
 
-    def _profile(self, row: UserRow, profile: Mapping[str, Any], reported: set[str]) -> set[str]:
-        """Return the settings, not yet reported, that 2.17's profile refuses."""
+    def _migrate(self, row: UserRow, profile: Mapping[str, Any], project_dir: str, reported: set[str]) -> set[str]:
+        """Do what the migration does with the user, and return the settings, not yet reported, that are refused."""
         try:
-            self._model(name=f"Profile {profile.get('username')}", resource_type=self._backend, **profile)
+            self._model(
+                name=f"Profile {profile.get('username')}",
+                resource_type=self._backend,
+                user_id=row.id,
+                project_dir=project_dir,
+                slurm_accounts=row.slurm_accounts or [],
+                **profile,
+            )
         except ValidationError as error:
             bad: set[str] = set()
             for item in error.errors(include_url=False, include_input=False):
-                setting = self._settings.get(str(item["loc"][0]), str(item["loc"][0]))
+                field = str(item["loc"][0])
+                setting = self._settings.get(field, field)
                 if setting not in reported | bad:
                     bad.add(setting)
                     self._invalid(row, setting, plain_message(item))
             return bad
         return set()
-
-    def _update(self, row: UserRow, project_dir: str) -> None:
-        try:
-            UserMigration(user_id=row.id, project_dir=project_dir, slurm_accounts=row.slurm_accounts or [])
-        except ValidationError as error:
-            found = {(str(item["loc"][0]), plain_message(item)) for item in error.errors(include_url=False)}
-            for setting, problem in sorted(found):
-                self._invalid(row, setting, problem)
 
     def _invalid(self, row: UserRow, setting: str, problem: str) -> None:
         self._add(
@@ -170,9 +170,9 @@ class SettingsCheck:
 
     def _oddities(self, row: UserRow) -> None:
         """Add what the migration takes as it is and 2.17 stumbles over later."""
-        for setting in ("slurm_user",) if self._backend == "slurm_sudo" else ("ssh_username", "ssh_private_key_path"):
+        for setting in self._padded:
             value = getattr(row, setting)
-            if setting in self._needed and value and value.strip() and value != value.strip():
+            if value and value.strip() not in ("", value):
                 self._add("user.setting_padded", row.email, setting=setting, value=value)
         if row.project_dir and not NOT_ALLOWED_IN_COMMANDS.isdisjoint(row.project_dir):
             self._add("user.project_dir_characters", row.email, value=row.project_dir)
