@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils import _env_rules as rules
@@ -168,8 +168,11 @@ class Draft:
         self.changes.append(entry)
 
     def find(self, rule: str, subject: str, **values: Any) -> None:
-        """Note a finding, once."""
+        """Note a finding, once, with the line of the variable that it is about."""
         finding = rules.FINDINGS[rule].finding(subject, **values)
+        line = {statement.key: statement.line for statement in self.statements}.get(subject)
+        if line is not None and "line" not in values:
+            finding = replace(finding, message=f"{finding.message} It is in line {line}.")
         if finding not in self.findings:
             self.findings.append(finding)
 

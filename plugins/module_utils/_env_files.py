@@ -10,7 +10,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import (
@@ -38,6 +38,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd impo
 LARGEST = 1024 * 1024  # bytes; a real environment file has a few thousand
 WIDEST = 0o640
 DROP_IN_FOLDER, DROP_IN_NAME = "/etc/systemd/system", "50-fractal-environment.conf"
+
+_HIDES = "UnsetEnvironment="
 
 _DECRYPT = """
 import json, sys
@@ -198,14 +200,26 @@ class EnvTask:
         """Return what the service finds in its environment before it looks at the file, as far as it is sure."""
         if self.unit is None:
             return {}
-        values = self.unit.process_environment()
+        # what an earlier run has put into the drop-in does not count: the file is to be seen as it was then
+        values_file, hidden = self._values_file(), self._hidden_so_far()
+        files = [path for path in self.unit.required_files if path != values_file]
+        values = replace(self.unit, required_files=files).process_environment()
         for name in systemctl("show", "--value", "--property=UnsetEnvironment", self.unit.name).split():
-            values.pop(name, None)
+            if name not in hidden:
+                values.pop(name, None)
         try:
             user = pwd.getpwnam(self.unit.user)
         except KeyError:
             return values
         return {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name, "SHELL": user.pw_shell, **values}
+
+    def _values_file(self) -> str:
+        return (self.drop_in_path or "")[: -len(".conf")] + ".env"
+
+    def _hidden_so_far(self) -> list[str]:
+        found = read_file(self.drop_in_path, LARGEST) if self.drop_in_path else None
+        lines = text_of(found).splitlines() if found else []
+        return [name for line in lines if line.startswith(_HIDES) for name in line[len(_HIDES) :].split()]
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -238,7 +252,7 @@ class EnvTask:
         if self.old_path and migration.old_text is not None:
             files.append(FileState(self.old_path, migration.old_text.encode(), uid, self.gid, self.mode))
         if self.drop_in_path and (migration.exported or migration.hidden):
-            values = self.drop_in_path[: -len(".conf")] + ".env"
+            values = self._values_file()
             text = "".join(f"{name}={encode_for_systemd(value)}\n" for name, value in migration.exported.items())
             if text:
                 files.append(FileState(values, text.encode(), 0, 0, 0o600))
@@ -256,7 +270,7 @@ class EnvTask:
             lines.append(f"EnvironmentFile={values.replace('%', '%%')}")
         if self.migration.hidden:
             lines.append("# The unit sets these to values of 2.16; now the environment file does.")
-            lines.append(f"UnsetEnvironment={' '.join(self.migration.hidden)}")
+            lines.append(_HIDES + " ".join(self.migration.hidden))
         return "\n".join(lines) + "\n"
 
     def refuse_blockers(self) -> None:

@@ -178,6 +178,11 @@ def test_a_service_keeps_its_environment_and_its_children_theirs(host: Host, ser
     assert "proxy" not in host("systemctl", "show", "--property=Environment", service)
     assert not migrate(host, service)["changed"]
     assert seen_by(host, service) == after
+    # a run that was killed before the new file, and systemd has read its drop-in: the next one ends the same
+    host("sh", "-c", "cat > /srv/fractal/.fractal_server.env", given=ENV)
+    assert migrate(host, service)["generation"] == "2.16"
+    assert host("cat", "/srv/fractal/.fractal_server.env") == new and host("cat", result["old_path"]) == old
+    assert seen_by(host, service) == after
 
 
 @pytest.mark.parametrize("service", [True], indirect=True)

@@ -102,7 +102,7 @@ def test_a_wrong_email_key_is_refused(env: Path) -> None:
     pair = f"FRACTAL_EMAIL_PASSWORD={token}\nFRACTAL_EMAIL_PASSWORD_KEY={Fernet.generate_key().decode()}\n"
     env.write_text(SLURM + EMAIL + pair)
     before = files(env.parent)
-    with pytest.raises(FractalError, match="does not fit FRACTAL_EMAIL_PASSWORD_KEY"):
+    with pytest.raises(FractalError, match=r"does not fit FRACTAL_EMAIL_PASSWORD_KEY. It is in line 12\."):
         migrate(env)
     assert files(env.parent) == before
 
@@ -276,6 +276,21 @@ def test_a_variable_that_the_unit_takes_away_does_not_count(env: Path, systemd: 
     systemd["unit"] = unit(env.parent, Environment="DB_ECHO=1 HOME=/x")
     systemd["UnsetEnvironment"] = "DB_ECHO"
     assert migrate(env, service="fractal-server")["hidden"] == []
+
+
+def test_the_drop_in_of_a_killed_run_does_not_count(env: Path, tmp_path: Path, systemd: dict[str, Any]) -> None:
+    before = SLURM.replace("FRACTAL_RUNNER_BACKEND=slurm\n", "") + "HTTPS_PROXY=p\n"
+    env.write_text(before)
+    systemd["unit"] = unit(env.parent, Environment="FRACTAL_RUNNER_BACKEND=slurm")
+    migrate(env, service="fractal-server")
+    written = files(tmp_path)
+    # killed before the new file, and systemd has read the drop-in since
+    env.write_text(before)
+    values = f"{tmp_path}/system/fractal-server.service.d/50-fractal-environment.env (ignore_errors=no)"
+    systemd["unit"] = unit(env.parent, Environment="FRACTAL_RUNNER_BACKEND=slurm", EnvironmentFiles=values)
+    systemd["UnsetEnvironment"] = "FRACTAL_RUNNER_BACKEND"
+    migrate(env, service="fractal-server")
+    assert files(tmp_path) == written
 
 
 def test_a_missing_unit_is_told(env: Path, systemd: dict[str, Any]) -> None:
