@@ -58,7 +58,7 @@ class EnvMigration:
         findings: What the operator should know; with a blocker among them nothing is to be written.
         exported: Variables that a drop-in has to set, because 2.17 does not hand them to child processes any more.
         hidden: Variables that a drop-in has to take out of the process environment.
-        handed_on: What the resource needs after the data migration: ``tasks_python_config``, ``jobs_poll_interval``.
+        handed_on: What the resource needs after the data migration, see `_env_old_file.handed_on`.
         oauth_client_name: As the server calls it from now on; empty for none.
         runner_backend: As the server calls it from now on.
         secrets: Secret values seen, to be shown nowhere.

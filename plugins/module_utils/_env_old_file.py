@@ -60,20 +60,22 @@ def handed_on(old_text: str | None) -> dict[str, Any]:
     """Return what the resource needs after ``update-db-data`` has read the ``.old`` file, which leaves it out.
 
     Returns:
-        ``tasks_python_config`` (the whole of it) if the script drops an interpreter, ``jobs_poll_interval`` in seconds
-        if the script would replace 2.16's default by its own.
+        ``tasks_python`` (interpreters by version) and ``default_version``, if the script drops an interpreter;
+        ``poll_interval`` in seconds, if the script would replace 2.16's default by its own.
     """
     if old_text is None:
         return {}
     script, truth = _read(old_text), _read(old_text.partition(STAND_IN)[0])
     migrated, versions = _interpreters_in(script, rules.MIGRATED_PYTHONS), _interpreters_in(truth, rules.PYTHONS)
+    lost = {version: path for version, path in versions.items() if version not in migrated}
     default = truth.get(rules.DEFAULT_PYTHON)
     result: dict[str, Any] = {}
-    if default in versions and (versions != migrated or default != script.get(rules.DEFAULT_PYTHON)):
-        cache = truth.get(rules.PIP_CACHE)
-        result["tasks_python_config"] = {"default_version": default, "versions": versions, "pip_cache_dir": cache}
+    if lost and default in versions:
+        result["tasks_python"] = lost
+    if default in lost:
+        result["default_version"] = default
     if rules.POLL_INTERVAL not in script:
-        result["jobs_poll_interval"] = int(rules.OLD_POLL_INTERVAL)
+        result["poll_interval"] = int(rules.OLD_POLL_INTERVAL)
     return result
 
 
@@ -89,7 +91,7 @@ def _interpreters_in(values: Mapping[str, str], versions: tuple[str, ...]) -> di
 
 def _completed(draft: Draft) -> str:
     truth = _values_in_effect(draft)
-    script = _for_script(truth)
+    script = _for_script(draft, truth)
     body = "".join(robust(without_mark(statement)) for statement in draft.statements)
     # the interpreters that the script cannot take are written down too: handed_on() finds them there
     text = complete(body, truth, COMPLETED)
@@ -99,16 +101,19 @@ def _completed(draft: Draft) -> str:
     return text if script == truth else complete(text, script, STAND_IN)
 
 
-def _for_script(truth: Mapping[str, Value | None]) -> dict[str, Value | None]:
+def _for_script(draft: Draft, truth: Mapping[str, Value | None]) -> dict[str, Value | None]:
     """Return what ``update-db-data`` is to read: it stops if the default is a Python that it does not know."""
     default = plain(truth[rules.DEFAULT_PYTHON])
     if default is None or default in rules.MIGRATED_PYTHONS:
         return dict(truth)
     known = [version for version in rules.MIGRATED_PYTHONS if truth.get(rules.python_variable(version))]
-    stand_in = known[-1] if known else rules.MIGRATED_PYTHONS[-1]
-    name = rules.python_variable(stand_in)
-    interpreter = truth.get(name) or truth.get(rules.python_variable(default))
-    return {**truth, rules.DEFAULT_PYTHON: literal(stand_in), name: interpreter}
+    if known:
+        return {**truth, rules.DEFAULT_PYTHON: literal(known[-1])}
+    version, interpreter = draft.context.tasks_python or ("", "")
+    if version not in rules.MIGRATED_PYTHONS:
+        version, interpreter = rules.MIGRATED_PYTHONS[-1], plain(truth[rules.python_variable(default)]) or ""
+    draft.find("environment.interpreter_added", interpreter, version=version)
+    return {**truth, rules.DEFAULT_PYTHON: literal(version), rules.python_variable(version): literal(interpreter)}
 
 
 def _values_in_effect(draft: Draft) -> dict[str, Value | None]:

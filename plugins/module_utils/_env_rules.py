@@ -494,6 +494,15 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "python-dotenv 1.1.1 and 1.2.4, parser.py",
     ),
     FindingRule(
+        "environment.interpreter_added",
+        "warning",
+        "An interpreter is added for the data migration",
+        "The data migration of 2.17.0 needs an interpreter of Python 3.9 to 3.12, and there is none: it gets {subject} as "
+        "Python {version}.",
+        "Remove Python {version} from the resource after the upgrade, if it is not to be offered for tasks.",
+        "fractal-server 2.17.0, data_migrations/2_17_0.py",
+    ),
+    FindingRule(
         "environment.file_for_everybody",
         "warning",
         "The environment file was readable for everybody",

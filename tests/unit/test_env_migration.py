@@ -287,19 +287,30 @@ def test_a_default_of_3_13_is_handed_on_and_does_not_stop_the_migration() -> Non
     migration = migrate({**values, "FRACTAL_PIP_CACHE_DIR": "/cache"})
     old = read(migration.old_text or "")
     assert old["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"] == "3.11"
-    wanted = {"default_version": "3.13", "versions": {"3.11": "/usr/bin/python3.11", "3.13": "/p13"}}
-    assert migration.handed_on == {"tasks_python_config": {**wanted, "pip_cache_dir": "/cache"}}
+    assert migration.handed_on == {"tasks_python": {"3.13": "/p13"}, "default_version": "3.13"}
     again = migrate(migration.text, migration.old_text)
     assert again.handed_on == migration.handed_on
 
 
-def test_with_nothing_but_3_13_another_version_stands_in() -> None:
+def test_an_interpreter_of_3_13_that_is_not_the_default_is_handed_on() -> None:
+    migration = migrate({**SLURM, "FRACTAL_TASKS_PYTHON_3_13": "/p13"})
+    assert migration.handed_on == {"tasks_python": {"3.13": "/p13"}}
+    assert migration.findings == []
+
+
+@pytest.mark.parametrize(
+    ("server", "stand_in"), [(("3.11", "/venv/python"), ("3.11", "/venv/python")), (("3.13", "/p13"), ("3.12", "/p13"))]
+)
+def test_with_nothing_but_3_13_another_version_stands_in(server: tuple[str, str], stand_in: tuple[str, str]) -> None:
     values = {name: value for name, value in SLURM.items() if "TASKS_PYTHON" not in name}
-    migration = migrate(values, tasks_python=("3.13", "/p13"))
+    values.update({"FRACTAL_TASKS_PYTHON_DEFAULT_VERSION": "3.13", "FRACTAL_TASKS_PYTHON_3_13": "/p13"})
+    migration = migrate(values, tasks_python=server)
     old = read(migration.old_text or "")
-    assert (old["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"], old["FRACTAL_TASKS_PYTHON_3_12"]) == ("3.12", "/p13")
-    wanted = {"default_version": "3.13", "versions": {"3.13": "/p13"}, "pip_cache_dir": None}
-    assert migration.handed_on == {"tasks_python_config": wanted}
+    version, interpreter = stand_in
+    assert old["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"] == version
+    assert old[rules.python_variable(version)] == interpreter
+    assert migration.handed_on == {"tasks_python": {"3.13": "/p13"}, "default_version": "3.13"}
+    assert ids(migration) == ["interpreter_added"]
 
 
 # -- OAuth --
@@ -634,7 +645,7 @@ def test_the_old_file_of_a_person_who_began_by_hand_is_enough() -> None:
     migration = migrate(HALF, lines(SLURM))
     assert migration.generation == "mixed" and migration.blockers == []
     assert migration.old_text is None
-    assert migration.handed_on == {"jobs_poll_interval": 5}
+    assert migration.handed_on == {"poll_interval": 5}
     assert migrate(HALF).blockers and not migrate(HALF, data_migration=False).blockers
 
 
