@@ -497,8 +497,8 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "environment.interpreter_added",
         "warning",
         "An interpreter is added for the data migration",
-        "The data migration of 2.17.0 needs an interpreter of Python 3.9 to 3.12, and there is none: it gets {subject} as "
-        "Python {version}.",
+        "The data migration of 2.17.0 needs an interpreter of Python 3.9 to 3.12, and there is none: it gets {subject} "
+        "as Python {version}.",
         "Remove Python {version} from the resource after the upgrade, if it is not to be offered for tasks.",
         "fractal-server 2.17.0, data_migrations/2_17_0.py",
     ),
