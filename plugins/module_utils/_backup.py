@@ -163,7 +163,7 @@ def open_backup(path: str, verify: bool = True) -> Backup:
         backup = Backup(path, manifest)
         if verify:
             _verify(backup)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FractalError(
             f"{path} is not a finished backup ({type(error).__name__}: {error}). Move it elsewhere if it is in the way."
         ) from error
@@ -258,7 +258,7 @@ def _dumping(
             yield dump
         os.fsync(stream.fileno())
         # pg_dump 15 ends with 0 when only its last write, that of the table of contents, finds the disk full
-        if os.fstatvfs(stream.fileno()).f_bavail == 0:
+        if os.fstatvfs(stream.fileno()).f_bfree == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
 
 

@@ -68,9 +68,10 @@ def migrate_data(
         FractalError: It is refused, or the rows afterwards do not prove that everything was migrated.
     """
     settings = installation_settings(installation)
-    wait_until_alone(settings)
-    with connect(settings, read_only=True) as connection:
-        before = database_state(connection, counts=False)
+    before = _state(settings)
+    if before["data_migration"] in ("pending", "partial") and not check_mode:
+        wait_until_alone(settings)
+        before = _state(settings)
     result = {"state_before": before["data_migration"], "healed": False, "proof": before["migrated"], "evidence": None}
     if before["data_migration"] == "done" or _is_newer(before):
         return {"changed": False, **result}
@@ -82,8 +83,7 @@ def migrate_data(
             return {"changed": True, **result, "healed": has_rows_to_take_back(connection)}
     healed = take_back_partial(settings)
     evidence = run_fractalctl(installation, python, "update-db-data", ANSWERS)
-    with connect(settings, read_only=True) as connection:
-        after = database_state(connection, counts=False)
+    after = _state(settings)
     if after["data_migration"] != "done":
         raise FractalError(
             f"fractalctl update-db-data ended with {evidence.returncode}, and the rows of the {settings.where} do not "
@@ -91,6 +91,11 @@ def migrate_data(
             f"run the rollback playbook.\n{evidence.tail()}"
         )
     return {"changed": True, **result, "healed": healed, "proof": after["migrated"], "evidence": evidence.as_dict()}
+
+
+def _state(settings: DatabaseSettings) -> dict[str, Any]:
+    with connect(settings, read_only=True) as connection:
+        return database_state(connection, counts=False)
 
 
 def why_refused(database: Mapping[str, Any], installed: str, python: str) -> str:

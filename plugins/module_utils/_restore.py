@@ -43,10 +43,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._scratch impo
     RESTORE,
     SWAP,
     beside,
-    copy_properties,
     create_like,
     database_names,
     drop_all,
+    end_sessions,
+    finish_like,
     may_create,
     own_databases,
     quoted,
@@ -59,10 +60,6 @@ _ALWAYS_THERE = ("postgres", "template1")
 METHODS = ("auto", "fresh_database", "in_place")
 
 _OWNS_DATABASE = "SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
-_END_OTHER_SESSIONS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = %(dbname)s AND pid <> pg_backend_pid() AND usename = current_user
-"""
 # Everything of the schema that no extension brought. What goes with something else is gone when its turn comes.
 _DROP_EVERYTHING = """
 DO $drop$
@@ -228,8 +225,7 @@ def _restore_and_swap(
             found = differences(backup.contents, read_contents(connection))
         if found:
             raise FractalError(f"The restored database differs from the backup's manifest: {'; '.join(found)}.")
-        if exists:
-            copy_properties(admin, fresh.dbname)
+        finish_like(admin, fresh.dbname, exists)
         aside = _free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
         admin.close()  # nobody may be connected to a database that is renamed
         _swap(settings, fresh.dbname, aside)
@@ -244,7 +240,7 @@ def _swap(settings: DatabaseSettings, fresh: str, aside: str) -> None:
     """Give the fresh database the name, and what has it now the name ``aside``, at one instant."""
     with _third_database(settings, fresh) as third, connect(third) as connection, connection.begin():
         if aside:
-            connection.exec_driver_sql(_END_OTHER_SESSIONS, {"dbname": settings.dbname}).all()
+            end_sessions(connection, settings.dbname)
             _rename(connection, settings.dbname, aside)
         _rename(connection, fresh, settings.dbname)
 
@@ -289,7 +285,7 @@ def _free_name(connection: Connection, name: str) -> str:
 def _restore_in_place(programs: PostgresPrograms, settings: DatabaseSettings, backup: Backup) -> None:
     with connect(settings, autocommit=True) as connection:
         schema = str(connection.exec_driver_sql("SELECT current_schema()").scalar())
-        connection.exec_driver_sql(_END_OTHER_SESSIONS, {"dbname": settings.dbname}).all()
+        end_sessions(connection, settings.dbname)
     before = f"BEGIN;\nSET LOCAL client_min_messages = warning;\nSET LOCAL lock_timeout = '60s';\n{_DROP_EVERYTHING}"
     after = f"\nRESET search_path;\n{check_statement(backup.contents)}\nCOMMIT;\n"
     restore_in_place(programs, settings, backup.dump, schema, before, after)

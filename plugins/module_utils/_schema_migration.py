@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
     HEAD_2_16,
     HEAD_2_17_0,
+    DatabaseSettings,
     Installation,
     connect,
     database_state,
@@ -38,9 +39,10 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
     """
     wanted = release(version)
     settings = installation_settings(installation)
-    wait_until_alone(settings)
-    with connect(settings, read_only=True) as connection:
-        before = database_state(connection, counts=False)
+    before = _state(settings)
+    if before["revision"] != wanted.alembic_head and not check_mode:
+        wait_until_alone(settings)
+        before = _state(settings)
     result = {"revision_before": before["revision"], "revision": wanted.alembic_head, "evidence": None}
     if before["revision"] == wanted.alembic_head:
         return {"changed": False, **result}
@@ -60,6 +62,11 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
             f"running the upgrade again continues from there. Its last words:\n{evidence.tail()}"
         )
     return {"changed": True, **result, "evidence": evidence.as_dict()}
+
+
+def _state(settings: DatabaseSettings) -> dict[str, Any]:
+    with connect(settings, read_only=True) as connection:
+        return database_state(connection, counts=False)
 
 
 def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, python: str) -> str:

@@ -48,6 +48,12 @@ SELECT format('GRANT %%s ON DATABASE %%I TO %%s %%s', privilege_type, %(name)s::
               CASE WHEN is_grantable THEN 'WITH GRANT OPTION' END)
 FROM pg_database, aclexplode(datacl) WHERE datname = current_database()
 """
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = %(name)s AND pid <> pg_backend_pid() AND usename = current_user
+"""
+# A restore commits some hundred times; what makes it durable is the commit that gives the database its name.
+_FAST_RESTORE = ("synchronous_commit = off", "maintenance_work_mem = '256MB'")
 _MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
@@ -86,6 +92,8 @@ def create_like(connection: Connection, name: str, facts: Mapping[str, Any]) -> 
         options.update(LOCALE_PROVIDER="icu", ICU_LOCALE=facts["locale"])
     wanted = " ".join(f"{option} {literal(value)}" for option, value in options.items())
     connection.exec_driver_sql(f"CREATE DATABASE {quoted(name)} TEMPLATE template0 {wanted}".replace("%", "%%"))
+    for setting in _FAST_RESTORE:
+        connection.exec_driver_sql(f"ALTER DATABASE {quoted(name)} SET {setting}".replace("%", "%%"))
 
 
 def own_databases(connection: Connection, prefix: str) -> list[str]:
@@ -102,16 +110,31 @@ def database_names(connection: Connection) -> set[str]:
     return set(connection.exec_driver_sql("SELECT datname FROM pg_database").scalars())
 
 
-def copy_properties(connection: Connection, name: str) -> None:
-    """Give the database ``name`` the settings and privileges of the one connected to; a dump does not hold them."""
-    for statement in connection.exec_driver_sql(_PROPERTIES, {"name": name}).scalars().all():
+def finish_like(connection: Connection, name: str, exists: bool) -> None:
+    """Undo the settings for a restore, and give the database those of the one that it replaces.
+
+    That one is connected to, if it exists. A dump holds neither its settings nor its privileges.
+    """
+    statements = [f"ALTER DATABASE {quoted(name)} RESET ALL"]
+    if exists:
+        statements += connection.exec_driver_sql(_PROPERTIES, {"name": name}).scalars().all()
+    for statement in statements:
         connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
 def drop_all(connection: Connection, names: Iterable[str]) -> None:
-    """Drop databases, whoever uses them (connection in autocommit mode)."""
+    """Drop databases, after ending the role's own sessions in them (connection in autocommit mode).
+
+    Not ``WITH (FORCE)``, which refuses as soon as autovacuum is at work there; without it PostgreSQL sends that away.
+    """
     for name in names:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".replace("%", "%%"))
+        end_sessions(connection, name)
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)}".replace("%", "%%"))
+
+
+def end_sessions(connection: Connection, name: str) -> None:
+    """End all other sessions of this role in a database, such as those that a killed program left."""
+    connection.exec_driver_sql(_END_SESSIONS, {"name": name}).all()
 
 
 @contextlib.contextmanager

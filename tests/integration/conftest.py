@@ -141,6 +141,14 @@ class RunningModule:
 
     process: subprocess.Popen[str]
 
+    def child(self, program: str = "") -> int:
+        """Return the process id of the child that runs a program of this name (any without), or 0."""
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            for pid in (task / "children").read_text().split():
+                if program in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]:
+                    return int(pid)
+        return 0
+
     def result(self) -> dict[str, Any]:
         """Return what the module returned."""
         output, errors = self.process.communicate()
@@ -200,12 +208,14 @@ def run_module(start_module: Callable[..., RunningModule]) -> Callable[..., dict
 
 def wait_for_lock(database: Database) -> int:
     """Wait until a session of the database waits for a lock; return its process id."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return int(wait_until(lambda: database.rows(query))[0][0])
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """Wait until something is true, and return it."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        rows = database.rows(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        if rows:
-            return int(rows[0][0])
-        time.sleep(0.05)
-    raise AssertionError("nobody waits for a lock")
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "waited for a minute in vain"
+        time.sleep(0.02)
+    return answer

@@ -8,7 +8,6 @@ import os
 import signal
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -16,7 +15,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dump import find_programs
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from conftest import RunningModule, wait_for_lock
+from conftest import RunningModule, wait_for_lock, wait_until
 from postgres_cluster import PASSWORD, PLAIN, Cluster, Database, postgres_bin
 from postgres_seed import add_project, seed
 from releases_environments import JWT_SECRET, FractalFolder
@@ -236,6 +235,52 @@ def test_a_module_killed_during_the_proof(
     assert os.listdir(root) == ["run-1"] and not [name for name in cluster.names() if "_proof_" in name]
 
 
+@pytest.fixture
+def eager_autovacuum(cluster: Cluster) -> Iterator[None]:
+    """Autovacuum that comes at once and takes its time."""
+    eager = {
+        "autovacuum_naptime": "1s",
+        "autovacuum_vacuum_cost_delay": "100ms",
+        "autovacuum_vacuum_cost_limit": "1",
+        "autovacuum_analyze_threshold": "1",
+    }
+    for name, value in eager.items():
+        cluster.superuser().rows(f"ALTER SYSTEM SET {name} = '{value}'")
+    cluster.superuser().rows("SELECT pg_reload_conf()")
+    yield
+    cluster.superuser().rows("ALTER SYSTEM RESET ALL")
+    cluster.superuser().rows("SELECT pg_reload_conf()")
+
+
+def test_autovacuum_in_the_scratch_database(
+    folder: FractalFolder, root: Path, cluster: Cluster, start_module: StartModule, eager_autovacuum: None
+) -> None:
+    """A busy scratch database can be dropped all the same."""
+    folder.database.rows(
+        "CREATE TABLE aa_many AS SELECT g AS id, repeat('x', 500) AS t FROM generate_series(1, 50000) g"
+    )
+    folder.database.rows(
+        """CREATE FUNCTION public.wait_for_go() RETURNS bool LANGUAGE plpgsql AS $$
+           BEGIN
+               WHILE current_database() LIKE '%_proof_%' AND NOT EXISTS (SELECT FROM pg_database WHERE datname = 'go')
+               LOOP PERFORM pg_sleep(0.05); END LOOP;
+               RETURN true;
+           END $$"""
+    )
+    folder.database.rows("CREATE TABLE zz_last (id int PRIMARY KEY CHECK (public.wait_for_go()))")
+    folder.database.rows("INSERT INTO zz_last VALUES (1)")
+    running = start_module("fractal_backup", **backup_options(folder, root))
+    at_work = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND datname LIKE '%_proof_%'"
+    wait_until(lambda: cluster.superuser().rows(at_work))
+    cluster.create(dbname="go")
+    try:
+        result = running.result()
+    finally:
+        cluster.drop("go")
+    assert result["changed"], result
+    assert not [name for name in cluster.names() if "_proof_" in name]
+
+
 def make_restore_slow(database: Database) -> None:
     """Make a restore into a scratch database, and only that, take for ever."""
     database.rows(
@@ -247,7 +292,7 @@ def make_restore_slow(database: Database) -> None:
 
 def sleeping_restore(running: RunningModule, cluster: Cluster) -> int:
     asleep = cluster.superuser().rows("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-    return child(running, "pg_restore") if asleep else 0
+    return running.child("pg_restore") if asleep else 0
 
 
 @pytest.fixture
@@ -296,7 +341,7 @@ def test_no_password_on_any_command_line(
         blocker.execute("LOCK TABLE jobv2 IN ACCESS EXCLUSIVE MODE")
         running = start_module("fractal_backup", **backup_options(folder, root))
         wait_for_lock(folder.database)
-        dump = child(running, "pg_dump")
+        dump = running.child("pg_dump")
         assert PASSWORD.encode() not in Path(f"/proc/{dump}/cmdline").read_bytes()
         assert PASSWORD.encode() in Path(f"/proc/{dump}/environ").read_bytes()  # where only the same account can look
     assert running.result()["changed"]
@@ -309,20 +354,3 @@ def test_programs_older_than_the_server_are_refused(tmp_path: Path) -> None:
         find_programs(990001)
     with pytest.raises(FractalError, match="none was found"):
         find_programs(150004, [str(tmp_path)])
-
-
-def child(running: RunningModule, program: str) -> int:
-    """Return the process id of the module's child that runs ``program``, or 0."""
-    for task in Path(f"/proc/{running.process.pid}/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if program in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]:
-                return int(pid)
-    return 0
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (answer := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return answer

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Callable
 
 import psycopg
 import pytest
-from conftest import RunningModule, launch, wait_for_lock
+from conftest import RunningModule, launch, wait_for_lock, wait_until
 from postgres_cluster import PASSWORD, Cluster, Database
 from postgres_seed import LONG_AGO, add_job, seed
 from releases_environments import JWT_SECRET, FractalFolder
@@ -154,7 +153,7 @@ def test_a_kill_at_any_commit_is_healed(
     with blocked(cluster, folder.database, BLOCKERS[point]):
         running = start_module("fractal_data_migrate", _release="2.17.0", env_file=str(folder.env_file))
         session = wait_for_lock(folder.database)
-        os.kill(child_of(running), signal.SIGKILL)
+        os.kill(running.child(), signal.SIGKILL)
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)  # the dead client's session ends
     failed = running.result()
     assert failed["failed"] and "ended with -9" in failed["msg"] and "rollback" in failed["msg"]
@@ -179,7 +178,8 @@ def test_a_killed_module_leaves_no_race(
         first.process.kill()
         first.process.wait()
         second = start_module("fractal_data_migrate", **options)
-        wait_for_session(folder.database, "fractal_ops.platform")
+        query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'fractal_ops.platform'"
+        wait_until(lambda: folder.database.rows(query))
     result = second.result()
     assert not result["changed"] and result["state_before"] == "done" and result["proof"] == PROOF
     assert without_folder(rows(folder.database)) == undisturbed
@@ -209,18 +209,6 @@ def remove_the_wait(cluster: Cluster, database: Database) -> None:
         cluster.superuser(database.dbname).rows("DROP FUNCTION wait_for_the_test CASCADE")
 
 
-def child_of(running: RunningModule) -> int:
-    with open(f"/proc/{running.process.pid}/task/{running.process.pid}/children", encoding="utf-8") as stream:
-        return int(stream.read().split()[0])
-
-
-def wait_for_session(database: Database, application: str) -> None:
-    deadline = time.monotonic() + 60
-    while not database.rows("SELECT 1 FROM pg_stat_activity WHERE application_name = %s", application):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 # -- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +221,7 @@ def killed(cluster: Cluster, pending: Database, tmp_path_factory: pytest.TempPat
     with blocked(cluster, database, BLOCKERS["all but the last user"]):
         running = launch("fractal_data_migrate", module_path, _release="2.17.0", env_file=str(folder.env_file))
         session = wait_for_lock(database)
-        os.kill(child_of(running), signal.SIGKILL)
+        os.kill(running.child(), signal.SIGKILL)
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)
     running.result()
     return database
