@@ -36,13 +36,13 @@ molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIO
 	@tests/bed/scenarios.sh $(SCENARIOS)
 
 faults: bed ## Kill upgrades at every stage boundary and inside every stage (hours: FAULTS=--short takes minutes)
-	@tests/faults/faults.py $(FAULTS)
+	@python tests/faults/faults.py $(FAULTS)
 
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1
-	@tests/faults/faults.py --random $(or $(N),20) $(if $(SEED),--seed $(SEED))
+	@python tests/faults/faults.py --random $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
 bench: bed ## Measure the window against the bare commands, and the check of many users
-	@tests/bench/window.py
+	@python tests/bench/window.py
 	@for bench in tests/bench/bench_*.py; do echo; python $$bench || exit 1; done
 
 test: ## Everything

@@ -32,11 +32,13 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY c.relname
 """
+# of others' sessions, an ordinary role sees nothing but user and database
 _SESSIONS = """
-SELECT usename, coalesce(nullif(application_name, ''), 'unnamed'), coalesce(host(client_addr), 'this host'), state
+SELECT usename, coalesce(nullif(application_name, ''), 'some program'),
+       CASE WHEN backend_type IS NULL THEN 'somewhere' ELSE coalesce(host(client_addr), 'this host') END
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-      AND application_name <> %(own)s
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+      AND coalesce(backend_type, 'client backend') = 'client backend' AND application_name IS DISTINCT FROM %(own)s
       AND (usename <> current_user OR client_addr IS DISTINCT FROM inet_client_addr())
 ORDER BY pid
 """
@@ -70,8 +72,8 @@ def check_rights(host: ServerHost) -> Iterator[Finding]:
         role = str(connection.exec_driver_sql("SELECT current_user").scalar_one())
         objects = connection.exec_driver_sql(_OBJECTS).all()
         creates = may_create(connection)
-    foreign = [name for name, not_owned, _ in objects if not_owned]
-    unreadable = [name for name, _, not_readable in objects if not_readable]
+    foreign = [name for name, not_owned, _unused in objects if not_owned]
+    unreadable = [name for name, _unused, not_readable in objects if not_readable]
     if unreadable:
         yield FINDINGS["database.not_readable"].finding(role, objects=examples(unreadable))
     if foreign:
@@ -85,7 +87,7 @@ def check_sessions(host: ServerHost) -> Iterator[Finding]:
     with host.connection() as connection:
         rows = connection.exec_driver_sql(_SESSIONS, {"own": APPLICATION}).all()
     if rows:
-        told = [f"{user} ({application}) from {client}" for user, application, client, _ in rows]
+        told = [f"{user} ({application}) from {client}" for user, application, client in rows]
         yield FINDINGS["database.other_sessions"].finding(host.database.dbname, count=len(rows), who=examples(told))
 
 

@@ -128,7 +128,8 @@ def restore_in_place(
         PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE) as psql,
         subprocess.Popen(extract, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as script,
     ):
-        assert psql.stdin is not None and script.stdout is not None and script.stderr is not None
+        if psql.stdin is None or script.stdout is None or script.stderr is None:
+            raise AssertionError("all three are pipes")
         with contextlib.suppress(BrokenPipeError), psql.stdin as target:  # psql may stop; finish() says why
             target.write(before.encode())
             shutil.copyfileobj(script.stdout, target, 1 << 20)

@@ -210,7 +210,7 @@ def _closure(by_name: Mapping[str, Mapping[str, Any]], root: str) -> set[str]:
             continue
         needed.add(name)
         for requirement in by_name[name]["requires"]:
-            package, _, marker = requirement.partition(";")
+            package, _unused, marker = requirement.partition(";")
             if "extra" not in marker:
                 match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", package)
                 if match:
@@ -227,7 +227,7 @@ def _extras_needed(requirement: str, by_name: Mapping[str, Mapping[str, Any]]) -
     extras = [extra.strip() for extra in match.group(2).split(",")]
     found = []
     for line in by_name[canonical_name(match.group(1))]["requires"]:
-        package, _, marker = line.partition(";")
+        package, _unused, marker = line.partition(";")
         if any(re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", marker) for extra in extras):
             name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", package)
             found += [canonical_name(name.group(1))] if name else []

@@ -231,7 +231,7 @@ def listen_address(launcher: str, arguments: Sequence[str]) -> tuple[str, int]:
             raise FractalError(
                 f"fractal-server listens on {bind}; set fractal_server_url to an address at which its API answers."
             )
-        host, _, text = bind.rpartition(":")
+        host, _unused, text = bind.rpartition(":")
         return (host or bind).strip("[]"), int(text) if text.isdigit() else port
     host = _option(arguments, "--host") or host
     text = _option(arguments, "--port") or str(port)

@@ -386,8 +386,8 @@ def _detached(state: State, wanted: State) -> list[str]:
         if key not in wanted.resources:
             used = {
                 "profiles": sum(profile["resource_id"] == key for profile in wanted.profiles.values()),
-                "projects": sum(count for (_, owner), count in state.projects.items() if owner == key),
-                "task groups": sum(count for (_, owner), count in state.task_groups.items() if owner == key),
+                "projects": sum(count for (_unused, owner), count in state.projects.items() if owner == key),
+                "task groups": sum(count for (_unused, owner), count in state.task_groups.items() if owner == key),
             }
             if any(used.values()):
                 list_of_uses = ", ".join(f"{count} {what}" for what, count in used.items() if count)

@@ -169,8 +169,8 @@ def review(state: State) -> dict[str, Any]:
             **fields,
             "placeholder": fields["name"] == MIGRATION_RESOURCE_NAME,
             "profiles": sorted(p["name"] for p in state.profiles.values() if p["resource_id"] == key),
-            "projects": sum(count for (_, resource), count in state.projects.items() if resource == key),
-            "task_groups": sum(count for (_, resource), count in state.task_groups.items() if resource == key),
+            "projects": sum(count for (_unused, resource), count in state.projects.items() if resource == key),
+            "task_groups": sum(count for (_unused, resource), count in state.task_groups.items() if resource == key),
         }
         for key, fields in state.resources.items()
     ]

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,17 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks 
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+_FACTS = """
+import importlib.metadata as m, json, sys
+try:
+    version = m.version("fractal-server")
+except m.PackageNotFoundError:
+    version = None
+print(json.dumps({"version": version, "python_version": "%d.%d.%d" % sys.version_info[:3],
+                  "base_python": getattr(sys, "_base_executable", None) or sys.executable,
+                  "is_venv": sys.prefix != sys.base_prefix}))
+"""
 
 
 @dataclass(frozen=True)
@@ -98,30 +108,35 @@ class ServerHost:
         """The folder of the Python environment."""
         return self.instance.environment if self.instance else str(Path(self.python).parent.parent)
 
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What the interpreter says of itself, where no unit leads to it."""
+        done = run([self.python, "-I", "-B", "-c", _FACTS])
+        if done.returncode != 0:
+            raise FractalError(f"The Python interpreter {self.python} does not run: {last_lines(done, 1)}.")
+        facts: dict[str, Any] = json.loads(done.stdout)
+        return facts
+
     @property
     def base_python(self) -> str:
         """The interpreter that makes the new environments."""
-        return self.instance.base_python if self.instance else str(getattr(sys, "_base_executable", sys.executable))
+        return self.instance.base_python if self.instance else str(self._facts["base_python"])
 
     @property
     def is_venv(self) -> bool:
         """Whether the environment is a virtual one."""
-        return self.instance.is_venv if self.instance else sys.prefix != sys.base_prefix
+        return self.instance.is_venv if self.instance else bool(self._facts["is_venv"])
 
     @property
     def python_version(self) -> str:
         """Such as 3.11.2."""
-        return self.instance.python_version if self.instance else platform.python_version()
+        return self.instance.python_version if self.instance else str(self._facts["python_version"])
 
-    @cached_property
+    @property
     def version(self) -> str | None:
         """The installed release, None if there is none."""
-        if self.instance:
-            return self.instance.version
-        try:
-            return importlib.metadata.version("fractal-server")
-        except importlib.metadata.PackageNotFoundError:
-            return None
+        found: str | None = self.instance.version if self.instance else self._facts["version"]
+        return found
 
     @cached_property
     def _route(self) -> tuple[list[Release], str]:

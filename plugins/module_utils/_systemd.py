@@ -109,7 +109,7 @@ def parse_unit(name: str, text: str) -> Unit:
     """Return the unit described by the output of ``systemctl show``."""
     properties: dict[str, list[str]] = {}
     for line in text.splitlines():
-        key, _, value = line.partition("=")
+        key, _unused, value = line.partition("=")
         properties.setdefault(key, []).append(value)
 
     def first(key: str) -> str:
@@ -149,7 +149,7 @@ def parse_environment_file(text: str) -> dict[str, str]:
         stripped = line.strip()
         if not stripped or stripped[0] in "#;" or "=" not in stripped:
             continue
-        key, _, value = stripped.partition("=")
+        key, _unused, value = stripped.partition("=")
         values[key.strip()] = _unquote(value.strip())
     return values
 
@@ -171,14 +171,14 @@ def _assignments(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _environment_file(value: str) -> tuple[str, bool]:
-    path, _, flags = value.partition(" (ignore_errors=")
+    path, _unused, flags = value.partition(" (ignore_errors=")
     return path, not flags.startswith("yes")
 
 
 def _argv(values: Sequence[str]) -> list[str]:
     """Return the words of the last ``ExecStart=``; systemd prints them joined by blanks."""
     for value in reversed(values):
-        _, found, rest = value.partition("argv[]=")
+        _unused, found, rest = value.partition("argv[]=")
         if found:
             return rest.split(" ; ", 1)[0].split()
     return []

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import run
@@ -64,7 +64,7 @@ def check_openid_provider(host: ServerHost) -> Iterator[Finding]:
         if not re.match(r"OAUTH_.*(OIDC_CONFIGURATION_ENDPOINT|OIDC_CONFIG_ENDPOINT)$", name) or not value:
             continue
         try:
-            with urllib.request.urlopen(value, timeout=10) as answer:
+            with open_url(value, timeout=10) as answer:
                 known = json.load(answer)
             missing = {"authorization_endpoint", "token_endpoint"} - set(known)
             reason = f"its answer lacks {', '.join(sorted(missing))}" if missing else ""

@@ -220,14 +220,14 @@ class _UserCheck:
 
     def _login(self, row: UserRow) -> None:
         accounts = row.oauth or ()
-        providers = {provider for provider, _ in accounts}
+        providers = {provider for provider, _unused in accounts}
         self._openid_users += "openid" in providers
         if self._kept_provider in providers:
             return
         if not row.has_password:
             self.report.add("user.no_login", row.email)
         elif accounts and self._kept:
-            if all(address.lower() == row.email.lower() for _, address in accounts):
+            if all(address.lower() == row.email.lower() for _unused, address in accounts):
                 self._same_address.append(row.email)
             else:
                 self.report.add(
@@ -235,7 +235,7 @@ class _UserCheck:
                     row.email,
                     kept=self._kept,
                     providers=", ".join(sorted(providers)),
-                    addresses=", ".join(address for _, address in accounts),
+                    addresses=", ".join(address for _unused, address in accounts),
                 )
 
 

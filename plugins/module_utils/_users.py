@@ -108,7 +108,7 @@ def _settled(
     row: UserRow, own: Mapping[str, Any], rules: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> UserRow:
     """Return the row as it is when no rule changes it any more."""
-    for _ in range(_ROUNDS):
+    for _unused in range(_ROUNDS):
         before = row
         for match, values in rules:
             if _matches(row, match):

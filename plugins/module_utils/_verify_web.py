@@ -75,7 +75,7 @@ def web_environment(unit: Unit) -> dict[str, str]:
     """
     values = unit.process_environment()
     for argument in unit.command:
-        option, _, path = argument.partition("=")
+        option, _unused, path = argument.partition("=")
         if option == "--env-file":
             try:
                 text = Path(unit.working_directory, path).read_text(encoding="utf-8")

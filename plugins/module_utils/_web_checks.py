@@ -12,10 +12,10 @@ import shutil
 import socket
 import tempfile
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import human_size, run_checks, tree_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
@@ -166,7 +166,7 @@ def check_server_answers(host: WebHost) -> Iterator[Finding]:
     if not server:
         return
     try:
-        with urllib.request.urlopen(server.rstrip("/") + "/api/alive/", timeout=10) as answer:
+        with open_url(server.rstrip("/") + "/api/alive/", timeout=10) as answer:
             json.load(answer)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__

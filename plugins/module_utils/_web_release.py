@@ -17,11 +17,11 @@ import shutil
 import tarfile
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import version_key
@@ -144,7 +144,7 @@ def _fetch(archive: str, folder: str) -> str:
         return archive
     file = os.path.join(folder, "archive")
     try:
-        with urllib.request.urlopen(archive, timeout=60) as answer, open(file, "wb") as stream:
+        with open_url(archive, timeout=60) as answer, open(file, "wb") as stream:
             shutil.copyfileobj(answer, stream, _CHUNK)
     except (urllib.error.URLError, ValueError, TimeoutError) as error:
         reason = getattr(error, "reason", error)

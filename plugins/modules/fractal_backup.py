@@ -19,7 +19,7 @@ description:
     module can be run again in the middle of an upgrade.
   - Stop fractal-server before. What is written after the dump is not in the backup.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
 requirements:

@@ -17,7 +17,7 @@ description:
   - Does nothing when the migration is complete or the schema is newer.
   - Waits until nobody else works on the database with the same role, such as a program that outlived a killed run.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
 attributes:

@@ -14,7 +14,7 @@ description:
     flight, and how many rows each table has.
   - Only reads; a role with nothing but the right to C(SELECT) is enough.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database
 attributes:

@@ -20,7 +20,7 @@ description:
   - Uses the environment file in use, or, where that does not lead to the database, the one in the backup.
   - Stop fractal-server before.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
 requirements:

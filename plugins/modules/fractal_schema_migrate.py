@@ -16,7 +16,7 @@ description:
     schema of 2.17.1) before the rows prove that the data migration of 2.17.0 is complete.
   - Waits until nobody else works on the database with the same role, such as a program that outlived a killed run.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
 attributes:

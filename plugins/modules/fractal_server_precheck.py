@@ -15,7 +15,7 @@ description:
   - Every check is made, whatever the others find. A check that cannot be made is a finding too.
   - Reads only. Users are the matter of M(fractal_ops.platform.fractal_user_precheck).
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database
 attributes:

@@ -17,7 +17,7 @@ description:
     number of statements does not depend on the number of users.
   - What it finds can be settled with M(fractal_ops.platform.fractal_users).
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database
 attributes:
@@ -86,7 +86,7 @@ access:
       elements: str
     without_access:
       description:
-        - The others, why, and what they have at stake. RV(access.without_access[].hurt) is whether they own projects,
+        - The others, why, and what they have at stake. C(hurt) is whether they own projects,
           have running jobs, or were active in the last 90 days.
       returned: success
       type: list

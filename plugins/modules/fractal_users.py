@@ -17,7 +17,7 @@ description:
   - Writes to the database in one transaction, while fractal-server 2.16 runs.
   - Values are validated as Fractal 2.16 validates them.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database
 attributes:

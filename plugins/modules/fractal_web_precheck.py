@@ -15,7 +15,7 @@ description:
   - Every check is made, whatever the others find. A check that cannot be made is a finding too.
   - Reads only. Needs nothing but the standard library of the host's Python, 3.9 or later.
 author:
-  - The fractal_ops.platform developers
+  - The fractal_ops.platform developers (@fractal-ops)
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measure the window of the upgrade playbook against the bare commands that must happen inside it.
 
 Both run in this one run, one after the other, on identical copies of the prepared instance, each with its new

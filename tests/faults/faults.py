@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Kill upgrades at every stage boundary and inside every stage; see that a re-run and a rollback both end well.
 
 One pair of hosts serves all cases: after each, the instance is rolled back and compared with what it was at first, so
@@ -222,7 +221,7 @@ class Bench:
             assert killer.stdin
             killer.stdin.write(KILLER)
             killer.stdin.close()
-        output, _ = upgrade.communicate()
+        output, _unused = upgrade.communicate()
         if killer:
             killer.kill()
             killer.wait()
@@ -322,7 +321,7 @@ def cases(bench: Bench, options: argparse.Namespace, lasted: float) -> list[tupl
     ways = ["re-run", "rollback"]
     if options.random:
         chance = random.Random(options.seed)
-        times = [(chance.uniform(0, lasted), chance.choice(ways)) for _ in range(options.random)]
+        times = [(chance.uniform(0, lasted), chance.choice(ways)) for _unused in range(options.random)]
         return [(lambda s=seconds: bench.killed_after(s), f"after {seconds:.1f} s", way) for seconds, way in times]
     points = [one for one in POINTS if not options.short or ((one.task or one.process) in SHORT and not one.delay)]
     return [(lambda p=one: bench.interrupted_upgrade(p), str(one), way) for one in points for way in ways]

@@ -39,7 +39,7 @@ FRACTAL_TASKS_PYTHON_3_11=/p
 
 def texts(seed: int, number: int) -> list[str]:
     dice = random.Random(seed)
-    return ["".join(dice.choices(FRAGMENTS, k=dice.randint(1, 15))) for _ in range(number)]
+    return ["".join(dice.choices(FRAGMENTS, k=dice.randint(1, 15))) for _unused in range(number)]
 
 
 def read(python: str, given: list[tuple[str, bool]]) -> tuple[str, list[dict[str, Any]]]:
@@ -73,11 +73,13 @@ def test_both_read_from_the_new_file_what_2_16_read_from_the_old(release_python:
     migrations = [migrate_server(text, Context("/srv")) for text in given]
     pairs = [(text, migration) for text, migration in zip(given, migrations) if not migration.blockers]
     assert len(pairs) > 500
-    _, old = read(release_python("2.16.6"), [(text, False) for text, _ in pairs])
+    _unused, old = read(release_python("2.16.6"), [(text, False) for text, _unused in pairs])
     for release in ("2.16.6", "2.17.2"):
-        _, new = read(release_python(release), [(migration.text, True) for _, migration in pairs])
-        _, dot_old = read(release_python(release), [(migration.old_text or "", False) for _, migration in pairs])
-        for (text, _), before, after, for_script in zip(pairs, old, new, dot_old):
+        _unused, new = read(release_python(release), [(migration.text, True) for _unused, migration in pairs])
+        _unused, dot_old = read(
+            release_python(release), [(migration.old_text or "", False) for _unused, migration in pairs]
+        )
+        for (text, _unused), before, after, for_script in zip(pairs, old, new, dot_old):
             names = {name for name in before if not name.startswith(("FRACTAL_", BOM))}
             assert {name: before[name] for name in names} == {name: after.get(name) for name in names}, text
             assert set(after) - names == {

@@ -87,7 +87,10 @@ def host() -> Iterator[Host]:
 def test_systemd_reads_files_as_the_model_says(host: Host) -> None:
     dice = random.Random(4711)
     fragments = [*"ABC='\"\\\n#; $`é\t", "= ", "\r\n", "x y", "${A}", "A=", "B='", 'C="']
-    texts = [*SYSTEMD_CASES, *("".join(dice.choices(fragments, k=dice.randint(3, 14))) + "\nA=1" for _ in range(150))]
+    texts = [
+        *SYSTEMD_CASES,
+        *("".join(dice.choices(fragments, k=dice.randint(3, 14))) + "\nA=1" for _unused in range(150)),
+    ]
     values = ["a b", "q\"u'o", "back\\", "${A}", "`$x`", "two\nlines", "\\n", "é", "", "cr\r."]
     texts += [f"A={encode_for_systemd(value)}\nB=b\n" for value in values]
     # release 252 goes on with a comment that ends in a backslash; 254 and later do not

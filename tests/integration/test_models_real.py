@@ -115,9 +115,9 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
             found.append((kind, changed(data, (*path[:-1], "unknown"), 1, remove=False)))
             found += [(kind, changed(data, path, odd, remove=False)) for odd in ODD]
     chance = random.Random(4711)
-    for _ in range(1000):
+    for _unused in range(1000):
         kind, data = chance.choice(VALID)
-        for _ in range(chance.randint(2, 3)):
+        for _unused in range(chance.randint(2, 3)):
             data = changed(data, chance.choice(places(data)), chance.choice(ODD), remove=False)
         found.append((kind, data))
     return found

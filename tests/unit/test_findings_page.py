@@ -28,7 +28,7 @@ def test_each_rule_is_complete(name: str) -> None:
     assert rule.title and rule.message and rule.fix
     assert not rule.title.endswith(".")
     for template in (rule.message, rule.fix):
-        fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
+        fields = {field for _unused, field, _unused, _unused in string.Formatter().parse(template) if field is not None}
         assert template.format(**dict.fromkeys(fields, "x"))
 
 

@@ -130,7 +130,7 @@ def test_an_additional_resource_has_to_be_asked_for_and_complete(state: State) -
         "jobs_runner_config": SLURM,
         "jobs_slurm_python_worker": "/venv/bin/python3",
     }
-    wanted, _ = declare(state, resources=[complete])
+    wanted, _unused = declare(state, resources=[complete])
     assert [r["name"] for r in wanted.resources.values()] == ["Resource Name", "gpu"]
     with pytest.raises(FractalError, match="must be of type slurm_sudo"):
         declare(state, resources=[{**complete, "type": "local"}])

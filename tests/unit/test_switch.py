@@ -97,7 +97,7 @@ def test_killed_between_exchange_and_clean_up_of_a_switch_back(venv, monkeypatch
     before = tree(venv)
     switch(venv, "2.16.6", "2.17.0")
     unlink = os.unlink
-    monkeypatch.setattr(os, "unlink", lambda *_a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "unlink", lambda *_a: (_unused for _unused in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         switch_back(venv, "2.16.6")
     monkeypatch.setattr(os, "unlink", unlink)

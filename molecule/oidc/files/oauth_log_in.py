@@ -38,13 +38,13 @@ def cookies_of(headers: HTTPMessage) -> str:
 
 arguments = [word for word in sys.argv[1:] if not word.startswith("--")]
 start = arguments[1] if len(arguments) > 1 else f"{SERVER}/auth/mock/authorize/"
-_, began, body = send(start)
-_, consented, _ = send(json.loads(body)["authorization_url"], {"sub": arguments[0]})
+_unused, began, body = send(start)
+_unused, consented, _unused = send(json.loads(body)["authorization_url"], {"sub": arguments[0]})
 sent_back = "" if "--forget-cookies" in sys.argv else cookies_of(began)
 status, ended, text = send(consented["Location"], cookies=sent_back)
 result: dict[str, Any] = {"status": status, "cookies": began.get_all("Set-Cookie", []), "text": text.decode()}
 if status == 204:
     for name, path in (("user", "/auth/current-user/"), ("projects", "/api/v2/project/")):
-        code, _, data = send(SERVER + path, cookies=cookies_of(ended))
+        code, _unused, data = send(SERVER + path, cookies=cookies_of(ended))
         result[name] = json.loads(data) if code == 200 else code
 print(json.dumps(result))
