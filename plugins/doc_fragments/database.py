@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments ``fractal_ops.platform.database.installation`` and, with it, ``fractal_ops.platform.database``."""
+    """``database.installation``: where fractal-server is; ``database``: or the database itself, without it."""
 
     INSTALLATION = r"""
 description:
@@ -39,9 +39,8 @@ options:
     type: str
 """
 
-    DOCUMENTATION = (
-        INSTALLATION
-        + r"""
+    DOCUMENTATION = r"""
+options:
   host:
     description:
       - The database server, or the folder of its socket. Used only together with O(dbname).
@@ -65,4 +64,3 @@ options:
       - Name of the database. With it the settings are those given here, and no environment file is read for them.
     type: str
 """
-    )

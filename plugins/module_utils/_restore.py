@@ -98,8 +98,8 @@ def restore_database(
 
     Returns:
         ``changed``, ``method`` (``fresh_database`` or ``in_place``, empty if unchanged), ``kept_aside`` (name of the
-        database that was replaced, empty if none could be kept), ``lost`` (tables written to since the backup) and
-        ``removed`` (left-over databases of killed runs).
+        database that was replaced, also by an earlier call, empty if none could be kept), ``lost`` (tables written to
+        since the backup) and ``removed`` (left-over databases of killed runs).
 
     Raises:
         FractalError: The backup is damaged, rows would get lost without consent, or the restore failed. The database
@@ -124,7 +124,8 @@ def restore_database(
         if not check_mode:
             drop_all(admin, leftovers)
         if equal:
-            return result
+            aside = own_databases(admin, beside(settings.dbname, FAILED, backup.manifest["run"]))
+            return {**result, "kept_aside": aside[-1] if aside else ""}
         fresh = method == "fresh_database" or (method == "auto" and (not exists or _may_swap(settings)))
         result.update(changed=True, method="fresh_database" if fresh else "in_place")
         if check_mode:

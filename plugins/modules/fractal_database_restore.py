@@ -67,7 +67,7 @@ method:
   returned: success
   type: str
 kept_aside:
-  description: Name of the database as it was before, empty if none was kept.
+  description: Name of the database as it was before, also when an earlier call restored it; empty if none was kept.
   returned: success
   type: str
 lost:

@@ -21,6 +21,7 @@ description:
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
+  - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
 requirements:
   - pydantic >= 2

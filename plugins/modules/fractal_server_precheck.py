@@ -17,6 +17,7 @@ description:
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
+  - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
 attributes:
   check_mode:

@@ -19,6 +19,7 @@ description:
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
+  - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
 attributes:
   check_mode:
@@ -236,7 +237,7 @@ if TYPE_CHECKING:
 _LISTS = {"slurm_accounts": {"type": "list", "elements": "str"}}
 _COLUMNS: dict[str, dict[str, Any]] = {
     **{name: {"type": "bool"} for name in FLAGS},
-    **{name: _LISTS.get(name, {"type": "str"}) for name in SETTINGS},
+    **{name: _LISTS.get(name, {"type": "str", "no_log": False}) for name in SETTINGS},
 }
 _CONDITIONS: dict[str, dict[str, Any]] = {
     "email": {"type": "str"},

@@ -112,6 +112,7 @@ def test_exactly_the_old_database(
         assert not [name for name in cluster.names() if "_failed_" in name]
     again = restore(run_module, folder, backup)
     assert not again["changed"] and again["method"] == "" and dump_of(folder.database) == before
+    assert again["kept_aside"] == result["kept_aside"]
     alter(folder.database)  # and the way is free for the next attempt
     assert restore(run_module, folder, backup)["changed"] and dump_of(folder.database) == before
 
