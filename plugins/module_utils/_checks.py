@@ -43,11 +43,11 @@ def human_size(size: float) -> str:
 
 
 def tree_size(folder: str) -> int:
-    """Return how many bytes the files below ``folder`` take on the disk, each file counted once."""
+    """Return how many bytes ``folder`` takes on the disk with all that is below it, each file counted once."""
     seen: set[tuple[int, int]] = set()
     size = 0
     for root, _folders, files in os.walk(folder):
-        for name in files:
+        for name in ["", *files]:
             with contextlib.suppress(OSError):
                 entry = os.lstat(os.path.join(root, name))
                 if (entry.st_dev, entry.st_ino) not in seen:

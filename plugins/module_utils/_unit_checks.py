@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 _OTHERS_READ = 0o005  # what the SLURM users need of the files that fractal-server writes for them
 # endpoints of 2.16 that 2.17 has not, or answers differently (2.17.0, app/routes/)
-_GONE = (
-    r"/api/settings/? ",
-    r"/auth/users/\d+/settings/",
-    r"/auth/current-user/settings/",
-    r"/auth/group/\d+/user-settings/",
-    r"/admin/v2/job/[? ]",
+_GONE = "|".join(
+    (
+        r"/api/settings/?",
+        r"/auth/users/\d+/settings/?",
+        r"/auth/current-user/settings/?",
+        r"/auth/group/\d+/user-settings/?",
+        r"/admin/v2/job/?",
+    )
 )
 _REQUEST = re.compile(r'([\w.:\[\]-]+?)(?::\d+)? - "(?:GET|POST|PUT|PATCH|DELETE) (\S+) HTTP')
 
@@ -79,7 +81,7 @@ def check_gone_endpoints(host: ServerHost) -> Iterator[Finding]:
     if host.unit is None:
         return
     command = ["journalctl", "--unit", host.unit.name, "--since=-7d", "--output=cat", "--no-pager", "--lines=5000"]
-    done = run([*command, "--grep", "HTTP/1.* (?:" + "|".join(_GONE) + ")|" + "|".join(_GONE)], timeout=60)
+    done = run([*command, "--grep", f'"[A-Z]+ ({_GONE})[? ]'])
     calls = gone_calls(done.stdout)
     if calls:
         told = examples([f"{path} from {client} ({count}x)" for (client, path), count in calls.most_common()])
@@ -91,7 +93,8 @@ def check_gone_endpoints(host: ServerHost) -> Iterator[Finding]:
 def gone_calls(log: str) -> Counter[tuple[str, str]]:
     """Return how often each client called each endpoint that is gone, from uvicorn's access log."""
     calls: Counter[tuple[str, str]] = Counter()
-    for client, path in _REQUEST.findall(log):
-        if any(re.match(pattern, path.split("?", 1)[0] + (" " if "?" not in path else "?")) for pattern in _GONE):
-            calls[client, re.sub(r"\d+", "{id}", path.split("?", 1)[0])] += 1
+    for client, target in _REQUEST.findall(log):
+        path = target.split("?", 1)[0]
+        if re.fullmatch(_GONE, path):
+            calls[client, re.sub(r"/\d+/", "/{id}/", path)] += 1
     return calls

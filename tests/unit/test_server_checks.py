@@ -1,0 +1,179 @@
+"""Checks of a server that need no server: releases, Python, clients, and that no check stops the others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import human_size, run_checks, tree_size
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
+from ansible_collections.fractal_ops.platform.plugins.module_utils._release_checks import (
+    check_environment,
+    check_programs,
+    check_python,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import hops, release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import last_lines, run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import as_account, check_worker_python
+from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import gone_calls
+
+
+def host(**values: Any) -> Any:
+    base = {
+        "params": {"install_strategy": "staged"},
+        "hops": hops("2.16.6", "2.17.2"),
+        "missing_releases": hops("2.16.6", "2.17.2"),
+        "python_version": "3.11.2",
+        "environment": "/opt/venv",
+        "base_python": sys.executable,
+        "python": "/opt/venv/bin/python3",
+        "version": "2.16.6",
+        "is_venv": True,
+        "on_slurm": True,
+        "backend": "slurm_sudo",
+        "values": {},
+    }
+    return SimpleNamespace(**{**base, **values})
+
+
+def ids(found: Any) -> list[tuple[str, str]]:
+    return [(finding.id, finding.subject) for finding in found]
+
+
+@pytest.mark.parametrize(
+    ("version", "good"), [("3.10.9", False), ("3.11.0", True), ("3.13.5", True), ("3.14.0", False)]
+)
+def test_python_of_each_release_on_the_way(version: str, good: bool) -> None:
+    expected = [] if good else [("release.python_unsupported", hop) for hop in ("2.17.0", "2.17.2")]
+    assert ids(check_python(host(python_version=version))) == expected
+
+
+def test_new_environments_can_be_made(tmp_path: Path) -> None:
+    assert ids(check_environment(host())) == []
+    assert ids(check_environment(host(is_venv=False))) == [("release.not_a_venv", "/opt/venv")]
+    assert ids(check_environment(host(is_venv=False, params={"install_strategy": "in_place"}))) == []
+    assert ids(check_environment(host(is_venv=False, missing_releases=[]))) == []
+    broken = tmp_path / "python"  # like Debian's without the package python3-venv
+    broken.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import no_ensurepip'\n", encoding="utf-8")
+    broken.chmod(0o755)
+    [finding] = check_environment(host(base_python=str(broken)))
+    assert finding.id == "release.no_venv" and "no_ensurepip" in finding.message
+
+
+def test_programs_that_a_release_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ids(check_programs(host())) == [("release.program_missing", "unzip")]
+    assert ids(check_programs(host(hops=[release("2.17.0")]))) == []
+
+
+@pytest.mark.parametrize(
+    ("worker", "values", "expected"),
+    [
+        ("/opt/venv/bin/python3", {}, None),
+        ("", {}, None),
+        ("/opt/venv/bin/python3", {"backend": "slurm_ssh", "on_slurm": False}, "worker.remote"),
+        ("/no/python", {}, "worker.broken"),
+    ],
+)
+def test_worker_python(worker: str, values: dict[str, Any], expected: str | None) -> None:
+    found = [
+        finding.id for finding in check_worker_python(host(values={"FRACTAL_SLURM_WORKER_PYTHON": worker}, **values))
+    ]
+    assert found == ([expected] if expected else [])
+
+
+def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
+    server, worker = tmp_path / "server" / "python3", tmp_path / "worker" / "python3"
+    for path, version in ((server, "2.16.6"), (worker, "2.16.5")):
+        path.parent.mkdir()
+        path.write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
+        path.chmod(0o755)
+    other_name = server.with_name("python")
+    other_name.symlink_to(server)
+
+    def found(path: Path) -> list[str]:
+        values = {"FRACTAL_SLURM_WORKER_PYTHON": str(path)}
+        return [finding.id for finding in check_worker_python(host(values=values, python=str(server)))]
+
+    assert found(server) == []
+    assert found(other_name) == ["worker.other_path"]
+    assert found(worker) == ["worker.other_version"]
+    worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
+    assert found(worker) == ["worker.own_environment"]
+
+
+def test_calls_of_what_is_gone_are_counted_by_client() -> None:
+    log = """
+INFO:     10.0.0.5:41234 - "GET /api/settings/ HTTP/1.1" 200 OK
+INFO:     10.0.0.5:41235 - "GET /api/settings/ HTTP/1.1" 200 OK
+INFO:     10.0.0.6:1 - "PATCH /auth/users/17/settings/ HTTP/1.1" 200 OK
+INFO:     10.0.0.6:1 - "GET /admin/v2/job/?status=submitted HTTP/1.1" 200 OK
+INFO:     10.0.0.6:1 - "GET /admin/v2/job/17/stop/ HTTP/1.1" 200 OK
+INFO:     10.0.0.7:1 - "GET /api/alive/ HTTP/1.1" 200 OK
+10.0.0.8 - "GET /auth/current-user/settings/ HTTP/1.0" 200
+"""
+    assert dict(gone_calls(log)) == {
+        ("10.0.0.5", "/api/settings/"): 2,
+        ("10.0.0.6", "/auth/users/{id}/settings/"): 1,
+        ("10.0.0.6", "/admin/v2/job/"): 1,
+        ("10.0.0.8", "/auth/current-user/settings/"): 1,
+    }
+
+
+# --- running checks ---
+
+
+def good(_: object) -> Iterator[Finding]:
+    yield FINDINGS["plan.blocked"].finding("x", reason="seen")
+
+
+def broken(_: object) -> Iterator[Finding]:
+    yield FINDINGS["plan.blocked"].finding("x", reason="before")
+    raise ValueError("s3cret-canary")
+
+
+def refused(_: object) -> Iterator[Finding]:
+    raise FractalError("The file /x cannot be read.")
+
+
+def test_a_check_that_breaks_is_a_finding_and_stops_no_other() -> None:
+    found = run_checks(None, [("a", broken), ("b", refused), ("c", refused), ("d", good)])
+    assert ids(found) == [("plan.blocked", "x"), ("check.failed", "a"), ("check.failed", "b"), ("plan.blocked", "x")]
+    assert "ValueError in test_server_checks.py" in found[1].message and "s3cret" not in found[1].message
+    assert "The file /x cannot be read." in found[2].message
+
+
+def test_sizes(tmp_path: Path) -> None:
+    assert [human_size(size) for size in (0, 999, 1500, 2e6, 3.2e9, 5e12)] == [
+        "0 B", "999 B", "1.5 kB", "2.0 MB", "3.2 GB", "5.0 TB",
+    ]  # fmt: skip
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    os.link(tmp_path / "file", tmp_path / "same")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert 100_000 <= tree_size(str(tmp_path)) < 150_000
+
+
+def test_programs_are_run_without_input_and_with_a_limit() -> None:
+    assert run(["cat"]).stdout == ""
+    assert run(["/no/program"]).returncode == 127
+    slow = run([sys.executable, "-c", "input_never = __import__('threading').Event(); input_never.wait()"], timeout=0.2)
+    assert slow.returncode == 124 and "no answer within" in last_lines(slow)
+    assert last_lines(run(["false"])) == "exit code 1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
+def test_another_account() -> None:
+    done = run(
+        [sys.executable, "-c", "import os; print(os.getuid(), os.environ['USER'])"], cwd="/", **as_account("nobody")
+    )
+    own = run(["id", "-un"], cwd="/", **as_account("nobody"))
+    assert own.stdout.strip() == "nobody", done.stderr
+    assert as_account("root") == {}
