@@ -66,8 +66,8 @@ def run(task: str, folder: Path, **args: Any) -> subprocess.CompletedProcess[str
 
 
 def test_the_tasks_write_read_back_and_remove(tmp_path: Path) -> None:
-    zarr_dir = tmp_path / "project" / "probe"
-    zarr_dir.parent.mkdir()
+    zarr_dir = tmp_path / "home" / "project" / "probe"
+    (tmp_path / "home").mkdir()
     assert run("create.py", tmp_path, zarr_dir=str(zarr_dir)).returncode == 0
     image = json.loads((tmp_path / "out.json").read_text())["image_list_updates"][0]
     assert image["zarr_url"] == str(zarr_dir / "probe.zarr") and image["attributes"]["user"] == getpass.getuser()
@@ -75,7 +75,7 @@ def test_the_tasks_write_read_back_and_remove(tmp_path: Path) -> None:
     update = json.loads((tmp_path / "out.json").read_text())["image_list_updates"][0]
     assert update["attributes"] == {"read_back": getpass.getuser()}
     assert run("remove.py", tmp_path, zarr_dir=str(zarr_dir), zarr_urls=[image["zarr_url"]]).returncode == 0
-    assert list((tmp_path / "project").iterdir()) == []
+    assert list((tmp_path / "home").iterdir()) == [], "not even the folder that was not there before"
 
 
 @pytest.mark.parametrize("foreign", ["other.txt", "probe.zarr/other.txt"])

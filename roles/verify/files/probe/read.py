@@ -8,6 +8,6 @@ from pathlib import Path
 from _task import MARKER, arguments, write_result
 
 args, out = arguments()
-facts = json.loads(Path(args["zarr_url"], MARKER).read_text(encoding="utf-8"))
+facts = json.loads(Path(args["zarr_url"], MARKER).read_text(encoding="utf-8"))["facts"]
 update = {"zarr_url": args["zarr_url"], "attributes": {"read_back": facts["user"]}}
 write_result(out, {"image_list_updates": [update]})
