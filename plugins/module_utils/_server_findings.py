@@ -302,8 +302,8 @@ FINDINGS = rule_table(
         "slurm.sudo_refused",
         "warning",
         "sudo refused",
-        "fractal-server may not run {program} as {subject}: {reason}",
-        "Allow sbatch, scancel, cat and mkdir for this account in sudoers, without password. (A rule that allows "
+        "fractal-server may not run {subject} as {accounts}: {reason}",
+        "Allow sbatch, scancel, cat and mkdir for these accounts in sudoers, without password. (A rule that allows "
         "only certain arguments refuses this check too; then accept it.)",
         "fractal-server 2.16.6, runner/executors/slurm_sudo",
     ),
@@ -311,7 +311,7 @@ FINDINGS = rule_table(
         "slurm.folder_closed",
         "warning",
         "SLURM user cannot reach a folder",
-        "{account} cannot read {subject}, so their jobs fail.",
+        "{accounts} cannot read {subject}, so their jobs fail.",
         "Open {subject} and the folders above it for reading (mode 0755).",
     ),
     FindingRule(

@@ -55,14 +55,20 @@ def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
             unknown.append(name)
     if unknown:
         yield FINDINGS["slurm.user_unknown"].finding("slurm_user", names=examples(unknown))
+    refused: dict[tuple[str, str], list[str]] = {}
+    closed: dict[str, list[str]] = {}
     for number, account in enumerate(accounts[:_MOST_USERS]):
         for program in _AS_USER if number == 0 else _AS_USER[:1]:
             command = ["sudo", "--set-home", "--non-interactive", "-u", account, program, "--version"]
             done = run(command, cwd="/", **as_account(host.service_account))
             if done.returncode != 0:
-                yield FINDINGS["slurm.sudo_refused"].finding(account, program=program, reason=last_lines(done, 1))
+                refused.setdefault((program, last_lines(done, 1)), []).append(account)
         for path in _out_of_reach(host, account):
-            yield FINDINGS["slurm.folder_closed"].finding(path, account=account)
+            closed.setdefault(path, []).append(account)
+    for (program, reason), who in refused.items():
+        yield FINDINGS["slurm.sudo_refused"].finding(program, accounts=examples(who), reason=reason)
+    for path, who in closed.items():
+        yield FINDINGS["slurm.folder_closed"].finding(path, accounts=examples(who))
 
 
 def check_worker_python(host: ServerHost) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import human_size, run_checks, tree_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, assignments, parse
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
@@ -90,6 +91,11 @@ def check_unit(host: WebHost) -> Iterator[Finding]:
         yield FINDINGS["web.runs_as_root"].finding(host.unit.name)
     if os.path.ismount(host.instance.release_directory):
         yield FINDINGS["web.mount_point"].finding(host.instance.release_directory)
+
+
+def check_environment_file(host: WebHost) -> Iterator[Finding]:
+    """The environment file, as its migration sees it."""
+    yield from EnvTask(path=host.instance.env_file, kind="web").migration.findings
 
 
 def check_node(host: WebHost) -> Iterator[Finding]:
@@ -179,6 +185,7 @@ def _node_majors(version: str) -> set[int]:
 
 CHECKS = (
     ("unit", check_unit),
+    ("environment file", check_environment_file),
     ("Node", check_node),
     ("version pairing", check_pairing),
     ("archive", check_archive),

@@ -1,0 +1,160 @@
+"""The prechecks on real hosts: systemd, SLURM, sudo, PostgreSQL, OpenID provider, Node.
+
+A good host first, then everything that can be wrong at once: each must be found, in one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from host_containers import HostContainer, running_pair
+
+_MODULE = "fractal_server_precheck"
+_BREAK = """
+cd /opt/fractal/server
+unit=/etc/systemd/system/fractal-server.service.d/50-odd.conf
+mkdir -p "$(dirname $unit)"
+printf '[Service]\\nUMask=0077\\nNoNewPrivileges=yes\\nRestart=no\\nExecStart=\\n' > $unit
+echo 'ExecStart=/opt/fractal/venv/bin/gunicorn --workers 3 fractal_server.main:app' >> $unit
+systemctl disable -q fractal-server
+systemctl daemon-reload
+echo '# changed' >> $unit
+touch -d '+1 minute' $unit
+curl -s http://localhost:8000/api/settings/ http://localhost:8000/auth/users/1/settings/ > /dev/null
+echo 'fractal ALL=(bob) NOPASSWD: /usr/bin/sbatch' > /etc/sudoers.d/fractal
+chmod 0700 /opt/fractal/jobs
+systemctl stop slurmctld oidc-mock
+sed -i 's#^FRACTAL_SLURM_WORKER_PYTHON=.*#FRACTAL_SLURM_WORKER_PYTHON=/usr/bin/python3.11#' .fractal_server.env
+echo '{"default_slurm_config": {' > config_slurm.json
+cd /
+runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 fractal_db <<'SQL'
+UPDATE user_settings SET slurm_user = 'nobody-here'
+    WHERE id = (SELECT user_settings_id FROM user_oauth WHERE email = 'bob@example.org');
+UPDATE jobv2 SET status = 'submitted' WHERE id = (SELECT min(id) FROM jobv2);
+INSERT INTO taskgroupactivityv2 (user_id, timestamp_started, pkg_name, version, status, action)
+    VALUES (1, now() - interval '1 day', 'p', '1', 'ongoing', 'collect');
+UPDATE alembic_version SET version_num = 'b3ffb095f973';
+ALTER ROLE fractal NOCREATEDB;
+ALTER TABLE jobv2 OWNER TO postgres;
+GRANT SELECT ON jobv2 TO fractal;
+SQL
+for program in /usr/lib/postgresql/*/bin/pg_dump /usr/bin/pg_dump /usr/bin/unzip; do
+    mv $program $program.away
+done
+mv /usr/lib/python3.11/ensurepip /usr/lib/python3.11/ensurepip.away
+mkdir /opt/empty
+"""
+UNIT, SLURM_CONFIG = "fractal-server.service", "/opt/fractal/server/config_slurm.json"
+EXPECTED = {
+    ("config.not_json", SLURM_CONFIG),
+    ("release.no_venv", "/usr/bin/python3.11"),
+    ("release.not_offered", "2.17.0"),
+    ("release.not_offered", "2.17.2"),
+    ("release.program_missing", "unzip"),
+    ("unit.needs_reload", UNIT),
+    ("unit.not_enabled", UNIT),
+    ("unit.no_restart", UNIT),
+    ("unit.several_workers", UNIT),
+    ("unit.umask", UNIT),
+    ("unit.no_new_privileges", UNIT),
+    ("oauth.provider_unreachable", "OAUTH_MOCK_OIDC_CONFIGURATION_ENDPOINT"),
+    ("slurm.no_answer", "squeue"),
+    ("worker.broken", "/usr/bin/python3.11"),
+    ("client.gone_endpoints", "API"),
+    ("database.no_dump_programs", "pg_dump"),
+    ("database.not_readable", "fractal"),
+    ("database.not_owner", "fractal"),
+    ("database.no_createdb", "fractal"),
+    ("database.revision_differs", "fractal_db"),
+    ("work.job_stale", "job"),
+    ("work.activity_stale", "activity"),
+    ("slurm.user_unknown", "slurm_user"),
+    *{("slurm.sudo_refused", program) for program in ("sbatch", "scancel", "cat", "mkdir")},
+    ("slurm.folder_closed", "/opt/fractal/jobs"),
+}
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[HostContainer, HostContainer]]:
+    yield from running_pair()
+
+
+def digest(host: HostContainer) -> str:
+    """Return a digest of the rows, files, packages and units of the server."""
+    return host.sh("""
+        cd /
+        runuser -u postgres -- pg_dump fractal_db | grep -v '^.restrict\\|^.unrestrict' | sha256sum
+        find /opt/fractal /etc /usr/local /var/backups /root -xdev -type f -printf '%p %s %T@\\n' | sort | sha256sum
+        /opt/fractal/venv/bin/python3 -m pip freeze 2>/dev/null | sha256sum
+        dpkg-query -W | sha256sum
+        systemctl show fractal-server --property=MainPID,NRestarts,ActiveEnterTimestamp
+    """)
+
+
+def test_good_server_and_nothing_changes(pair: tuple[HostContainer, HostContainer]) -> None:
+    server, _ = pair
+    before = digest(server)
+    options = {"target_version": "2.17.2", "wheelhouse": "/opt/wheelhouse"}
+    found = server.module(_MODULE, service="fractal-server", **options)["findings"]
+    assert {finding["id"] for finding in found} <= {"client.api_changes", "client.gone_endpoints"}
+    users = server.module("fractal_user_precheck", service="fractal-server")
+    assert [finding for finding in users["findings"] if finding["severity"] == "blocker"] == []
+    assert digest(server) == before
+
+
+def test_good_web_host(pair: tuple[HostContainer, HostContainer]) -> None:
+    _, web = pair
+    archive = "/opt/archives/node-18-fractal-web-v1.21.1.tar.gz"
+    checksum = web.sh(f"sha256sum {archive}").split()[0]
+    before = web.sh("find /opt /etc -xdev -type f -printf '%p %s %T@\\n' | sort")
+    options = {"version": "1.21.1", "server_version": "2.17.0", "archive": archive, "checksum": checksum}
+    assert web.findings("fractal_web_precheck", **options) == set()
+    assert web.sh("find /opt /etc -xdev -type f -printf '%p %s %T@\\n' | sort") == before
+
+
+def test_everything_wrong_on_a_web_host_is_found_in_one_run(pair: tuple[HostContainer, HostContainer]) -> None:
+    _, web = pair
+    web.sh("""
+        systemctl stop fractal-web
+        sed -i -e 's#^ORIGIN=.*#ORIGIN=http://fractal.example.org#' -e 's#//server:#//nowhere:#' /opt/fractal-web/.env
+        printf "AUTH_COOKIE_NAME=mine\\nLOG_FILE='never closed\\n" >> /opt/fractal-web/.env
+        mkdir -p /etc/systemd/system/fractal-web.service.d
+        printf '[Service]\\nUser=\\n' > /etc/systemd/system/fractal-web.service.d/50-odd.conf
+        systemctl daemon-reload
+        echo '#' >> /etc/systemd/system/fractal-web.service.d/50-odd.conf
+        touch -d '+1 minute' /etc/systemd/system/fractal-web.service.d/50-odd.conf
+        systemd-run -q --unit=other --property=DynamicUser=no node -e 'require("http").createServer().listen(5173)'
+        timeout 30 bash -c 'until (echo > /dev/tcp/127.0.0.1/5173) 2>/dev/null; do read -rt 0.1 <> <(:) || :; done'
+        cp /opt/archives/node-18-fractal-web-v1.21.1.tar.gz /opt/archives/node-20-fractal-web-v1.21.1.tar.gz
+    """)
+    unit, archive = "fractal-web.service", "/opt/archives/node-20-fractal-web-v1.21.1.tar.gz"
+    options = {"version": "1.21.1", "server_version": "2.16.6", "archive": archive, "checksum": "0" * 64}
+    assert web.findings("fractal_web_precheck", **options) == {
+        ("web.unit_not_active", unit),
+        ("web.unit_needs_reload", unit),
+        ("web.runs_as_root", unit),
+        ("environment.line_unreadable", "fractal-web's file"),
+        ("web.node_mismatch", "/usr/bin/node"),
+        ("web.version_pairing", "1.21.1"),
+        ("web.archive_unusable", archive),
+        ("web.port_taken", "5173"),
+        ("web.cookie_name", "AUTH_COOKIE_NAME"),
+        ("web.oauth_needs_https", "ORIGIN"),
+        ("web.server_unreachable", "http://nowhere:8000"),
+    }
+
+
+def test_everything_wrong_on_a_server_is_found_in_one_run(pair: tuple[HostContainer, HostContainer]) -> None:
+    server, _ = pair
+    server.sh(_BREAK)
+    options = {"target_version": "2.17.2", "wheelhouse": "/opt/empty"}
+    assert server.findings(_MODULE, service="fractal-server", **options) == EXPECTED
+
+
+def test_unit_that_does_not_run_and_database_that_is_down(pair: tuple[HostContainer, HostContainer]) -> None:
+    server, _ = pair
+    server.sh("systemctl stop fractal-server postgresql")
+    found = server.findings(_MODULE, service="fractal-server", target_version="2.17.2", wheelhouse="/opt/empty")
+    assert {("unit.not_active", UNIT), ("database.unreachable", UNIT)} <= found
+    assert {("config.not_json", SLURM_CONFIG), ("release.no_venv", "/usr/bin/python3.11")} <= found
