@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import (
@@ -123,12 +124,20 @@ def _line_for_systemd(statement: Statement, name: str, value: Value) -> str:
     """Return the assignment without what systemd does not take: ``export``, a comment after it, other escapes.
 
     Where no notation suits both, systemd's reading counts: the service gets it.
+
+    Raises:
+        FractalError: There is none that systemd reads right and python-dotenv reads at all.
     """
     comment, newline = statement.text[statement.value_span[1] :].strip(), line_ending(statement.text)
-    line = f"{name}={encode(value)}{newline}"
-    if not _systemd_sees(line, name, value):
-        line = f"{name}={encode_for_systemd(plain(value) or '')}{newline}"
-    return (comment + newline if comment else "") + line
+    text = plain(value) or ""
+    for notation in (encode(value), re.sub(r"([^A-Za-z0-9_/.:@%+,=-])", r"\\\1", text), encode_for_systemd(text)):
+        line = f"{name}={notation}{newline}"
+        if _systemd_sees(line, name, value) and all(map(is_robust, parse(line, Reader.DOTENV_1_1))):
+            return (comment + newline if comment else "") + line
+    raise FractalError(
+        f"The value of {name} cannot be written so that systemd and fractal-server both read it. Nothing was written. "
+        "Choose a simpler value: no line breaks together with a backslash at the end."
+    )
 
 
 def _systemd_sees(text: str, name: str, value: Value) -> bool:
