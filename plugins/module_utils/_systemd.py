@@ -14,12 +14,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 
 _PROPERTIES = (
     "LoadState ActiveState UnitFileState FragmentPath DropInPaths User Group WorkingDirectory ExecStart Environment "
     "EnvironmentFiles Restart UMask MainPID NRestarts Result NeedDaemonReload "
-    "ExecMainStartTimestampMonotonic"
+    "ExecMainStartTimestampMonotonic UnsetEnvironment"
 ).split()
 
 
@@ -40,6 +41,7 @@ class Unit:
     restart_policy: str
     umask: str
     environment: dict[str, str]
+    unset_environment: list[str]
     required_files: list[str]
     optional_files: list[str]
     main_pid: int
@@ -54,7 +56,9 @@ class Unit:
         return self.required_files + self.optional_files
 
     def process_environment(self) -> dict[str, str]:
-        """Return what the unit puts into its process environment; files win over ``Environment=`` (systemd.exec(5)).
+        """Return what the unit puts into its process environment (systemd.exec(5)).
+
+        Files win over ``Environment=``, and ``UnsetEnvironment=`` over both.
 
         Raises:
             FractalError: A file that the unit requires cannot be read.
@@ -64,13 +68,15 @@ class Unit:
             for path in sorted(glob.glob(pattern)) or [pattern]:
                 try:
                     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-                        values.update(parse_environment_file(stream.read()))
+                        found = assignments(parse(stream.read(), Reader.SYSTEMD))
+                        values.update({name: value for name, value in found.items() if value is not None})
                 except OSError as error:
                     if path in self.required_files:
                         raise FractalError(
                             f"The unit {self.name} reads {path}, which cannot be read: {error.strerror}."
                         ) from error
-        return values
+        taken = set(self.unset_environment)
+        return {name: value for name, value in values.items() if not taken & {name, f"{name}={value}"}}
 
 
 def unit_name(service: str) -> str:
@@ -132,6 +138,7 @@ def parse_unit(name: str, text: str) -> Unit:
         restart_policy=first("Restart"),
         umask=first("UMask"),
         environment=dict(_assignments(shlex.split(first("Environment")))),
+        unset_environment=shlex.split(first("UnsetEnvironment")),
         required_files=[path for path, required in files if required],
         optional_files=[path for path, required in files if not required],
         main_pid=int(first("MainPID") or 0),
@@ -140,29 +147,6 @@ def parse_unit(name: str, text: str) -> Unit:
         needs_reload=first("NeedDaemonReload") == "yes",
         started_at=_wall_clock(first("ExecMainStartTimestampMonotonic")) if first("MainPID") not in ("", "0") else None,
     )
-
-
-def parse_environment_file(text: str) -> dict[str, str]:
-    """Return the assignments of a systemd ``EnvironmentFile=`` (systemd.exec(5)): quotes, escapes, continued lines."""
-    values: dict[str, str] = {}
-    for line in text.replace("\\\n", "").splitlines():
-        stripped = line.strip()
-        if not stripped or stripped[0] in "#;" or "=" not in stripped:
-            continue
-        key, _unused, value = stripped.partition("=")
-        values[key.strip()] = _unquote(value.strip())
-    return values
-
-
-def _unquote(value: str) -> str:
-    lexer = shlex.shlex(value, posix=True)
-    lexer.whitespace_split = True
-    lexer.whitespace = ""
-    lexer.commenters = ""
-    try:
-        return "".join(lexer)
-    except ValueError:  # an unterminated quote: systemd takes the text as it stands
-        return value
 
 
 def _assignments(words: Sequence[str]) -> list[tuple[str, str]]:

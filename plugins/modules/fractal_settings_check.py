@@ -35,6 +35,11 @@ options:
     description: The environment file to validate; its name does not matter.
     type: path
     required: true
+  hidden:
+    description: Variables of the unit that its new drop-in will take away.
+    type: list
+    elements: str
+    default: []
   remove:
     description: Remove the file afterwards. It is a rendering with secrets that nothing else needs.
     type: bool
@@ -79,7 +84,9 @@ if TYPE_CHECKING:
 
 def check(params: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        version = check_settings(params["python"], params["env_file"], unit_environment(params["service"]))
+        environ = unit_environment(params["service"])
+        seen = {name: value for name, value in environ.items() if name not in params["hidden"]}
+        version = check_settings(params["python"], params["env_file"], seen)
     finally:
         if params["remove"] and os.path.lexists(params["env_file"]):
             os.unlink(params["env_file"])
@@ -92,6 +99,7 @@ def main() -> NoReturn:
             "service": {"type": "str", "default": "fractal-server"},
             "python": {"type": "path", "required": True},
             "env_file": {"type": "path", "required": True},
+            "hidden": {"type": "list", "elements": "str", "default": []},
             "remove": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

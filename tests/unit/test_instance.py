@@ -9,7 +9,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance imp
     split_command,
     worker_count,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import parse_environment_file, parse_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import parse_unit
 
 SERVER = ("fractalctl", "gunicorn", "uvicorn")
 SHOW = """Type=simple
@@ -54,9 +54,16 @@ def test_a_required_file_that_is_missing_is_an_error_an_optional_one_is_not():
     )
 
 
-def test_an_environment_file_is_read_as_systemd_reads_it():
-    text = '# comment\nA=1\nB=\'two words\' \nC="say \\"x\\""\n; other\nD=a\\\nb\nnonsense\nE=it\'s\n'
-    assert parse_environment_file(text) == {"A": "1", "B": "two words", "C": 'say "x"', "D": "ab", "E": "it's"}
+def test_variables_that_the_unit_takes_away_are_not_there():
+    text = 'Environment=A=1 B=2 C=3\nUnsetEnvironment=A "B=2" "C=other"\n'
+    assert parse_unit("x.service", text).process_environment() == {"C": "3"}
+
+
+def test_an_environment_file_is_read_as_systemd_reads_it(tmp_path):
+    path = tmp_path / "unit.env"
+    path.write_text('# comment\nA=1\nB=\'two words\' \nC="say \\"x\\""\n; other\nD=a\\\nb\nnonsense\n')
+    unit = parse_unit("x.service", f"EnvironmentFiles={path} (ignore_errors=no)\n")
+    assert unit.process_environment() == {"A": "1", "B": "two words", "C": 'say "x"', "D": "ab"}
 
 
 @pytest.mark.parametrize(
