@@ -68,12 +68,19 @@ def check_environment(host: ServerHost) -> Iterator[Finding]:
 
 def check_offered(host: ServerHost) -> Iterator[Finding]:
     """The package index or the wheelhouse really has what is to be installed: pip fetches it, to be thrown away."""
+    if not host.missing_releases:
+        return
+    pythons = (python for python in (host.python, host.base_python) if run([python, "-m", "pip", "-V"]).returncode == 0)
+    python = next(pythons, None)
+    if python is None:
+        yield FINDINGS["release.not_checked"].finding(host.python, base=host.base_python)
+        return
     wheelhouse = host.params["wheelhouse"]
     # all that the release needs can be asked of a folder in no time; of an index only the release itself
     source = ["--no-index", "--find-links", wheelhouse] if wheelhouse else ["--no-deps"]
     for hop in host.missing_releases:
         with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
-            command = [host.python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
+            command = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
             command += ["--no-cache-dir", *host.params["pip_extra_args"], *source, "--dest", folder]
             done = run([*command, f"fractal-server=={hop.version}"], timeout=_PIP_TIMEOUT, cwd=folder)
         if done.returncode != 0:

@@ -40,6 +40,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._state import
 from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
     check_gone_endpoints,
     check_openid_provider,
+    check_shadowed_variables,
     check_unit,
 )
 
@@ -78,6 +79,7 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("package index", check_offered),
     ("programs", check_programs),
     ("unit", check_unit),
+    ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
     ("SLURM", check_slurm),
     ("worker Python", check_worker_python),

@@ -52,6 +52,13 @@ FINDINGS = rule_table(
         "Name an index with fractal_pip_extra_args, or put the wheels of fractal-server {subject} and all it needs "
         "into a folder on the host and set fractal_wheelhouse.",
     ),
+    FindingRule(
+        "release.not_checked",
+        "warning",
+        "Package index not asked",
+        "Neither {subject} nor {base} has pip, so it was not checked whether the new release can be had.",
+        "Nothing, if the upgrade's first stage succeeds: it builds the new environment while the service runs.",
+    ),
     _blocker(
         "release.no_venv",
         "No virtual environment can be made",
@@ -230,6 +237,14 @@ FINDINGS = rule_table(
         "Unit file changed on disk",
         "{subject} or one of its drop-ins was changed, but systemd still uses the old text; the upgrade reloads it.",
         "Check the change, then: systemctl daemon-reload.",
+    ),
+    FindingRule(
+        "unit.variable_shadowed",
+        "warning",
+        "Variable set twice",
+        "{subject} is set by the unit and differently by {env_file}; the unit's value counts.",
+        "Remove one of the two, so that nobody changes the wrong one.",
+        "systemd.exec(5); fractal-server 2.16.6, config.py",
     ),
     FindingRule(
         "unit.runs_as_root",

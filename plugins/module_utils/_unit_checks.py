@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import run
@@ -58,6 +59,15 @@ def check_unit(host: ServerHost) -> Iterator[Finding]:
             yield FINDINGS["unit.umask"].finding(unit.name, umask=unit.umask)
         if systemctl("show", "--value", "--property=NoNewPrivileges", unit.name).strip() == "yes":
             yield FINDINGS["unit.no_new_privileges"].finding(unit.name)
+
+
+def check_shadowed_variables(host: ServerHost) -> Iterator[Finding]:
+    """No variable of the environment file is silently overruled by the unit or one of its drop-ins."""
+    env_file = host.installation.env_file
+    in_file = read_env_file(env_file, {})
+    for name, value in sorted(host.installation.process_environment.items()):
+        if in_file.get(name, value) != value:
+            yield FINDINGS["unit.variable_shadowed"].finding(name, env_file=env_file)
 
 
 def check_openid_provider(host: ServerHost) -> Iterator[Finding]:

@@ -9,12 +9,13 @@ import datetime
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils import _disk_checks, _server_checks
+from ansible_collections.fractal_ops.platform.plugins.module_utils import _database_checks, _disk_checks, _server_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._disk_checks import Need, Room
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import ServerHost
@@ -162,6 +163,14 @@ def test_work_in_flight(seeded_database: Database, checked: Callable[..., set[tu
     add_job(seeded_database, 1, status="submitted", start_timestamp=NOW)
     add_activity(seeded_database, 1, status="ongoing")
     assert checked(seeded_database) == {("work.job_in_flight", "job"), ("work.activity_in_flight", "activity")}
+
+
+def test_clocks_that_differ(
+    seeded_database: Database, checked: Callable[..., set[tuple[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    monkeypatch.setattr(_database_checks.time, "time", lambda: now() + 300)  # the test host's clock is not ours to set
+    assert checked(seeded_database) == {("host.clock_differs", seeded_database.host)}
 
 
 @pytest.mark.parametrize(("kind", "target", "expected"), [

@@ -17,6 +17,7 @@ unit=/etc/systemd/system/fractal-server.service.d/50-odd.conf
 mkdir -p "$(dirname $unit)"
 printf '[Service]\\nUMask=0077\\nNoNewPrivileges=yes\\nRestart=no\\nExecStart=\\n' > $unit
 echo 'ExecStart=/opt/fractal/venv/bin/gunicorn --workers 3 fractal_server.main:app' >> $unit
+echo 'Environment=FRACTAL_LOGGING_LEVEL=10 JWT_EXPIRE_SECONDS=84600' >> $unit
 systemctl disable -q fractal-server
 systemctl daemon-reload
 echo '# changed' >> $unit
@@ -57,6 +58,7 @@ EXPECTED = {
     ("unit.no_restart", UNIT),
     ("unit.several_workers", UNIT),
     ("unit.umask", UNIT),
+    ("unit.variable_shadowed", "FRACTAL_LOGGING_LEVEL"),
     ("unit.no_new_privileges", UNIT),
     ("oauth.provider_unreachable", "OAUTH_MOCK_OIDC_CONFIGURATION_ENDPOINT"),
     ("slurm.no_answer", "squeue"),
@@ -93,7 +95,7 @@ def digest(host: HostContainer) -> str:
 
 
 def test_good_server_and_nothing_changes(pair: tuple[HostContainer, HostContainer]) -> None:
-    server, _ = pair
+    server, _unused = pair
     before = digest(server)
     options = {"target_version": "2.17.2", "wheelhouse": "/opt/wheelhouse"}
     found = server.module(_MODULE, service="fractal-server", **options)["findings"]
@@ -104,7 +106,7 @@ def test_good_server_and_nothing_changes(pair: tuple[HostContainer, HostContaine
 
 
 def test_good_web_host(pair: tuple[HostContainer, HostContainer]) -> None:
-    _, web = pair
+    _unused, web = pair
     archive = "/opt/archives/node-18-fractal-web-v1.21.1.tar.gz"
     checksum = web.sh(f"sha256sum {archive}").split()[0]
     before = web.sh("find /opt /etc -xdev -type f -printf '%p %s %T@\\n' | sort")
@@ -114,7 +116,7 @@ def test_good_web_host(pair: tuple[HostContainer, HostContainer]) -> None:
 
 
 def test_everything_wrong_on_a_web_host_is_found_in_one_run(pair: tuple[HostContainer, HostContainer]) -> None:
-    _, web = pair
+    _unused, web = pair
     web.sh("""
         systemctl stop fractal-web
         sed -i -e 's#^ORIGIN=.*#ORIGIN=http://fractal.example.org#' -e 's#//server:#//nowhere:#' /opt/fractal-web/.env
@@ -146,14 +148,14 @@ def test_everything_wrong_on_a_web_host_is_found_in_one_run(pair: tuple[HostCont
 
 
 def test_everything_wrong_on_a_server_is_found_in_one_run(pair: tuple[HostContainer, HostContainer]) -> None:
-    server, _ = pair
+    server, _unused = pair
     server.sh(_BREAK)
     options = {"target_version": "2.17.2", "wheelhouse": "/opt/empty"}
     assert server.findings(_MODULE, service="fractal-server", **options) == EXPECTED
 
 
 def test_unit_that_does_not_run_and_database_that_is_down(pair: tuple[HostContainer, HostContainer]) -> None:
-    server, _ = pair
+    server, _unused = pair
     server.sh("systemctl stop fractal-server postgresql")
     found = server.findings(_MODULE, service="fractal-server", target_version="2.17.2", wheelhouse="/opt/empty")
     assert {("unit.not_active", UNIT), ("database.unreachable", UNIT)} <= found

@@ -15,6 +15,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._errors impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._release_checks import (
     check_environment,
+    check_offered,
     check_programs,
     check_python,
 )
@@ -65,6 +66,17 @@ def test_new_environments_can_be_made(tmp_path: Path) -> None:
     broken.chmod(0o755)
     [finding] = check_environment(host(base_python=str(broken)))
     assert finding.id == "release.no_venv" and "no_ensurepip" in finding.message
+
+
+def test_environments_without_pip(tmp_path: Path) -> None:
+    without = tmp_path / "python"
+    without.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    without.chmod(0o755)
+    params = {"wheelhouse": str(tmp_path), "pip_extra_args": []}
+    found = check_offered(host(python=str(without), base_python=str(without), params=params))
+    assert ids(found) == [("release.not_checked", str(without))]
+    found = check_offered(host(python=str(without), missing_releases=[release("2.17.0")], params=params))
+    assert ids(found) == [("release.not_offered", "2.17.0")]
 
 
 def test_programs_that_a_release_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
