@@ -359,7 +359,11 @@ def test_the_password_is_not_in_the_arguments_of_the_process_that_decrypts_it(
 ) -> None:
     seen = []
     real = subprocess.run
-    monkeypatch.setattr(_env_files.subprocess, "run", lambda *a, **k: seen.append((a, k.get("env"))) or real(*a, **k))
+    monkeypatch.setattr(
+        _env_files.subprocess,
+        "run",
+        lambda *a, **k: seen.append((a, k.get("env"))) or real(*a, check=k.pop("check", False), **k),
+    )
     key = Fernet.generate_key()
     token = Fernet(key).encrypt("pässword".encode()).decode()
     assert _env_files.decrypt_password(sys.executable, token, key.decode()) == "pässword"

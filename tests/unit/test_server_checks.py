@@ -142,16 +142,16 @@ INFO:     10.0.0.7:1 - "GET /api/alive/ HTTP/1.1" 200 OK
 # --- running checks ---
 
 
-def good(_: object) -> Iterator[Finding]:
+def good(_host: object) -> Iterator[Finding]:
     yield FINDINGS["plan.blocked"].finding("x", reason="seen")
 
 
-def broken(_: object) -> Iterator[Finding]:
+def broken(_host: object) -> Iterator[Finding]:
     yield FINDINGS["plan.blocked"].finding("x", reason="before")
     raise ValueError("s3cret-canary")
 
 
-def refused(_: object) -> Iterator[Finding]:
+def refused(_host: object) -> Iterator[Finding]:
     raise FractalError("The file /x cannot be read.")
 
 
