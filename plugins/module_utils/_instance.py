@@ -118,7 +118,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
     unit = _existing_unit(service)
     launcher, arguments = split_command(unit.command, SERVER_LAUNCHERS)
     interpreter = python or _interpreter_of(unit, launcher)
-    facts = _python_facts(interpreter)
+    facts = python_facts(interpreter)
     host, port = listen_address(launcher, arguments)
     hold = read_hold(unit.name)
     environment = str(Path(interpreter).parent.parent)
@@ -299,7 +299,12 @@ def _which(program: str, path: str | None) -> str | None:
     return None
 
 
-def _python_facts(interpreter: str) -> dict[str, Any]:
+def python_facts(interpreter: str) -> dict[str, Any]:
+    """Return ``prefix``, ``base_python``, ``version`` (of fractal-server, or None), ``python_version`` and ``is_venv``.
+
+    Raises:
+        FractalError: The interpreter does not run.
+    """
     try:
         done = subprocess.run(
             [interpreter, "-I", "-B", "-c", _PYTHON_FACTS], capture_output=True, text=True, timeout=60, check=True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
@@ -90,7 +90,8 @@ def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
 def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any]) -> dict[str, Any]:
     shown = review(state)
     viewer, access = _viewer(connection, params)
-    checks = [schema_check(revision_of(connection)), *review_checks(state), worker_check(state), access]
+    workers = worker_check(state, params["workers"])
+    checks = [schema_check(revision_of(connection)), *review_checks(state), workers, access]
     return {
         "review": shown,
         "findings": [finding.as_dict() for finding in review_findings(shown)],
@@ -158,11 +159,12 @@ def schema_check(revision: str | None) -> Check:
     return rule.passed("database", f"alembic revision {revision}, as fractal-server {version} needs")
 
 
-def worker_check(state: State) -> Check:
+def worker_check(state: State, workers: Sequence[Mapping[str, Any]]) -> Check:
     """Return the check that the workers' fractal-server has the server's version.
 
     Jobs are refused otherwise (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py). On
-    ``slurm_ssh`` the interpreter is on the cluster, where only a job can tell.
+    ``slurm_ssh`` the interpreter is on the cluster: ``workers`` is what ``fractal_worker_environment`` read there;
+    without it only a job can tell.
     """
     rule = CHECKS["worker_python"]
     try:
@@ -174,11 +176,12 @@ def worker_check(state: State) -> Check:
     elsewhere: list[str] = []
     for resource in state.resources.values():
         python = resource["jobs_slurm_python_worker"]
-        if resource["type"] == "slurm_ssh":
+        versions = [str(worker["version"]) for worker in workers if worker["python"] == python]
+        if resource["type"] == "slurm_ssh" and not versions:
             elsewhere.append(f"{python} is on {resource['host']}")
         elif python:
-            version = worker_version(python)
-            (seen if version == own else wrong).append(f"{python} has {version}")
+            for version in versions or [worker_version(python)]:
+                (seen if version == own else wrong).append(f"{python} has {version}")
     if wrong:
         return rule.failed("workers", f"the server runs {own}, but {'; '.join(wrong)}")
     if seen:

@@ -202,6 +202,13 @@ options:
         description:
           - Seconds between two looks at the queue.
         type: int
+  workers:
+    description:
+      - What RV(fractal_ops.platform.fractal_worker_environment#module:worker) was on the hosts of a cluster, so that
+        their release can be compared with the server's.
+    type: list
+    elements: dict
+    default: []
   viewer_paths_before:
     description:
       - What RV(viewer.before) was before the upgrade, by e-mail. At fractal-server 2.17.0 it is still in the database.
@@ -339,6 +346,7 @@ def main() -> None:
             "profiles": {"type": "list", "elements": "dict", "default": [], "options": PROFILE},
             "users": {"type": "list", "elements": "dict", "default": [], "options": USER},
             "handed_on": {"type": "dict", "default": {}, "options": HANDED_ON},
+            "workers": {"type": "list", "elements": "dict", "default": []},
             "viewer_paths_before": {"type": "dict"},
         },
         supports_check_mode=True,

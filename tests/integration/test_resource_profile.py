@@ -286,3 +286,10 @@ def test_viewer_is_skipped_when_nothing_is_known_of_before(run: Run, migrated: F
     assert skipped["status"] == "skipped" and "settings of 2.16 are gone" in skipped["message"]
     known = check_of(run(_release="2.17.2", viewer_paths_before={"ann@example.org": []}), "viewer_access")
     assert known["status"] == "passed"
+
+
+def test_the_worker_check_takes_what_was_read_on_the_cluster(run: Run) -> None:
+    here = {"python": "/usr/bin/python3", "version": "2.17.0"}
+    assert check_of(run(workers=[here]), "worker_python")["status"] == "passed"
+    failed = check_of(run(workers=[here, {**here, "version": "2.16.6"}]), "worker_python")
+    assert failed["status"] == "failed" and failed["message"].endswith("/usr/bin/python3 has 2.16.6")
