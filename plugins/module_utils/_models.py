@@ -65,12 +65,6 @@ def slurm_mem_to_mb(value: Union[int, str]) -> int:
     return int(number) * factor
 
 
-def _absolute_path(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError("must be an absolute path")
-    return path
-
-
 def _unique(values: list[str]) -> list[str]:
     if len(set(values)) != len(values):
         raise ValueError("has repetitions")
@@ -99,7 +93,8 @@ def _memory_with_unit(size: str) -> str:
 
 
 NonEmptyStr = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-AbsolutePathStr = Annotated[NonEmptyStr, AfterValidator(_absolute_path)]
+# the pattern is looked at after stripping, as val_absolute_path is; an empty text is reported as too short first
+AbsolutePathStr = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True, pattern="^/")]
 CommandPathStr = Annotated[AbsolutePathStr, AfterValidator(_plain_path)]
 ListUniqueNonEmptyStr = Annotated[list[NonEmptyStr], AfterValidator(_unique)]
 DictStrStr = Annotated[dict[str, NonEmptyStr], AfterValidator(_clean_keys)]
@@ -379,6 +374,8 @@ def problems(error: ValidationError) -> list[str]:
 
 def plain_message(item: Mapping[str, Any]) -> str:
     """Return the text of one of pydantic's error items, without pydantic's own preamble."""
+    if item["type"] == "string_pattern_mismatch":
+        return "must be an absolute path"
     text: str = item["msg"]
     return text[len("Value error, ") :] if text.startswith("Value error, ") else text[:1].lower() + text[1:]
 

@@ -50,7 +50,7 @@ SELECT u.id, u.email, u.is_active, u.is_superuser, u.is_verified,
        coalesce(greatest(j.latest, a.latest) > now() - interval '{days} days', false),
        {profile}, {settings}
 FROM user_oauth AS u {join}
-LEFT JOIN (SELECT user_id, jsonb_agg(jsonb_build_array(oauth_name, account_email) ORDER BY id) AS accounts
+LEFT JOIN (SELECT user_id, array_agg(ARRAY[oauth_name, account_email]) AS accounts
            FROM oauthaccount GROUP BY user_id) AS o ON o.user_id = u.id
 LEFT JOIN (SELECT user_id, count(*) AS number FROM linkuserprojectv2 GROUP BY user_id) AS p ON p.user_id = u.id
 LEFT JOIN (SELECT user_email, count(*) FILTER (WHERE status = 'submitted') AS running, max(start_timestamp) AS latest

@@ -58,6 +58,7 @@ class SettingsCheck:
         self._add = add
         self._settings = PROFILE_SETTINGS[backend]
         self._needed = ("project_dir", *self._settings.values())
+        self._folder_settings = [setting for setting in _FOLDERS if setting in self._needed]
         self._padded = [setting for setting in _NAMES if setting in self._needed]
         self._model = MIGRATIONS[backend]
         self._profiles: dict[str, tuple[str, tuple[str, ...]]] = {}  # user name -> first user's e-mail, profile data
@@ -106,8 +107,8 @@ class SettingsCheck:
     def _folders(self, row: UserRow, values: dict[str, Any]) -> set[str]:
         """Put the folders into the form that is stored, and return the settings that have none."""
         bad = set()
-        for setting in _FOLDERS:
-            value = values.get(setting)
+        for setting in self._folder_settings:
+            value = values[setting]
             if value is None:
                 continue
             try:
