@@ -26,6 +26,7 @@ EPHEMERAL, hosts_of, query, verify = common.EPHEMERAL, common.hosts_of, common.q
 
 testinfra_hosts = hosts_of("fractal_server")
 ACCOUNT = ("-e", "fractal_verify_email=bob@example.org", "-e", "fractal_verify_password=pw-bob")
+WORKERS = "/opt/fractal/workers/bin/python3"
 SEED = json.loads((EPHEMERAL / "seed.json").read_text())
 
 
@@ -61,7 +62,7 @@ def run_again(host: Host, name: str) -> dict[str, Any]:
 def test_resource_and_profiles_have_what_2_16_had(host: Host) -> None:
     resource = query(host, "select type, host, jobs_slurm_python_worker, tasks_pixi_config from resource")
     assert [(r["type"], r["host"], r["jobs_slurm_python_worker"]) for r in resource] == [
-        ("slurm_ssh", "cluster", "/opt/cluster-venv/bin/python3")
+        ("slurm_ssh", "cluster", "/opt/fractal/workers/bin/python3")
     ]
     assert resource[0]["tasks_pixi_config"]["SLURM_CONFIG"]["mem"] == "500M"
     fields = "username, ssh_key_path, jobs_remote_dir, tasks_remote_dir"
@@ -103,14 +104,30 @@ def test_the_verification_runs_a_job_on_the_cluster_and_leaves_nothing(host: Hos
     assert query(host, "select name from projectv2 where name like 'fractal verify%'") == []
 
 
+def workers(state: str, release: str) -> str:
+    """Bring the cluster's environment to a state with the module, and return what Ansible says."""
+    options = f"python={WORKERS} state={state} release={release}"
+    command = ["ansible", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "cluster"]
+    command += ["-m", "fractal_ops.platform.fractal_worker_environment", "-a", options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.fixture
-def old_workers(cluster: Host) -> Iterator[None]:
-    """The cluster's administrator has forgotten the upgrade."""
-    cluster.check_output(
-        "mv /opt/cluster-venv /opt/cluster-venv-new && cp -a /opt/cluster-venv-2.16.6 /opt/cluster-venv"
-    )
+def old_workers() -> Iterator[None]:
+    """The cluster goes back to the old release, as in a rollback."""
+    assert "CHANGED" in workers("original", "2.16.6")
     yield
-    cluster.check_output("rm -r /opt/cluster-venv && mv /opt/cluster-venv-new /opt/cluster-venv")
+    assert "CHANGED" in workers("switched", "2.17.0")
+
+
+def test_the_workers_path_and_extra_packages_are_those_of_before(cluster: Host) -> None:
+    assert "CHANGED" not in workers("switched", "2.17.0")
+    code = "import sys; from importlib.metadata import version as v; print(sys.executable, v('fractal-server'), "
+    found = cluster.check_output(f"{WORKERS} -c %s", code + "v('prometheus-client'))")
+    assert found == f"{WORKERS} 2.17.0 0.25.0"
+    cluster.check_output(f"runuser -u bob -- {WORKERS} -m fractal_server.runner.versions")
 
 
 def test_workers_of_the_old_release_fail_the_job(old_workers: None) -> None:
