@@ -69,7 +69,7 @@ def migrate_data(
     """
     settings = installation_settings(installation)
     before = _state(settings)
-    if before["data_migration"] in ("pending", "partial") and not check_mode:
+    if before["data_migration"] in ("pending", "partial") and before["other_sessions"] and not check_mode:
         wait_until_alone(settings)
         before = _state(settings)
     result = {"state_before": before["data_migration"], "healed": False, "proof": before["migrated"], "evidence": None}

@@ -124,10 +124,9 @@ def restore_in_place(
     """
     arguments = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
     extract = [os.path.join(programs.folder, "pg_restore"), f"--schema={schema}", "--file=-", dump]
-    with (
-        PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE) as psql,
-        subprocess.Popen(extract, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as script,
-    ):
+    with contextlib.ExitStack() as stack:
+        psql = stack.enter_context(PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE))
+        script = stack.enter_context(subprocess.Popen(extract, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         if psql.stdin is None or script.stdout is None or script.stderr is None:
             raise AssertionError("all three are pipes")
         with contextlib.suppress(BrokenPipeError), psql.stdin as target:  # psql may stop; finish() says why

@@ -40,7 +40,7 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
     wanted = release(version)
     settings = installation_settings(installation)
     before = _state(settings)
-    if before["revision"] != wanted.alembic_head and not check_mode:
+    if before["revision"] != wanted.alembic_head and before["other_sessions"] and not check_mode:
         wait_until_alone(settings)
         before = _state(settings)
     result = {"revision_before": before["revision"], "revision": wanted.alembic_head, "evidence": None}

@@ -214,8 +214,8 @@ def wait_for_lock(database: Database) -> int:
 
 def wait_until(condition: Callable[[], Any]) -> Any:
     """Wait until something is true, and return it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (answer := condition()):
-        assert time.monotonic() < deadline, "waited for a minute in vain"
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
     return answer
