@@ -3,7 +3,9 @@
 ``migrated``  a seeded instance at 2.17.0 on SLURM with sudo (there is no SLURM here), of its own but made quickly
 ``served``    factory: the real fractal-server of a release, running on a folder's database, with log-ins that work
 ``provider``  a real OpenID provider (oidc-provider-mock) with the user ann@example.org
-``mail``      factory: a real SMTP server (aiosmtpd) that asks for a log-in
+``mail``      a real SMTP server (aiosmtpd) that asks for a log-in
+
+PYTEST_DONT_REWRITE: test files import it before pytest loads it as a plugin, and nothing here needs rewritten asserts.
 """
 
 from __future__ import annotations
