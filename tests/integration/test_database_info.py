@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import connect, database_settings
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    connect,
+    database_settings,
+    database_state,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from postgres_cluster import PASSWORD, Cluster, Database
 from postgres_seed import add_activity, add_job, add_project, add_task_group, add_user
 from releases_environments import FractalFolder
+from sqlalchemy import event
 
 RunModule = Callable[..., dict[str, Any]]
 NewDatabase = Callable[..., Database]
@@ -121,6 +126,21 @@ def test_reading_is_enough(cluster: Cluster, seeded_database: Database, run_modu
     reader = cluster.grant_reader(seeded_database)
     state = run_module("fractal_database_info", **reader.module_args())["database"]
     assert state["counts"]["user_oauth"] == 7 and state["can_create_database"] is False
+
+
+def test_two_statements_whatever_the_size(seeded_database: Database, fractal_folder: NewFolder) -> None:
+    settings = database_settings(seeded_database.module_args())
+
+    def count_statements() -> int:
+        statements: list[str] = []
+        with connect(settings, read_only=True) as connection:
+            event.listen(connection, "before_cursor_execute", lambda _c, _cursor, text, *_rest: statements.append(text))
+            database_state(connection)
+        return len(statements)
+
+    assert count_statements() == 2
+    fractal_folder(seeded_database).upgrade()
+    assert count_statements() == 2
 
 
 def test_an_empty_database_is_unknown(cluster: Cluster, run_module: RunModule) -> None:

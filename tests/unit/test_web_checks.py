@@ -74,4 +74,4 @@ def test_oauth_over_plain_http_on_the_own_machine_is_fine(tmp_path: Path) -> Non
         ("https://x", []),
     ):
         values = {"PUBLIC_OAUTH_CLIENT_NAME": "idp", "ORIGIN": origin}
-        assert [name for name, _ in ids(host(tmp_path, values=values))] == expected
+        assert [name for name, _host in ids(host(tmp_path, values=values))] == expected
