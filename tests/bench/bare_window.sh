@@ -19,7 +19,7 @@ mv ../venv ../venv-2.16.6
 ln -s venv-2.17.0 ../venv
 as_fractal env -i PATH="$PATH" /opt/fractal/venv/bin/fractalctl set-db >/run/bench/set-db.log 2>&1
 t3=$(now)
-yes yes | head -5 | as_fractal env -i PATH="$PATH" /opt/fractal/venv/bin/fractalctl update-db-data >/run/bench/data.log 2>&1
+printf 'yes\n%.0s' 1 2 3 4 5 | as_fractal env -i PATH="$PATH" /opt/fractal/venv/bin/fractalctl update-db-data >/run/bench/data.log 2>&1
 grep -q 'END - all ok.' /run/bench/data.log
 t4=$(now)
 systemctl start fractal-server

@@ -66,7 +66,8 @@ def bare(inventory: str) -> dict[str, float]:
     in_server("cp", "-p", env_file, "/run/bench/new")
     common = {"path": "/run/bench/new", "old_path": "/run/bench/old", "server_python": "/opt/fractal/venv/bin/python3"}
     module(inventory, "fractal_env_migrate", **common, service="fractal-server")
-    return json.loads(in_server("bash", "-s", stdin=open(ROOT / "tests/bench/bare_window.sh")).splitlines()[-1])
+    script = (ROOT / "tests/bench/bare_window.sh").read_text()
+    return json.loads(in_server("bash", "-c", script).splitlines()[-1])
 
 
 def playbook(inventory: str, folder: str) -> tuple[dict[str, float], dict[str, float]]:

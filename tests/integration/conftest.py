@@ -209,7 +209,8 @@ def run_module(start_module: Callable[..., RunningModule]) -> Callable[..., dict
 def wait_for_lock(database: Database) -> int:
     """Wait until a session of the database waits for a lock; return its process id."""
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return int(wait_until(lambda: database.rows(query))[0][0])
+    watcher = database.as_role("postgres")  # a restore ends the sessions of its own role
+    return int(wait_until(lambda: watcher.rows(query))[0][0])
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:
