@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 PASSWORD = "s3cret-canary-Pa%%55 wörd"  # odd on purpose: whatever handles it must quote it, and never show it
+_PREFIX, _OWNER = "fo-pg-", "owner"  # of the cluster's folder; the file with the process that uses it
 OWNER, PLAIN, READER = "fractal", "fractal_plain", "fractal_reader"
 
 
@@ -105,11 +107,13 @@ class Cluster:
 
     def __init__(self) -> None:
         self.bin = postgres_bin()
-        self.folder = Path(tempfile.mkdtemp(prefix="fo-pg-"))
+        self._account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        self._remove_orphans()
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        (self.folder / _OWNER).write_text(str(os.getpid()), encoding="utf-8")
         self.data = self.folder / "data"
         self.socket_folder = self.folder
         self.host = "127.0.0.1"
-        self._account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
         with socket.socket() as probe:
             probe.bind((self.host, 0))
             self.port = int(probe.getsockname()[1])
@@ -193,6 +197,17 @@ class Cluster:
         """Drop a database, connected sessions or not."""
         with self.superuser().connect() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _remove_orphans(self) -> None:
+        """Stop and remove the clusters of test sessions that were killed."""
+        for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+            owner = folder / _OWNER
+            if owner.exists() and not Path("/proc", owner.read_text(encoding="utf-8")).exists():
+                if (folder / "data" / "postmaster.pid").exists():
+                    self.folder = folder
+                    with contextlib.suppress(RuntimeError, OSError):  # another session may do the same
+                        self._run("pg_ctl", "-D", str(folder / "data"), "-w", "-m", "immediate", "stop")
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
