@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 RECENT_DAYS = 90
 
+# Production hours: no further processes of PostgreSQL, and no temporary files where a little memory will do.
+_MODEST = "SELECT set_config('max_parallel_workers_per_gather', '0', true), set_config('work_mem', '64MB', true)"
+
 _SCHEMA = """
 SELECT to_regclass('user_oauth') IS NOT NULL,
        'user_settings_id' = ANY (names), 'profile_id' = ANY (names), 'username' = ANY (names)
@@ -106,6 +109,7 @@ def read_users(connection: Connection, schema: UserSchema) -> Iterator[Iterator[
         settings=", ".join(_SETTINGS_COLUMNS if schema.has_settings else ["NULL"] * len(_SETTINGS_COLUMNS)),
         join="LEFT JOIN user_settings AS s ON s.id = u.user_settings_id" if schema.has_settings else "",
     )
+    connection.exec_driver_sql(_MODEST)
     psycopg: Any = connection.dialect.loaded_dbapi
     raw: Any = connection.connection.driver_connection
     capabilities = getattr(psycopg, "capabilities", None)  # psycopg 3.2; chunks need libpq 17 as well
