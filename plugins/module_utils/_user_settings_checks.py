@@ -157,17 +157,14 @@ class SettingsCheck:
         )
 
     def _same_profile(self, row: UserRow, profile: Mapping[str, Any]) -> None:
-        username, *rest = profile.values()
-        first = self._profiles.setdefault(username, (row.email, tuple(rest)))
-        if first[0] == row.email:
+        data = tuple(profile.values())  # the user name comes first
+        email, first = self._profiles.setdefault(data[0], (row.email, data))
+        if first is data:
             return
-        self._shared.setdefault(username, [first[0]]).append(row.email)
-        if first[1] != tuple(rest):
-            names = list(self._settings.values())[1:]
-            differ = [name for name, mine, theirs in zip(names, rest, first[1]) if mine != theirs]
-            self._add(
-                "user.ssh_profile_conflict", row.email, other=first[0], username=username, settings=", ".join(differ)
-            )
+        self._shared.setdefault(data[0], [email]).append(row.email)
+        if first != data:
+            differ = [name for name, mine, theirs in zip(self._settings.values(), data, first) if mine != theirs]
+            self._add("user.ssh_profile_conflict", row.email, other=email, username=data[0], settings=", ".join(differ))
 
     def _oddities(self, row: UserRow) -> None:
         """Add what the migration takes as it is and 2.17 stumbles over later."""
@@ -177,8 +174,9 @@ class SettingsCheck:
                 self._add("user.setting_padded", row.email, setting=setting, value=value)
         if row.project_dir and not NOT_ALLOWED_IN_COMMANDS.isdisjoint(row.project_dir):
             self._add("user.project_dir_characters", row.email, value=row.project_dir)
-        if self._host and row.ssh_host and row.ssh_host.strip() != self._host.strip():
-            self._add("user.ssh_host_lost", row.email, value=row.ssh_host, host=self._host)
+        host = row.ssh_host
+        if self._host and host and host != self._host and host.strip() != self._host.strip():
+            self._add("user.ssh_host_lost", row.email, value=host, host=self._host)
         if self._viewer_folders and row.slurm_user and row.ssh_username and row.slurm_user != row.ssh_username:
             self._add("user.viewer_folder_changes", row.email, value=row.slurm_user, username=row.ssh_username)
 
