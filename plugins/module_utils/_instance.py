@@ -195,12 +195,12 @@ def discover_web(service: str, env_file: str | None = None, url: str | None = No
 
 
 def unit_environment(service: str) -> dict[str, str]:
-    """Return the variables that the unit itself sets (``Environment=`` and ``EnvironmentFile=``), with their values.
+    """Return the variables that the unit itself sets (``Environment=``, ``EnvironmentFile=``), also those it unsets.
 
     Raises:
         FractalError: The unit does not exist, or a required environment file cannot be read.
     """
-    return _existing_unit(service).process_environment()
+    return _existing_unit(service).process_environment(also_unset=True)
 
 
 def split_command(command: Sequence[str], programs: Sequence[str]) -> tuple[str, list[str]]:

@@ -55,10 +55,10 @@ class Unit:
         """Files named by ``EnvironmentFile=``."""
         return self.required_files + self.optional_files
 
-    def process_environment(self) -> dict[str, str]:
+    def process_environment(self, also_unset: bool = False) -> dict[str, str]:
         """Return what the unit puts into its process environment (systemd.exec(5)).
 
-        Files win over ``Environment=``, and ``UnsetEnvironment=`` over both.
+        Files win over ``Environment=``, and ``UnsetEnvironment=`` over both unless ``also_unset``.
 
         Raises:
             FractalError: A file that the unit requires cannot be read.
@@ -75,7 +75,7 @@ class Unit:
                         raise FractalError(
                             f"The unit {self.name} reads {path}, which cannot be read: {error.strerror}."
                         ) from error
-        taken = set(self.unset_environment)
+        taken: set[str] = set() if also_unset else set(self.unset_environment)
         return {name: value for name, value in values.items() if not taken & {name, f"{name}={value}"}}
 
 
