@@ -203,7 +203,7 @@ class EnvTask:
         # what an earlier run has put into the drop-in does not count: the file is to be seen as it was then
         values_file, hidden = self._values_file(), self._hidden_so_far()
         files = [path for path in self.unit.required_files if path != values_file]
-        values = replace(self.unit, required_files=files).process_environment()
+        values = replace(self.unit, required_files=files).process_environment(also_unset=True)
         for name in systemctl("show", "--value", "--property=UnsetEnvironment", self.unit.name).split():
             if name not in hidden:
                 values.pop(name, None)
