@@ -315,17 +315,22 @@ def _home(account: str) -> str:
 
 # -- state ------------------------------------------------------------------------------------------------------------
 
-_SERVER_FACTS = """
+# An ordinary role sees of others' sessions only user, database and application. Autovacuum has no user.
+OTHER_SESSIONS = """datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL
+              AND coalesce(backend_type, 'client backend') = 'client backend'"""
+CLIENT = "CASE WHEN backend_type IS NULL THEN 'unknown' ELSE coalesce(host(client_addr), 'local') END"
+
+_SERVER_FACTS = f"""
 SELECT current_setting('server_version') AS server_version,
        current_setting('server_version_num')::int AS server_version_num,
        pg_database_size(current_database()) AS size_bytes,
        (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS can_create_database,
        (SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name,
-                                                   'client', coalesce(host(client_addr), 'local')) ORDER BY pid), '[]')
+                                                   'client', {CLIENT}) ORDER BY pid), '[]')
         FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+        WHERE {OTHER_SESSIONS}
        ) AS other_sessions,
-       (SELECT coalesce(json_object_agg(relname, columns), '{}')
+       (SELECT coalesce(json_object_agg(relname, columns), '{{}}')
         FROM (SELECT c.relname, json_agg(a.attname ORDER BY a.attname) AS columns
               FROM pg_class c
               JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -10,7 +10,12 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import APPLICATION, revision_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    APPLICATION,
+    CLIENT,
+    OTHER_SESSIONS,
+    revision_of,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dump import find_programs
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release, release_at_head
@@ -32,13 +37,10 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY c.relname
 """
-# of others' sessions, an ordinary role sees nothing but user and database
-_SESSIONS = """
-SELECT usename, coalesce(nullif(application_name, ''), 'some program'),
-       CASE WHEN backend_type IS NULL THEN 'somewhere' ELSE coalesce(host(client_addr), 'this host') END
+_SESSIONS = f"""
+SELECT usename, coalesce(nullif(application_name, ''), 'some program'), {CLIENT}
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-      AND coalesce(backend_type, 'client backend') = 'client backend' AND application_name IS DISTINCT FROM %(own)s
+WHERE {OTHER_SESSIONS} AND application_name IS DISTINCT FROM %(own)s
       AND (usename <> current_user OR client_addr IS DISTINCT FROM inet_client_addr())
 ORDER BY pid
 """
@@ -87,7 +89,7 @@ def check_sessions(host: ServerHost) -> Iterator[Finding]:
     with host.connection() as connection:
         rows = connection.exec_driver_sql(_SESSIONS, {"own": APPLICATION}).all()
     if rows:
-        told = [f"{user} ({application}) from {client}" for user, application, client in rows]
+        told = [f"{user} ({application}, {client})" for user, application, client in rows]
         yield FINDINGS["database.other_sessions"].finding(host.database.dbname, count=len(rows), who=examples(told))
 
 

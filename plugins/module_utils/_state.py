@@ -123,8 +123,9 @@ def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> l
 
 
 def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the findings of the checks, each once: two of them look at the environment file."""
     found = [finding for name in names for finding in results.get(name, {}).get("findings", [])]
-    return [one for index, one in enumerate(found) if one not in found[:index]]
+    return list({tuple(sorted(one.items())): one for one in found}.values())
 
 
 def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

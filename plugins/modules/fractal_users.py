@@ -41,40 +41,41 @@ options:
         description: E-mail address of a user who exists.
         type: str
         required: true
-      is_active:
-        description: Whether the user may log in.
-        type: bool
-      is_verified:
-        description: Whether the user may run jobs; in 2.17 whether they may use Fractal at all.
-        type: bool
-      is_superuser:
-        description: Whether the user administers Fractal.
-        type: bool
-      project_dir:
-        description: Folder of the user's projects, an absolute path.
-        type: str
-      slurm_user:
-        description: The user's account on the SLURM cluster.
-        type: str
-      slurm_accounts:
-        description: The SLURM accounts of the user; all of them.
-        type: list
-        elements: str
-      ssh_host:
-        description: Host of the SLURM cluster, for the backend slurm_ssh.
-        type: str
-      ssh_username:
-        description: The user's account there.
-        type: str
-      ssh_private_key_path:
-        description: Absolute path of the private key on the server.
-        type: str
-      ssh_tasks_dir:
-        description: Folder for task environments there, an absolute path.
-        type: str
-      ssh_jobs_dir:
-        description: Folder for jobs there, an absolute path.
-        type: str
+      <<: &columns
+        is_active:
+          description: Whether the user may log in.
+          type: bool
+        is_verified:
+          description: Whether the user may run jobs; in 2.17 whether they may use Fractal at all.
+          type: bool
+        is_superuser:
+          description: Whether the user administers Fractal.
+          type: bool
+        project_dir:
+          description: Folder of the user's projects, an absolute path.
+          type: str
+        slurm_user:
+          description: The user's account on the SLURM cluster.
+          type: str
+        slurm_accounts:
+          description: The SLURM accounts of the user; all of them.
+          type: list
+          elements: str
+        ssh_host:
+          description: Host of the SLURM cluster, for the backend slurm_ssh.
+          type: str
+        ssh_username:
+          description: The user's account there.
+          type: str
+        ssh_private_key_path:
+          description: Absolute path of the private key on the server.
+          type: str
+        ssh_tasks_dir:
+          description: Folder for task environments there, an absolute path.
+          type: str
+        ssh_jobs_dir:
+          description: Folder for jobs there, an absolute path.
+          type: str
   rules:
     description:
       - Users by rule. Rules are applied in order until nothing changes any more; O(users) win over rules.
@@ -126,41 +127,7 @@ options:
         description: What to set for the users who match.
         type: dict
         required: true
-        suboptions:
-          is_active:
-            description: Whether the user may log in.
-            type: bool
-          is_verified:
-            description: Whether the user may run jobs; in 2.17 whether they may use Fractal at all.
-            type: bool
-          is_superuser:
-            description: Whether the user administers Fractal.
-            type: bool
-          project_dir:
-            description: Folder of the user's projects, an absolute path.
-            type: str
-          slurm_user:
-            description: The user's account on the SLURM cluster.
-            type: str
-          slurm_accounts:
-            description: The SLURM accounts of the user; all of them.
-            type: list
-            elements: str
-          ssh_host:
-            description: Host of the SLURM cluster, for the backend slurm_ssh.
-            type: str
-          ssh_username:
-            description: The user's account there.
-            type: str
-          ssh_private_key_path:
-            description: Absolute path of the private key on the server.
-            type: str
-          ssh_tasks_dir:
-            description: Folder for task environments there, an absolute path.
-            type: str
-          ssh_jobs_dir:
-            description: Folder for jobs there, an absolute path.
-            type: str
+        suboptions: *columns
 """
 
 EXAMPLES = r"""

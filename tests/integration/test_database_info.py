@@ -72,6 +72,13 @@ def test_other_sessions_are_named(new_database: NewDatabase, run_module: RunModu
         assert [(s["pid"], s["user"]) for s in state["other_sessions"]] == [(other.info.backend_pid, "fractal")]
 
 
+def test_sessions_of_others_are_seen_by_an_ordinary_role(new_database: NewDatabase, run_module: RunModule) -> None:
+    database = new_database()
+    with database.as_role("postgres").connect() as other:
+        state = run_module("fractal_database_info", **database.module_args())["database"]
+        assert [(s["pid"], s["client"]) for s in state["other_sessions"]] == [(other.info.backend_pid, "unknown")]
+
+
 def test_states_between_schema_and_data_migration(
     seeded_database: Database, fractal_folder: NewFolder, run_module: RunModule
 ) -> None:

@@ -148,7 +148,7 @@ def test_other_sessions(
 ) -> None:
     with seeded_database.connect():
         assert checked(seeded_database) == set(), "sessions of fractal-server itself are no finding"
-    with cluster.superuser(seeded_database.dbname).connect():
+    with cluster.superuser(seeded_database.dbname).connect():  # of whom an ordinary role sees hardly anything
         assert checked(seeded_database) == {("database.other_sessions", seeded_database.dbname)}
 
 
