@@ -3,21 +3,14 @@
 # Private to this collection: no stable interface.
 """The one page at the end: what was found and done on each instance, what remains, and how to undo it.
 
-``gather`` turns what Ansible knows of the hosts into plain records, ``render_markdown`` and ``render_html`` show a
-record. Nothing here decides anything.
+``gather`` turns what Ansible knows of the hosts into plain records; ``_report_pages.py`` shows them. Nothing here
+decides anything.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-SEVERITIES = ("blocker", "warning", "info")
-_STYLE = (
-    "body{font:16px sans-serif;max-width:70em;margin:2em auto}"
-    "td,th{text-align:left;vertical-align:top;padding:.2em .8em .2em 0}.failed{color:#a00}"
-)
 
 
 def gather(
@@ -172,110 +165,3 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
     if record["outcome"] == "upgraded" and record["backup"]:
         todo.append(f"Keep the backup {record['backup']} until you are sure, then remove it: it holds secrets.")
     return todo
-
-
-def render_markdown(record: Mapping[str, Any]) -> str:
-    """Return the report of one instance as Markdown."""
-    lines = [f"# {record['name']}: {record['outcome']}", ""]
-    if record["from"] or record["to"]:
-        lines.append(f"fractal-server {record['from'] or '?'} → {record['to'] or '?'}")
-    if record["window_seconds"] is not None:
-        lines.append(f"The service was down for {record['window_seconds']} s.")
-    if record["failure"]:
-        lines += ["", f"**{record['failure']}**"]
-    for web in record["web"]:
-        lines.append(f"fractal-web on {web['name']}: {web['outcome']}, {web['from'] or '?'} → {web['to'] or '?'}")
-        lines += [f"  {web['failure']}"] if web["failure"] else []
-    if record["stages"]:
-        lines += ["", "## Stages", "", "| stage | state | seconds | why |", "|---|---|---|---|"]
-        for stage in record["stages"]:
-            seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.1f}"
-            state = "done now" if stage["seconds"] is not None else stage["state"]
-            lines.append(f"| {stage['title']} | {state} | {seconds} | {_cell(stage['reason'])} |")
-    lines += _findings_markdown([*record["findings"], *[one for web in record["web"] for one in web["findings"]]])
-    checks = [*record["checks"], *[one for web in record["web"] for one in web["checks"]]]
-    if checks:
-        lines += ["", "## Verification", "", "| check | result | |", "|---|---|---|"]
-        lines += [f"| {_cell(one['id'])} | {one['status']} | {_cell(one['message'])} |" for one in checks]
-    if record["remaining"]:
-        lines += ["", "## What remains for you", ""] + [f"- {item}" for item in record["remaining"]]
-    if record["backup"]:
-        seconds = ", ".join(f"{name} {value:.1f} s" for name, value in record["backup_seconds"].items())
-        lines += ["", f"Backup: {record['backup']}" + (f" ({seconds})" if seconds else "")]
-    if record["undo"]:
-        lines += ["", f"To undo: `{record['undo']}`"]
-    return "\n".join(lines) + "\n"
-
-
-def _findings_markdown(findings: list[dict[str, Any]]) -> list[str]:
-    lines = []
-    for severity in SEVERITIES:
-        group = [one for one in findings if one["severity"] == severity]
-        if group:
-            lines += [
-                "",
-                f"## {severity.capitalize()}s ({len(group)})" if severity != "info" else f"## Info ({len(group)})",
-                "",
-            ]
-        for one in group:
-            accepted = " (accepted)" if one.get("accepted") else ""
-            lines.append(f"- `{one['id']}`{accepted} {one['subject']}: {one['message']} Fix: {one['fix']}")
-    return lines
-
-
-def render_html(record: Mapping[str, Any]) -> str:
-    """Return the report of one instance as one self-contained HTML page."""
-    findings = [*record["findings"], *[one for web in record["web"] for one in web["findings"]]]
-    checks = [*record["checks"], *[one for web in record["web"] for one in web["checks"]]]
-    webs = [[web["name"], web["outcome"], web["from"], web["to"], web["failure"]] for web in record["web"]]
-    stages = [
-        [one["title"], "done now" if one["seconds"] is not None else one["state"], one["seconds"], one["reason"]]
-        for one in record["stages"]
-    ]
-    parts = [
-        f"<h1>{_text(record['name'])}: {_text(record['outcome'])}</h1>",
-        f"<p>fractal-server {_text(record['from'] or '?')} → {_text(record['to'] or '?')}</p>",
-        f"<p>The service was down for {record['window_seconds']} s.</p>"
-        if record["window_seconds"] is not None
-        else "",
-        f"<p class=failed>{_text(record['failure'])}</p>" if record["failure"] else "",
-        _table("fractal-web", ["host", "outcome", "from", "to", "why"], webs),
-        _table("Stages", ["stage", "state", "seconds", "why"], stages),
-        *(
-            _table(
-                severity,
-                ["id", "subject", "what", "fix"],
-                [
-                    [one["id"], one["subject"], one["message"], one["fix"]]
-                    for one in findings
-                    if one["severity"] == severity
-                ],
-            )
-            for severity in SEVERITIES
-        ),
-        _table(
-            "Verification", ["check", "result", "what"], [[one["id"], one["status"], one["message"]] for one in checks]
-        ),
-        _table("What remains for you", [""], [[item] for item in record["remaining"]]),
-        f"<p>Backup: {_text(record['backup'])}</p>" if record["backup"] else "",
-        f"<p>To undo: <code>{_text(record['undo'])}</code></p>" if record["undo"] else "",
-    ]
-    title = _text(record["name"])
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
-    return head + "\n".join(part for part in parts if part) + "</html>\n"
-
-
-def _table(title: str, columns: list[str], rows: list[list[Any]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f"<th>{_text(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<h2>{_text(title)}</h2><table><tr>{head}</tr>{body}</table>"
-
-
-def _text(value: Any) -> str:
-    return html.escape("" if value is None else str(value))
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -14,6 +14,8 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
 from ansible_collections.fractal_ops.platform.plugins.module_utils._plan import plan_server
 
+_TOLD = 5  # blockers that the failure itself names; the report has all
+
 FINDINGS = rule_table(
     FindingRule(
         id="host.unreachable",
@@ -134,10 +136,10 @@ def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:
     findings = [{**one, "accepted": one["acceptable"] and one["id"] in accepted} for one in found]
-    blockers = [one for one in findings if one["severity"] == "blocker" and not one["accepted"]]
-    failure = (
-        f"{len(blockers)} blocking finding(s): {'; '.join(one['message'] for one in blockers)}" if blockers else ""
-    )
+    blockers = [one["message"] for one in findings if one["severity"] == "blocker" and not one["accepted"]]
+    failure = f"{len(blockers)} blocking finding(s): {'; '.join(blockers[:_TOLD])}" if blockers else ""
+    if len(blockers) > _TOLD:
+        failure += f"; and {len(blockers) - _TOLD} more, all in the report"
     return {"findings": findings, "failure": failure}
 
 

@@ -43,7 +43,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 text:
-  description: The reports as lines of Markdown.
+  description: The reports as lines for the screen.
   returned: success
   type: list
   elements: str
@@ -74,7 +74,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report import failures, render_html, render_markdown
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report import failures
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report_pages import (
+    render_html,
+    render_markdown,
+    render_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,10 +88,13 @@ if TYPE_CHECKING:
 def write_reports(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     text, files, failed = [], [], []
     for record in params["records"]:
-        markdown = render_markdown(record)
-        text += markdown.splitlines()
+        text += render_text(record)
         failed += failures(record)
-        formats = {"json": json.dumps(record, indent=2) + "\n", "md": markdown, "html": render_html(record)}
+        formats = {
+            "json": json.dumps(record, indent=2) + "\n",
+            "md": render_markdown(record),
+            "html": render_html(record),
+        }
         for extension, content in formats.items():
             path = os.path.join(params["folder"], f"{os.path.basename(record['name'])}.{extension}")
             files.append(path)

@@ -1,11 +1,11 @@
 """The report: outcomes, the window, what remains, and that HTML stays HTML."""
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report import (
-    failures,
-    gather,
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report import failures, gather
+from ansible_collections.fractal_ops.platform.plugins.module_utils._report_pages import (
     render_html,
     render_markdown,
+    render_text,
 )
 
 STAGES = [
@@ -116,3 +116,41 @@ def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
     assert "&lt;anna&gt;" in page
     assert "<anna>" not in page
     assert "http" not in page.split("<style>", maxsplit=1)[0]
+
+
+def page_with(*findings, **values):
+    found = record(server())
+    return {**found, "findings": [{**FINDING, **one} for one in findings], **values}
+
+
+def test_findings_are_tables_by_severity_in_every_format():
+    found = page_with(
+        {"id": "a.info", "severity": "info"},
+        {"id": "b.warning", "severity": "warning", "accepted": True},
+        {"id": "c.blocker", "severity": "blocker", "message": "a|b", "reference": "2_17_0.py"},
+    )
+    markdown = render_markdown(found)
+    assert markdown.index("## Blockers (1)") < markdown.index("## Warnings (1)") < markdown.index("## Info (1)")
+    assert "| c.blocker<br><anna> | a\\|b | mend | 2_17_0.py |" in markdown
+    assert "| b.warning (accepted)<br><anna> | is odd | mend |  |" in markdown
+    html = render_html(found)
+    assert "<td>c.blocker<br>&lt;anna&gt;</td><td>a|b</td><td>mend</td><td>2_17_0.py</td>" in html
+    text = render_text(found)
+    assert text.index("BLOCKERS (1)") < text.index("WARNINGS (1)") < text.index("INFO (1)")
+
+
+def test_tables_fit_the_screen():
+    long = "word " * 60 + "x" * 200
+    text = render_text(page_with({"id": "c.blocker", "message": long, "fix": long, "subject": "s" * 90}, failure=long))
+    assert max(map(len, text)) <= 110
+    row = text.index(next(line for line in text if line.startswith("c.blocker")))
+    assert text[row - 1].startswith("-----") and "word word" in text[row]
+    assert "".join(text).count("word") == 3 * 60, "something was left out"
+
+
+def test_who_will_have_access_is_counted():
+    lost = [{"email": name, "hurt": name == "uma"} for name in ("ivy", "uma")]
+    found = page_with(access={"with_access": ["ann"], "without_access": lost})
+    sentence = "1 user(s) will have access to 2.17, 2 will not; 1 of these own projects"
+    assert sentence in render_markdown(found) and sentence in render_html(found)
+    assert sentence in "\n".join(render_text(found))

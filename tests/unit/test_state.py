@@ -68,6 +68,21 @@ def test_a_blocker_is_a_failure_until_it_is_accepted():
     assert server_state(found, "2.17.0", ["a.b"])["findings"][0]["accepted"] is True
 
 
+def test_a_finding_of_two_checks_is_shown_once():
+    found = {
+        **GOOD,
+        "environment": {"findings": [finding()]},
+        "server": {"findings": [finding(), finding(subject="t")]},
+    }
+    assert [one["subject"] for one in server_state(found, "2.17.0")["findings"]] == ["s", "t"]
+
+
+def test_of_many_blockers_the_failure_names_the_first():
+    found = {**GOOD, "users": {"findings": [finding(message=f"m{n}.") for n in range(100)]}}
+    failure = server_state(found, "2.17.0")["failure"]
+    assert failure.startswith("100 blocking finding(s): m0.;") and "95 more" in failure and "m5." not in failure
+
+
 def test_a_blocker_that_would_break_the_migration_cannot_be_accepted():
     found = {**GOOD, "server": {"findings": [finding(acceptable=False)]}}
     assert server_state(found, "2.17.0", ["a.b"])["failure"]
