@@ -9,6 +9,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.cache/venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 export ANSIBLE_CONFIG := $(CURDIR)/tests/bed/ansible.cfg
+export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 

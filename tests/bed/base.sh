@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# base.sh IMAGE: Debian 12 with systemd as init, built from the packages of this machine's own apt sources.
+# base.sh IMAGE: Debian 12 with systemd as init, sshd, and a user "ops" who may sudo, as Ansible finds hosts in the field; built
+# from the packages of this machine's own apt sources.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-packages=systemd,systemd-sysv,dbus,sudo,python3,python3-venv,ca-certificates,curl,iproute2,procps
+packages=systemd,systemd-sysv,dbus,sudo,openssh-server,python3,python3-venv,ca-certificates,curl,iproute2,procps
 
 # The mirror is read from the machine, never written down here.
 sources=${APT_SOURCES:-}
@@ -23,6 +24,7 @@ mmdebstrap --quiet --variant=minbase --include="$packages" \
     --customize-hook='[ ! -d /etc/apt/mirrors ] || cp -r /etc/apt/mirrors "$1/etc/apt/"' \
     --customize-hook='mkdir -p "$1/usr/local/share/ca-certificates"; cp /usr/local/share/ca-certificates/*.crt "$1/usr/local/share/ca-certificates/" 2>/dev/null || true; chroot "$1" update-ca-certificates >/dev/null' \
     --customize-hook='printf "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ndisable-pip-version-check = true\n" > "$1/etc/pip.conf"' \
+    --customize-hook='chroot "$1" useradd -m -s /bin/bash ops; echo "ops ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/ops"; chmod 0440 "$1/etc/sudoers.d/ops"' \
     --customize-hook='chroot "$1" systemctl --quiet mask systemd-udevd.service systemd-timesyncd.service getty.target console-getty.service systemd-logind.service; : > "$1/etc/machine-id"' \
     bookworm "$work/rootfs.tar" "$sources"
 podman import --quiet --change 'CMD ["/sbin/init"]' --change 'STOPSIGNAL SIGRTMIN+3' "$work/rootfs.tar" "$1" >/dev/null

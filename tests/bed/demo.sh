@@ -30,21 +30,17 @@ rm -rf "$demo"
 mkdir -p "$demo/collections/ansible_collections"
 ansible-galaxy collection build --output-path "$demo" "$root"
 ansible-galaxy collection install --offline -p "$demo/collections" "$demo"/fractal_ops-platform-*.tar.gz
-# For the connection to the containers; an operator's hosts are reached by SSH.
-ln -s "$root/.cache/collections/ansible_collections/containers" "$demo/collections/ansible_collections/containers"
 cat > "$demo/inventory.ini" <<INI
 [fractal_server]
 server ansible_host=$pair-server
 
 [fractal_server:vars]
-ansible_connection=containers.podman.podman
 fractal_wheelhouse=/opt/wheelhouse
 
 [fractal_web]
 web ansible_host=$pair-web
 
 [fractal_web:vars]
-ansible_connection=containers.podman.podman
 fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz
 INI
 

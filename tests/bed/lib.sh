@@ -6,6 +6,7 @@ BED=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export CONTAINERS_CONF=$BED/containers.conf
 REPOSITORY=localhost/fractal-ops
 CACHE=${FRACTAL_OPS_CACHE:-$HOME/.cache/fractal_ops}
+SSH=$CACHE/ssh # key and configuration of the connections to the containers; made by setup.sh
 
 say() { printf '[bed] %s\n' "$*" >&2; }
 

@@ -2,7 +2,7 @@
 # run_pair.sh NAME [ALIAS[=IMAGE] ...]
 #
 # Start containers NAME-ALIAS on a network of their own, where each is known by its alias; wait until they are up and
-# print their names. Without aliases: server and web, from the prepared snapshots. IMAGE is ALIAS:prepared of ours
+# print their names, under which "ssh -F .cache/ssh/config" reaches them too. Without aliases: server and web, from the prepared snapshots. IMAGE is ALIAS:prepared of ours
 # unless named. Remove all of it with stop_pair.sh NAME.
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -13,6 +13,7 @@ shift
 [ $# -gt 0 ] || set -- server web
 
 "$BED/stop_pair.sh" "$name"
+hosts=$SSH/hosts.d/$name
 podman network create --label "fractal_ops.pair=$name" "$name" >/dev/null
 for member in "$@"; do
     alias=${member%%=*}
@@ -24,7 +25,10 @@ for member in "$@"; do
     fi
     volume=$(podman image inspect --format '{{index .Labels "fractal_ops.volume"}}' "$image")
     podman run -d --systemd=always --pull=never --name "$name-$alias" --hostname "$alias" \
-        --network "$name" --network-alias "$alias" --label "fractal_ops.pair=$name" -v "$volume" "$image" >/dev/null
+        --network "$name" --network-alias "$alias" --label "fractal_ops.pair=$name" -v "$volume" \
+        -v "$SSH/id_ed25519.pub:/home/ops/.ssh/authorized_keys:ro" "$image" >/dev/null
+    printf 'Host %s\n    HostName %s\n' "$name-$alias" \
+        "$(podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$name-$alias")" >> "$hosts"
 done
 for member in "$@"; do
     wait_until_up "$name-${member%%=*}"

@@ -3,17 +3,17 @@
 #
 #   packages of the system   installed when missing (as root)
 #   .cache/venv              a virtual environment with tests/requirements.txt
-#   .cache/collections       containers.podman, and this working tree as fractal_ops.platform
+#   .cache/collections       this working tree as fractal_ops.platform
+#   .cache/ssh               key and configuration of the connections to the hosts of the test bed
 #
 # All is kept in ${FRACTAL_OPS_CACHE:-~/.cache/fractal_ops} under a key of its inputs, so that another clone finds it there.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-ANSIBLE=12.3.0 # the release of the "ansible" package that matches ansible-core in tests/requirements.txt
 root=$(cd "$BED/../.." && pwd)
 
-packages=(git podman runc netavark aardvark-dns iptables mmdebstrap postgresql python3-venv shellcheck)
+packages=(git openssh-client podman runc netavark aardvark-dns iptables mmdebstrap postgresql python3-venv shellcheck)
 missing=()
 for package in "${packages[@]}"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
@@ -44,26 +44,27 @@ if [ ! -e "$venv/.complete" ]; then
     touch "$venv/.complete"
 fi
 
-collections=$CACHE/collections-$ANSIBLE
-if [ ! -e "$collections/.complete" ]; then
-    say "fetching the collection containers.podman (ansible $ANSIBLE) ..."
-    work=$(mktemp -d)
-    "$venv/bin/pip" download --quiet --quiet --disable-pip-version-check --no-deps --dest "$work" "ansible==$ANSIBLE"
-    rm -rf "$collections"
-    "$venv/bin/python" - "$work"/ansible-*.whl "$collections" <<'PYTHON'
-import sys
-import zipfile
-
-with zipfile.ZipFile(sys.argv[1]) as wheel:
-    wanted = "ansible_collections/containers/podman/"
-    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith(wanted) and "/tests/" not in name])
-PYTHON
-    rm -rf "$work"
-    touch "$collections/.complete"
+if [ ! -e "$SSH/id_ed25519" ]; then
+    say "making a key for the connections to the containers ..."
+    mkdir -p -m 0700 "$SSH/hosts.d"
+    ssh-keygen -q -t ed25519 -N '' -C fractal_ops -f "$SSH/id_ed25519"
 fi
+cat > "$SSH/config" <<CONFIG
+Include $SSH/hosts.d/*
+Host *
+    User ops
+    IdentityFile $SSH/id_ed25519
+    IdentitiesOnly yes
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+    LogLevel ERROR
+    ControlMaster auto
+    ControlPersist 5m
+    ControlPath $SSH/%C
+CONFIG
 
 namespace=$root/.cache/collections/ansible_collections
 mkdir -p "$namespace/fractal_ops"
 ln -sfn "$venv" "$root/.cache/venv"
-ln -sfn "$collections/ansible_collections/containers" "$namespace/containers"
+ln -sfn "$SSH" "$root/.cache/ssh"
 ln -sfn "$root" "$namespace/fractal_ops/platform"

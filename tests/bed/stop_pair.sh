@@ -5,6 +5,11 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 for name in "$@"; do
+    # A connection that is kept open would outlive its host, and be taken for one to the next host of that name.
+    if [ -e "$SSH/hosts.d/$name" ]; then
+        grep -oP '^Host \K.*' "$SSH/hosts.d/$name" | xargs -n 1 ssh -F "$SSH/config" -O exit 2>/dev/null || true
+        rm "$SSH/hosts.d/$name"
+    fi
     mapfile -t containers < <(podman ps -aq --filter "label=fractal_ops.pair=$name")
     [ ${#containers[@]} -eq 0 ] || podman rm -f -v -t 0 "${containers[@]}" >/dev/null
     ! podman network exists "$name" || podman network rm -f "$name" >/dev/null

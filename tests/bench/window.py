@@ -17,7 +17,6 @@ PAIR = "fractal-bench"
 INVENTORY = f"""
 all:
   vars:
-    ansible_connection: containers.podman.podman
     ansible_python_interpreter: /usr/bin/python3
 fractal_server:
   hosts:
@@ -51,7 +50,7 @@ def in_server(*command: str, **options: object) -> str:
 
 
 def module(inventory: str, name: str, **arguments: object) -> None:
-    run("ansible", "-i", inventory, "server", "-m", f"fractal_ops.platform.{name}", "-a", json.dumps(arguments))
+    run("ansible", "--become", "-i", inventory, "server", "-m", f"fractal_ops.platform.{name}", "-a", json.dumps(arguments))
 
 
 def prepare(inventory: str) -> None:

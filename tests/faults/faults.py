@@ -28,7 +28,6 @@ PAIR = "fractal-faults"
 INVENTORY = f"""
 all:
   vars:
-    ansible_connection: containers.podman.podman
     ansible_python_interpreter: /usr/bin/python3
 fractal_server:
   hosts:
