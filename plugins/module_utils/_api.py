@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_values
 
 _SHOWN = 600  # characters of a foreign answer that go into a message
 
@@ -187,10 +188,7 @@ class Api:
 
     def _masked(self, text: str) -> str:
         """Return the text without password and token: a validation error quotes what was sent."""
-        for secret in (self._password, self._token):
-            if secret:
-                text = text.replace(secret, "********")
-        return text
+        return mask_values(text, filter(None, (self._password, self._token)))
 
 
 def multipart(boundary: str, name: str, content: bytes, fields: Mapping[str, str]) -> bytes:

@@ -41,10 +41,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._dump import 
     restoring,
     start_dump,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import distributions, mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import distributions
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._fractalctl import installed_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import HOLD_NAME
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._scratch import (
     DATABASE_FACTS,
     PROOF,

@@ -151,11 +151,11 @@ class Draft:
             self.change(name, "drop", reason)
 
     def rename(self, name: str, new_name: str, value: Value | None) -> None:
-        """Give a variable's place to ``new_name``, unless the file has that already: then both must agree."""
-        existing = self.file.get(new_name)
-        if existing is not None:
-            if value is not None and existing != value:
-                self.find("environment.contradiction", name, other=new_name)
+        """Give a variable's place to ``new_name``, unless the file has that already. Where both are set, they agree."""
+        existing = self.value(new_name)
+        if None not in (existing, value) and existing != value:
+            self.find("environment.contradiction", name, other=new_name)
+        if self.file.get(new_name) is not None:
             self.dropped.add(name)
         elif name in self.file:
             self.new_names[name] = new_name

@@ -20,10 +20,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file 
     write_file,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, encode_for_systemd
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_masking import (
-    mask_document,
-    mask_values,
-)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import (
     Context,
     EnvMigration,
@@ -33,6 +29,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migratio
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_rules import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_web import migrate_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_document, mask_values
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit, read_unit, systemctl
 
 LARGEST = 1024 * 1024  # bytes; a real environment file has a few thousand
@@ -168,7 +165,9 @@ class EnvTask:
 
     def _migrate(self) -> EnvMigration:
         if self.kind == "web":
-            return migrate_web(self.text, self.default_group_name, self.runner_backend, self.oauth_client_name)
+            unit, unit_wins = self._unit_of_web(), not self._is_read_by_systemd()
+            given = (self.default_group_name, self.runner_backend, self.oauth_client_name)
+            return migrate_web(self.text, *given, unit, unit_wins)
         python = self.server_python
         tasks_python = None
         if self.tasks_python:
@@ -195,6 +194,17 @@ class EnvTask:
     def _is_read_by_systemd(self) -> bool:
         files = self.unit.environment_files if self.unit else []
         return any(os.path.realpath(path) == os.path.realpath(self.path) for path in files)
+
+    def _unit_of_web(self) -> dict[str, str]:
+        """Return what fractal-web's unit sets besides the file."""
+        if self.unit is None:
+            return {}
+        path = os.path.realpath(self.path)
+        files = [
+            [p for p in some if os.path.realpath(p) != path]
+            for some in (self.unit.required_files, self.unit.optional_files)
+        ]
+        return replace(self.unit, required_files=files[0], optional_files=files[1]).process_environment()
 
     def _process_environment(self) -> dict[str, str]:
         """Return what the service finds in its environment before it looks at the file, as far as it is sure."""
@@ -332,7 +342,7 @@ class EnvTask:
 
     def diffs(self) -> list[dict[str, str]]:
         """Return the changes for ``--diff``, without secrets."""
-        reader = Reader.SYSTEMD if self.kind == "web" else Reader.DOTENV_1_1
+        for_dotenv = (self.path, self.old_path) if self.kind == "server" else ()
         changed = {c["new_variable"] or c["variable"] for c in self.migration.changes if c["action"] == "change"}
         secrets = self.migration.secrets
         diffs = []
@@ -341,6 +351,7 @@ class EnvTask:
             old = old or (read_file(new.path, LARGEST) if new.path != self.path else None)
             before = old.content.decode("utf-8", "replace") if old else ""
             if before != new.content.decode():
+                reader = Reader.DOTENV_1_1 if new.path in for_dotenv else Reader.SYSTEMD
                 after = mask_document(new.content.decode(), reader, secrets, changed if new.path == self.path else ())
                 before = mask_document(before, reader, secrets)
                 diffs.append({"before": before, "after": after, "before_header": new.path, "after_header": new.path})

@@ -40,6 +40,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_email im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_oauth import decide_oauth
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_old_file import handed_on, old_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import secret_values
 
 __all__ = ["MIXED", "NEW", "OLD", "Context", "EnvMigration", "generation", "migrate_server"]
 
@@ -102,6 +103,10 @@ def migrate_server(text: str, context: Context, existing_old: str | None = None)
         return EnvMigration(draft.generation, text, findings=draft.findings)
     for rule in (*rules.SERVER, *rules.NEW):
         _apply(draft, rule)
+    if draft.targets.get(rules.AUTH_SCHEME) == literal(rules.USERS_FOLDERS) and not draft.targets.get(
+        rules.BASE_FOLDER
+    ):
+        draft.missing(rules.BASE_FOLDER, f"{rules.AUTH_SCHEME}={rules.USERS_FOLDERS} needs it")
     client = decide_oauth(draft)
     if draft.completes:
         _name_group(draft)
@@ -124,7 +129,7 @@ def migrate_server(text: str, context: Context, existing_old: str | None = None)
         handed_on=handed_on(existing_old if old_text is None else old_text),
         oauth_client_name=client,
         runner_backend=plain(draft.targets.get("FRACTAL_RUNNER_BACKEND")) or "local",
-        secrets=frozenset(draft.secrets | {v for name, v in draft.settings.items() if rules.is_secret(name)}),
+        secrets=frozenset(draft.secrets | secret_values(draft.settings)),
     )
 
 

@@ -12,7 +12,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_draft im
 
 def decide_oauth(draft: Draft) -> str:
     """Turn the variables of one client into those without its name; return the client's name in 2.17."""
-    draft.targets.update({name: draft.file[name] for name in sorted(rules.OAUTH_NEW) if name in draft.file})
+    new = [name for name in sorted(rules.OAUTH_NEW) if name in draft.file or name in draft.process]
+    draft.targets.update({name: draft.value(name) for name in new})
     if draft.targets.get(rules.OAUTH["REDIRECT_URL"]) == ():
         draft.targets[rules.OAUTH["REDIRECT_URL"]] = None
         draft.change(rules.OAUTH["REDIRECT_URL"], "drop", "2.17 would take the empty text for an address")
@@ -35,7 +36,7 @@ def _choose(draft: Draft, clients: list[str]) -> str | None:
     """Return the client to keep, None for none or if it is not clear."""
     if not clients:
         return None
-    named = plain(draft.file.get(rules.OAUTH_NAME))
+    named = draft.plain(rules.OAUTH_NAME)
     wanted = draft.context.oauth_client or named
     chosen = clients
     if wanted is not None:

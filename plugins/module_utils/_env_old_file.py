@@ -25,7 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv impor
     parse,
     plain,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_draft import MIXED, Draft
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_draft import MIXED, NEW, Draft
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_editing import complete, robust, without_mark
 
 COMPLETED = "# Added for fractalctl update-db-data of 2.17.0: what 2.16 used in effect"
@@ -40,18 +40,23 @@ def old_file(draft: Draft, existing: str | None) -> str | None:
         draft: The migration, all of the new file decided.
         existing: The ``.old`` file that is there already, if any.
     """
-    if not draft.completes or not draft.context.data_migration:
+    if not draft.context.data_migration:
+        return None
+    if draft.generation == NEW:
+        if existing is None:
+            draft.find("environment.old_file_missing", _NAME)
+        else:
+            _check_foreign(draft, existing)
         return None
     findings, changes = list(draft.findings), list(draft.changes)
     text = _completed(draft)
-    begun = text.partition(COMPLETED)[0]  # an earlier run with other options may have completed it differently
-    if existing is None or existing in (text, draft.text) or existing.partition(COMPLETED)[0] == begun != existing:
+    if existing in (None, text, draft.text):
         return text
     if draft.generation == MIXED:
         draft.findings, draft.changes = findings, changes  # what the file lacks may be there
         _check_foreign(draft, existing)
     else:
-        problem = "it is neither a copy of this file nor what an earlier run made of it"
+        problem = "it is neither a copy of this file nor what this run would make of it"
         draft.find("environment.old_file_foreign", _NAME, problem=problem)
     return None
 
@@ -141,6 +146,7 @@ def _folder(draft: Draft, name: str) -> str | None:
 
 def _absolute(draft: Draft, name: str) -> str | None:
     text = draft.known(name)
+    text = None if text is None else text.strip()  # as 2.16 does (AbsolutePathStr)
     if text is not None and not text.startswith("/"):
         draft.find("environment.value_refused", name, problem="it takes an absolute path")
     return text

@@ -120,7 +120,7 @@ def _backend(value: str, _settings: Mapping[str, str]) -> str:
 def _base_folder(value: str, settings: Mapping[str, str]) -> str | None:
     if PurePosixPath(value).is_absolute():
         return value
-    if "users-folders" in (settings.get("FRACTAL_VIEWER_AUTHORIZATION_SCHEME"), settings.get(_SCHEME)):
+    if USERS_FOLDERS in (settings.get("FRACTAL_VIEWER_AUTHORIZATION_SCHEME"), settings.get(AUTH_SCHEME)):
         raise Refused("it takes an absolute path")
     return None  # nothing used it
 
@@ -132,7 +132,7 @@ def _group_name(value: str, _settings: Mapping[str, str]) -> str | None:
 
 
 def _web_address(value: str, _settings: Mapping[str, str]) -> str | None:
-    if value and not re.match(r"https?://[^\s/]", value):
+    if value and not re.match(r"https?://[^\s/]", value, re.IGNORECASE):
         raise Refused("it takes an http or https address")
     return value or None
 
@@ -140,8 +140,9 @@ def _web_address(value: str, _settings: Mapping[str, str]) -> str | None:
 # -- the server's file ------------------------------------------------------------------------------------------------
 
 EMAIL_PASSWORD, EMAIL_KEY = "FRACTAL_EMAIL_PASSWORD", "FRACTAL_EMAIL_PASSWORD_KEY"
-_SCHEME, _FOLDER = "FRACTAL_DATA_AUTH_SCHEME", "FRACTAL_DATA_BASE_FOLDER"
-_SCHEMES = ("viewer-paths", "users-folders", "none")
+AUTH_SCHEME, BASE_FOLDER = "FRACTAL_DATA_AUTH_SCHEME", "FRACTAL_DATA_BASE_FOLDER"
+USERS_FOLDERS = "users-folders"
+_SCHEMES = ("viewer-paths", USERS_FOLDERS, "none")
 _RESOURCE = "is a property of the computational resource now ({}); the data migration reads it from the .old file"
 _ADMIN = "the first superuser is made by 'fractalctl init-db-data' now"
 _EMPTY = "2.17 refuses an empty value; leaving the variable out means the same"
@@ -158,14 +159,14 @@ SERVER: tuple[Rule, ...] = (
         "FRACTAL_VIEWER_AUTHORIZATION_SCHEME",
         "rename",
         "renamed in 2.17, and without it 2.17 would show no viewer paths at all",
-        new_name=_SCHEME,
+        new_name=AUTH_SCHEME,
         mend=_one_of(*_SCHEMES),
     ),
     Rule(
         "FRACTAL_VIEWER_BASE_FOLDER",
         "rename",
         "renamed in 2.17, which refuses an empty or relative folder even where nothing uses it",
-        new_name=_FOLDER,
+        new_name=BASE_FOLDER,
         mend=_base_folder,
     ),
     Rule("FRACTAL_DEFAULT_ADMIN_EMAIL", "drop", _ADMIN),
@@ -240,8 +241,8 @@ NEW: tuple[Rule, ...] = (
         mend=_group_name,
     ),
     Rule("FRACTAL_HELP_URL", "keep", _EMPTY, mend=_web_address),
-    Rule(_SCHEME, "keep", mend=_one_of(*_SCHEMES)),
-    Rule(_FOLDER, "keep", _EMPTY, mend=_base_folder),
+    Rule(AUTH_SCHEME, "keep", mend=_one_of(*_SCHEMES)),
+    Rule(BASE_FOLDER, "keep", _EMPTY, mend=_base_folder),
 )
 
 # OAUTH_<CLIENT>_<left> becomes <right>. 2.16 finds clients by the second word of any variable OAUTH_… (config.py,
@@ -320,17 +321,6 @@ WEB_REASONS: Mapping[str, str] = {
     WEB_BACKEND: "the same name as on the server; with the old one the SLURM accounting page disappears",
     WEB_OAUTH: "fractal-web puts it into /api/auth/<name>/ as it is, and the server knows only the lower-case name",
 }
-
-# -- secrets ----------------------------------------------------------------------------------------------------------
-
-_SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTHORIZATION_HEADER|DSN", re.IGNORECASE)
-_SECRET_OAUTH = re.compile(r"OAUTH_.*(CLIENT_ID|ENDPOINT)\Z")  # secrets to 2.17 (_oauth.py)
-
-
-def is_secret(variable: str) -> bool:
-    """Return whether the value of ``variable`` is never shown."""
-    return bool(_SECRET_NAME.search(variable) or _SECRET_OAUTH.match(variable))
-
 
 # -- findings ---------------------------------------------------------------------------------------------------------
 
@@ -428,8 +418,8 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "environment.unit_overrides",
         "blocker",
         "The unit sets a value that 2.17 refuses or reads differently",
-        "The unit itself sets {subject}, which wins over the environment file, and 2.17 needs another value.",
-        "Remove {subject} from the unit, or give drop_in_path so that a drop-in hides it from 2.17.",
+        "The unit itself sets {subject}, which wins over the file, and the new release needs another value.",
+        "Remove {subject} from the unit. For the server, drop_in_path does: a drop-in hides it then.",
         "fractal-server 2.17.0, config/_settings_config.py",
         acceptable=False,
     ),
@@ -457,6 +447,15 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "The place of the old file is taken",
         "{subject} exists and is not the copy of this environment file: {problem}.",
         "Compare the two, then move {subject} elsewhere and run again.",
+        "fractal-server 2.17.0, data_migrations/2_17_0.py",
+        acceptable=False,
+    ),
+    FindingRule(
+        "environment.old_file_missing",
+        "blocker",
+        "The old environment file is not there",
+        "The environment file is one of 2.17 already, and there is no {subject}, which the data migration reads.",
+        "Put the environment file of 2.16 there under this name. If the data has been migrated: data_migration=false.",
         "fractal-server 2.17.0, data_migrations/2_17_0.py",
         acceptable=False,
     ),

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ansible_collections.fractal_ops.platform.plugins.module_utils import _env_rules as rules
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import (
     Reader,
@@ -17,12 +19,18 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_draft import MIXED, NEW, OLD
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_editing import append, correct
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import EnvMigration
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import secret_values
 
 ADDED = "# Added by the upgrade to fractal-web 1.21"
 
 
 def migrate_web(
-    text: str, default_group_name: str, runner_backend: str | None, oauth_client_name: str | None
+    text: str,
+    default_group_name: str,
+    runner_backend: str | None,
+    oauth_client_name: str | None,
+    unit: Mapping[str, str] | None = None,
+    unit_wins: bool = False,
 ) -> EnvMigration:
     """Return the migration of fractal-web's file.
 
@@ -31,42 +39,50 @@ def migrate_web(
         default_group_name: ``All``, or empty to leave it as it is.
         runner_backend: As the server calls it; None to translate what the file says.
         oauth_client_name: As the server calls it; empty if it has none, None if it is not known.
+        unit: What the unit sets besides.
+        unit_wins: Whether that wins over the file.
     """
     statements = parse(text, Reader.SYSTEMD)
-    found = assignments(statements)
+    own = {name: value for name, value in assignments(statements).items() if value is not None}
+    found = {**own, **(unit or {})} if unit_wins else {**(unit or {}), **own}
     unreadable = rules.FINDINGS["environment.line_unreadable"]
     problems = [unreadable.finding("fractal-web's file", line=s.line, problem=s.error) for s in statements if s.error]
     if problems:
         return EnvMigration(_generation(found), text, findings=problems)
     wanted = _wanted(found, default_group_name, runner_backend, oauth_client_name)
-    changes = []
+    changes, findings = [], []
     for name, value in wanted.items():
-        if found.get(name) != value:
+        if found.get(name) == value:
+            continue
+        if unit_wins and name in (unit or {}):
+            findings.append(rules.FINDINGS["environment.unit_overrides"].finding(name))
+        else:
             action = "drop" if value is None else "change" if found.get(name) is not None else "add"
             reason = rules.WEB_REASONS[name] if value is not None else "the server has no OAuth client"
             changes.append({"variable": name, "action": action, "new_variable": "", "reason": reason})
             statements = parse(_set(statements, name, value), Reader.SYSTEMD)
-    absent = rules.FINDINGS["environment.web_oauth_absent"]
-    is_absent = bool(oauth_client_name) and not found.get(rules.WEB_OAUTH)
+    if oauth_client_name and not found.get(rules.WEB_OAUTH):
+        absent = rules.FINDINGS["environment.web_oauth_absent"]
+        findings.append(absent.finding(rules.WEB_OAUTH, client=oauth_client_name))
     return EnvMigration(
         _generation(found),
         render(statements),
         changes=changes,
-        findings=[absent.finding(rules.WEB_OAUTH, client=oauth_client_name)] if is_absent else [],
+        findings=findings,
         oauth_client_name=wanted.get(rules.WEB_OAUTH) or "",
         runner_backend=wanted.get(rules.WEB_BACKEND) or "",
-        secrets=frozenset(value for name, value in found.items() if value and rules.is_secret(name)),
+        secrets=frozenset(secret_values(found)),
     )
 
 
-def _generation(found: dict[str, str | None]) -> str:
+def _generation(found: dict[str, str]) -> str:
     backend = found.get(rules.WEB_BACKEND)
     is_new = rules.WEB_GROUP in found or backend == "slurm_sudo"
     return NEW if is_new and backend != "slurm" else MIXED if is_new else OLD
 
 
 def _wanted(
-    found: dict[str, str | None], default_group_name: str, runner_backend: str | None, oauth_client_name: str | None
+    found: dict[str, str], default_group_name: str, runner_backend: str | None, oauth_client_name: str | None
 ) -> dict[str, str | None]:
     wanted: dict[str, str | None] = {}
     if default_group_name:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import exchange, release_path
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
@@ -194,11 +195,6 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], purpose: str, *
         raise FractalError(f"Cannot {purpose} ({program} ended with {done.returncode}):\n{mask_urls(tail)}")
     output: str = done.stdout
     return output
-
-
-def mask_urls(text: str) -> str:
-    """Return ``text`` without user names and passwords in URLs."""
-    return re.sub(r"(\w+://)[^/\s@]+@", r"\1********@", text)
 
 
 def _closure(by_name: Mapping[str, Mapping[str, Any]], root: str) -> set[str]:

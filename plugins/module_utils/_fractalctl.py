@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pwd
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import Installation, read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._journal import mask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import secret_values
 
-_SECRET_NAME = re.compile(r"PASSWORD|SECRET|KEY|TOKEN", re.IGNORECASE)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd gives to services
 _VERSION = "import importlib.metadata as m; print(m.version('fractal-server'))"
 
@@ -91,7 +90,7 @@ def secrets_of(installation: Installation) -> set[str]:
     for path in (installation.env_file, installation.env_file + ".old"):
         if os.path.exists(path):
             sources.append(read_env_file(path, installation.process_environment))
-    return {value for values in sources for name, value in values.items() if _SECRET_NAME.search(name) and value}
+    return {value for values in sources for value in secret_values(values)}
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import SERVER_ENV_FILE
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import (
+    MASK,
+    mask_urls,
+    mask_values,
+    secret_values,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit
 
-MASK = "********"
-_SECRET_NAME = re.compile(r"PASSWORD|SECRET|KEY|TOKEN", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*$", re.MULTILINE)
 # pydantic quotes the value it refused; for a missing variable that is a part of all settings (fractal-server 2.17.0)
 _REFUSED_VALUE = re.compile(r"input_value=.*?(?=, input_type=|\]|$)", re.MULTILINE)
-_URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]+:)[^\s@]+@")
 
 
 def journal_tail(unit: Unit, lines: int = 20) -> str:
@@ -36,7 +39,7 @@ def unit_secrets(unit: Unit) -> set[str]:
 
     Files are read loosely, line by line: an unparsable one is just what makes a service fail and its journal asked for.
     """
-    found = _secret_values(unit.environment)
+    found = secret_values(unit.environment)
     for path in [*unit.environment_files, os.path.join(unit.working_directory, SERVER_ENV_FILE)]:
         try:
             with open(path, encoding="utf-8", errors="replace") as stream:
@@ -44,18 +47,11 @@ def unit_secrets(unit: Unit) -> set[str]:
         except OSError:
             continue
         for name, value in _ASSIGNMENT.findall(text):
-            if _SECRET_NAME.search(name):
-                found |= {value, value.strip("'\""), value.split(" #")[0].strip().strip("'\"")}
-    return found - {""}
+            for form in (value, value.strip("'\""), value.split(" #")[0].strip().strip("'\"")):
+                found |= secret_values({name: form})
+    return found
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with every secret, every password in a URL and every value quoted by pydantic masked."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) > 2:
-            text = text.replace(secret, MASK)
-    return _URL_PASSWORD.sub(rf"\1{MASK}@", _REFUSED_VALUE.sub(f"input_value={MASK}", text))
-
-
-def _secret_values(values: Mapping[str, str]) -> set[str]:
-    return {value for name, value in values.items() if _SECRET_NAME.search(name)}
+    """Return the text with every secret, every user in a URL and every value quoted by pydantic masked."""
+    return mask_urls(_REFUSED_VALUE.sub(f"input_value={MASK}", mask_values(text, secrets)))

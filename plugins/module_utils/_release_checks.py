@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import python_supported
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import last_lines, run

@@ -59,7 +59,6 @@ def check_environment_file(host: ServerHost) -> Iterator[Finding]:
         service=service,
         server_python=host.python,
         oauth_client=host.params["oauth_client"],
-        drop_in_path=f"/etc/systemd/system/{service}.d/50-fractal-environment.conf" if service else None,
     )
     yield from task.migration.findings
     old_text = task.migration.old_text or (text_of(task.old) if task.old else task.text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import systemctl

@@ -19,10 +19,10 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import human_size, run_checks, tree_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import WebInstance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import RELEASES, release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import release_path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit
@@ -95,7 +95,7 @@ def check_unit(host: WebHost) -> Iterator[Finding]:
 
 def check_environment_file(host: WebHost) -> Iterator[Finding]:
     """The environment file, as its migration sees it."""
-    yield from EnvTask(path=host.instance.env_file, kind="web").migration.findings
+    yield from EnvTask(path=host.instance.env_file, kind="web", service=host.unit.name).migration.findings
 
 
 def check_node(host: WebHost) -> Iterator[Finding]:

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import version_key
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import (
     is_switched,

@@ -52,7 +52,7 @@ options:
     type: path
   service:
     description:
-      - The systemd unit, whose own environment counts too (it wins over the file).
+      - The systemd unit, whose own environment counts too.
       - Without it only the file counts.
     type: str
   server_python:
@@ -108,8 +108,8 @@ options:
     type: path
   data_migration:
     description:
-      - Whether the data migration of 2.17.0 is still to come. If so, the C(.old) file is written, and it is an error if
-        a value for it is missing. Server only.
+      - Whether the data migration of 2.17.0 is still to come. If so, the C(.old) file is written (or checked, if
+        O(path) is one of 2.17 already), and it is an error if a value for it is missing. Server only.
     type: bool
     default: true
 """

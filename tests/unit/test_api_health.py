@@ -107,7 +107,7 @@ def test_the_url_is_read_from_the_unit() -> None:
 
 
 def test_secrets_of_unit_and_files_are_masked(tmp_path: Path) -> None:
-    settings = "export JWT_SECRET_KEY='jwt-value'  # note\nnot a line\nOAUTH_CLIENT_SECRET=abc\nPORT=80\n"
+    settings = "export JWT_SECRET_KEY='jwt-value'  # note\nnot a line\nSMTP_PASS=abc\nPORT=80\n"
     (tmp_path / ".fractal_server.env").write_text(settings)
     secrets = _journal.unit_secrets(unit(folder=str(tmp_path), environment="POSTGRES_PASSWORD=pg-value HOME=/x"))
     text = _journal.mask(
@@ -116,6 +116,6 @@ def test_secrets_of_unit_and_files_are_masked(tmp_path: Path) -> None:
         secrets,
     )
     assert text == (
-        "******** ******** ******** PORT 80\npostgresql://fractal:********@db/x\n"
+        "******** ******** ******** PORT 80\npostgresql://********@db/x\n"
         "[type=missing, input_value=********, input_type=dict]"
     )

@@ -410,6 +410,29 @@ def test_web_options(env: Path, options: dict[str, str], line: str) -> None:
     assert ("GROUP_NAME" in env.read_text()) == (options.get("default_group_name") != "")
 
 
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [("okta", "PUBLIC_OAUTH_CLIENT_NAME=okta\n"), ("", "PUBLIC_OAUTH_CLIENT_NAME=''\n"), ("github", "")],
+)
+def test_what_the_unit_of_the_web_sets_counts_too(env: Path, systemd: dict[str, Any], name: str, added: str) -> None:
+    env.write_text("FRACTAL_DEFAULT_GROUP_NAME=All\n")
+    files = f"{env} (ignore_errors=no)"
+    environment = "PUBLIC_OAUTH_CLIENT_NAME=github FRACTAL_RUNNER_BACKEND=slurm_sudo"
+    systemd["unit"] = unit(env.parent, Environment=environment, EnvironmentFiles=files)
+    result = migrate(env, kind="web", service="fractal-web", runner_backend="slurm_sudo", oauth_client_name=name)
+    assert env.read_text().partition("1.21\n")[2] == added
+    assert result["findings"] == []
+    assert not migrate(env, kind="web", service="fractal-web", oauth_client_name=name)["changed"]
+
+
+def test_a_value_of_the_unit_that_wins_over_the_web_file_is_refused(env: Path, systemd: dict[str, Any]) -> None:
+    env.write_text("PORT=1\n")  # read by node --env-file
+    systemd["unit"] = unit(env.parent, Environment="FRACTAL_RUNNER_BACKEND=slurm")
+    with pytest.raises(FractalError, match="The unit itself sets FRACTAL_RUNNER_BACKEND"):
+        migrate(env, kind="web", service="fractal-web")
+    assert env.read_text() == "PORT=1\n"
+
+
 def test_a_log_in_that_the_web_does_not_offer_is_told_not_added(env: Path) -> None:
     env.write_text("FRACTAL_RUNNER_BACKEND=slurm\n")
     result = migrate(env, kind="web", oauth_client_name="github")

@@ -202,6 +202,7 @@ def test_without_a_default_version_2_16_knows_no_other_interpreter() -> None:
         ("FRACTAL_RUNNER_BACKEND", "local", "local"),
         ("FRACTAL_HELP_URL", "", None),
         ("FRACTAL_HELP_URL", "https://help.example.org", "https://help.example.org"),
+        ("FRACTAL_HELP_URL", "HTTPS://help.example.org", "HTTPS://help.example.org"),
         ("FRACTAL_DEFAULT_GROUP_NAME", "", "All"),
     ],
 )
@@ -209,6 +210,18 @@ def test_a_value_is_mended_where_its_meaning_is_certain(variable: str, old: str,
     migration = migrate({**SLURM, variable: old})
     assert migration.blockers == []
     assert read(migration.text).get(variable) == new
+
+
+def test_blanks_around_an_interpreter_do_not_count() -> None:
+    old = read(migrate({**SLURM, "FRACTAL_SLURM_WORKER_PYTHON": " /opt/python "}).old_text or "")
+    assert old["FRACTAL_SLURM_WORKER_PYTHON"] == "/opt/python"
+
+
+def test_the_scheme_of_users_folders_needs_its_folder() -> None:
+    for scheme in ("FRACTAL_VIEWER_AUTHORIZATION_SCHEME", "FRACTAL_DATA_AUTH_SCHEME"):
+        (blocker,) = migrate({**SLURM, scheme: "users-folders"}).blockers
+        assert (blocker.id, blocker.subject) == ("environment.variable_missing", "FRACTAL_DATA_BASE_FOLDER")
+        assert migrate({**SLURM, scheme: "users-folders", "FRACTAL_VIEWER_BASE_FOLDER": "/data"}).blockers == []
 
 
 @pytest.mark.parametrize("folder", ["", "zarr"])
@@ -586,6 +599,8 @@ def test_a_half_migrated_file_is_completed() -> None:
 def test_a_file_that_contradicts_itself_is_refused(old: dict[str, str], new: dict[str, str]) -> None:
     (blocker,) = migrate({**SLURM, **old, **new}).blockers
     assert blocker.id == "environment.contradiction"
+    assert migrate({**SLURM, **old}, process=new).blockers[0].id == blocker.id
+    assert migrate(SLURM, process={**old, **new}).blockers[0].id == blocker.id
     assert {next(iter(old)), next(iter(new))} & set(blocker.message.split())
     same = {name: next(iter(old.values())) for name in new} if "OAUTH_CLIENT_NAME" not in new else {}
     migration = migrate({**SLURM, **old, **same})
@@ -602,13 +617,15 @@ def test_a_password_decrypted_by_hand_stays_and_its_key_goes() -> None:
 
 def test_a_finished_file_of_2_17_is_left_alone() -> None:
     text = BOM + "FRACTAL_RUNNER_BACKEND=slurm_sudo\nHTTPS_PROXY=p\nPATH=/x\nJWT_SECRET_KEY=k\nPOSTGRES_DB='a\\\\'"
-    migration = migrate(text, process={"DB_ECHO": "1", "OAUTH_GITHUB_CLIENT_ID": "1"}, can_override=True)
+    process = {"DB_ECHO": "1", "OAUTH_GITHUB_CLIENT_ID": "1"}
+    migration = migrate(text, process=process, can_override=True, data_migration=False)
     assert (migration.text, migration.old_text, migration.changes, migration.findings) == (text, None, [], [])
     assert (migration.exported, migration.hidden) == ({}, [])
 
 
 def test_a_value_of_2_17_0_that_2_17_2_refuses_is_mended() -> None:
-    migration = migrate("FRACTAL_RUNNER_BACKEND=slurm_sudo\nJWT_SECRET_KEY=k\nPOSTGRES_DB=d\nDB_ECHO=True\n")
+    text = "FRACTAL_RUNNER_BACKEND=slurm_sudo\nJWT_SECRET_KEY=k\nPOSTGRES_DB=d\nDB_ECHO=True\n"
+    migration = migrate(text, data_migration=False)
     assert migration.text.endswith("POSTGRES_DB=d\nDB_ECHO=true\n")
 
 
@@ -622,18 +639,27 @@ def test_the_old_file_begins_with_the_old_text_and_a_sufficient_one_is_nothing_b
     assert migrate(whole).old_text == lines(whole)
 
 
-@pytest.mark.parametrize("existing", ["copy", "ours", "ours with other options"])
+WITHOUT_WORKER = {name: value for name, value in SLURM.items() if name != "FRACTAL_SLURM_WORKER_PYTHON"}
+
+
+@pytest.mark.parametrize("existing", [lines(WITHOUT_WORKER), migrate(WITHOUT_WORKER).old_text])
 def test_an_old_file_that_is_a_copy_or_our_own_is_taken(existing: str) -> None:
-    values = {name: value for name, value in SLURM.items() if name != "FRACTAL_SLURM_WORKER_PYTHON"}
-    ours = migrate(values).old_text
-    old = {"copy": lines(values), "ours": ours, "ours with other options": migrate(values, worker_python="/x").old_text}
-    assert migrate(values, old[existing]).old_text == ours
-    assert migrate(values, old[existing]).blockers == []
+    migration = migrate(WITHOUT_WORKER, existing)
+    assert migration.old_text == migrate(WITHOUT_WORKER).old_text and migration.old_text.startswith(existing)
+    assert migration.blockers == []
 
 
-@pytest.mark.parametrize("existing", ["", "FRACTAL_DEFAULT_GROUP_NAME=All\n", lines({**SLURM, "POSTGRES_DB": "other"})])
-def test_a_foreign_old_file_is_refused_and_kept(existing: str) -> None:
-    migration = migrate(SLURM, existing)
+@pytest.mark.parametrize(
+    "existing",
+    [
+        *("", "FRACTAL_DEFAULT_GROUP_NAME=All\n", lines({**WITHOUT_WORKER, "POSTGRES_DB": "other"})),
+        lines(WITHOUT_WORKER) + "# corrected by hand\nFRACTAL_SLURM_WORKER_PYTHON=/by/hand\n",
+        migrate(WITHOUT_WORKER, worker_python="/another").old_text,
+        migrate(WITHOUT_WORKER).text,
+    ],
+)
+def test_a_foreign_or_newer_old_file_is_refused_and_kept(existing: str) -> None:
+    migration = migrate(WITHOUT_WORKER, existing)
     assert [f.id for f in migration.blockers] == ["environment.old_file_foreign"]
     assert migration.old_text is None
 
@@ -647,6 +673,16 @@ def test_the_old_file_of_a_person_who_began_by_hand_is_enough() -> None:
     assert migration.old_text is None
     assert migration.handed_on == {"poll_interval": 5}
     assert migrate(HALF).blockers and not migrate(HALF, data_migration=False).blockers
+
+
+FINISHED = lines({**BARE, **ADDED, "FRACTAL_RUNNER_BACKEND": "slurm_sudo"})
+
+
+def test_a_file_that_was_finished_by_hand_needs_the_old_one_for_the_data_migration() -> None:
+    assert ids(migrate(FINISHED)) == ["old_file_missing"]
+    assert ids(migrate(FINISHED, "")) == ["old_file_foreign"]
+    assert migrate(FINISHED, lines(SLURM)).findings == [] and migrate(FINISHED, lines(SLURM)).text == FINISHED
+    assert migrate(FINISHED, data_migration=False).findings == []
 
 
 @pytest.mark.parametrize(

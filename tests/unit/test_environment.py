@@ -6,7 +6,6 @@ import sys
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
     additional_packages,
-    mask_urls,
     relocate,
     run_tool,
     staged_releases,
@@ -77,7 +76,3 @@ def test_a_failed_tool_tells_its_last_lines_without_credentials():
     assert "s3cret" not in str(caught.value)
     with pytest.raises(FractalError, match="/nonexistent"):
         run_tool(["/nonexistent"], os.environ, "run it")
-
-
-def test_urls_without_credentials_stay_as_they_are():
-    assert mask_urls("see https://example.org/a@b") == "see https://example.org/a@b"

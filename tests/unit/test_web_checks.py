@@ -8,10 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils import _web_checks
+from ansible_collections.fractal_ops.platform.plugins.module_utils import _env_files, _web_checks
+from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import parse_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._web_checks import WebHost, check_web
 
 UNIT: Any = SimpleNamespace(name="fractal-web.service", needs_reload=False, user="fractal")
+
+
+@pytest.fixture(autouse=True)
+def systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd's part, which no test host offers."""
+    monkeypatch.setattr(_env_files, "read_unit", lambda name: parse_unit(name, "LoadState=loaded\n"))
 
 
 def host(tmp_path: Path, instance: dict[str, Any] | None = None, **values: Any) -> WebHost:
