@@ -5,6 +5,7 @@
 ``seeded_database``    the same, with the rows of ``postgres_seed.seed``
 ``fractal_folder``     factory: a working directory (``releases_environments.FractalFolder``) on a database
 ``release_python``     function: the interpreter of a release (cached virtual environment)
+``slurm_programs``     PATH with the programs that 2.16 looks for
 ``run_module``         runs one of the collection's modules as a process under a release's Python
 
 Example::
@@ -119,6 +120,17 @@ def fractal_folder(tmp_path: Path) -> Callable[..., FractalFolder]:
         return FractalFolder(path, database, dict(values))
 
     return make
+
+
+@pytest.fixture
+def slurm_programs(tmp_path: Path) -> str:
+    """PATH with the programs whose mere presence 2.16 checks."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sbatch", "squeue", "ssh"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:{os.defpath}"
 
 
 @pytest.fixture(scope="session")
