@@ -131,20 +131,22 @@ class _Unreadable(Exception):
 
 
 def _scan_dotenv(text: str, newer: bool) -> Iterator[Statement]:
-    position, line = 0, 1
-    if newer and text.startswith(BOM):
-        yield Statement(BOM, line)
-        position = len(BOM)
+    start = len(BOM) if newer and text.startswith(BOM) else 0
+    if start:
+        yield Statement(BOM, 1)
+    yield from _scan(text, start, _SPACES, lambda position, line: _read_statement(text, position, line, newer))
+
+
+def _scan(
+    text: str, position: int, spaces: re.Pattern[str], read: Callable[[int, int], Statement]
+) -> Iterator[Statement]:
+    line = 1
     while position < len(text):
-        start = _after_blank_lines(text, position, _SPACES)
-        if start > position:
-            yield Statement(text[position:start], line)
-            line += _lines(text[position:start])
-        if start < len(text):
-            statement = _read_statement(text, start, line, newer)
-            yield statement
-            line += _lines(statement.text)
-        position = start + len(statement.text) if start < len(text) else start
+        start = _after_blank_lines(text, position, spaces)
+        statement = Statement(text[position:start], line) if start > position else read(start, line)
+        yield statement
+        position += len(statement.text)
+        line += _lines(statement.text)
 
 
 def _read_statement(text: str, start: int, line: int, newer: bool) -> Statement:
@@ -217,17 +219,7 @@ _SYSTEMD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def _scan_systemd(text: str) -> Iterator[Statement]:
-    position, line = 0, 1
-    while position < len(text):
-        start = _after_blank_lines(text, position, _SYSTEMD_SPACES)
-        if start > position:
-            yield Statement(text[position:start], line)
-            line += _lines(text[position:start])
-        if start < len(text):
-            statement = _read_systemd_statement(text, start, line)
-            yield statement
-            line += _lines(statement.text)
-        position = start + len(statement.text) if start < len(text) else start
+    return _scan(text, 0, _SYSTEMD_SPACES, lambda position, line: _read_systemd_statement(text, position, line))
 
 
 def _read_systemd_statement(text: str, start: int, line: int) -> Statement:

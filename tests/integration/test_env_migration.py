@@ -176,6 +176,33 @@ def compare_resource(old: dict[str, Any], new: dict[str, Any], handed_on: dict[s
     assert bool(new["tasks_pixi_config"]) == bool(old["FRACTAL_PIXI_CONFIG_FILE"])
 
 
+@pytest.mark.parametrize("instance", ["everything set"], indirect=True)
+def test_to_examine_to_render_and_check_mode_write_nothing_else(
+    instance: FractalFolder, release_python: Callable[[str], str], run_module: Run
+) -> None:
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in instance.path.iterdir()}
+
+    options = {"path": str(instance.env_file), "server_python": release_python("2.16.6")}
+    before = files()
+    examined = run_module("fractal_env_migrate", **options, state="examined")
+    checked = run_module("fractal_env_migrate", **options, _check=True)
+    new = str(instance.path / "new")
+    assert run_module("fractal_env_migrate", **options, state="rendered", rendered_path=new, _check=True)["changed"]
+    assert files() == before
+    assert run_module("fractal_env_migrate", **options, state="rendered", rendered_path=new)["changed"]
+    assert {name: content for name, content in files().items() if name != "new"} == before
+    done = run_module("fractal_env_migrate", **options)
+    assert files()[".fractal_server.env"] == files()["new"]
+    ignored = ("changed", "at", "duration", "warnings", "invocation")
+    told = [{name: v for name, v in result.items() if name not in ignored} for result in (examined, checked, done)]
+    assert told[0] == told[1] == told[2] and (examined["changed"], checked["changed"]) == (False, True)
+    instance.env_file.write_text("A='open\n")
+    found = run_module("fractal_env_migrate", **options, state="examined")
+    assert [finding["id"] for finding in found["findings"]] == ["environment.line_unreadable"]
+    assert "line 1" in run_module("fractal_env_migrate", **options)["msg"]
+
+
 @pytest.mark.parametrize("instance", ["slurm, the least"], indirect=True)
 def test_the_rules_name_every_variable_that_2_16_reads(
     instance: FractalFolder, slurm_programs: str, release_python: Callable[[str], str]

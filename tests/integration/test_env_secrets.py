@@ -46,6 +46,7 @@ def test_no_secret_is_shown_at_the_highest_verbosity(
         "FRACTAL_EMAIL_INSTANCE_NAME=i\nFRACTAL_EMAIL_RECIPIENTS=a@x.org\n"
         f"FRACTAL_EMAIL_PASSWORD={token}\nFRACTAL_EMAIL_PASSWORD_KEY={key}\nCOPY=${{OAUTH_KC_CLIENT_SECRET}}\n"
     )
+    before = env.read_text()
     (tmp_path / "s.json").write_text("{}")
     (tmp_path / "play.yml").write_text(PLAYBOOK)
     program = Path(sys.executable).with_name("ansible-playbook")
@@ -63,4 +64,5 @@ def test_no_secret_is_shown_at_the_highest_verbosity(
     assert ("cannot be decrypted" if broken else "FRACTAL_RUNNER_BACKEND=slurm_sudo") in shown
     for secret in (*c.values(), token, key):
         assert secret not in shown
-    assert broken or check or c["mail"] in env.read_text()
+    assert (c["mail"] in env.read_text()) == (not broken and not check)
+    assert (env.read_text() == before) == bool(broken or check)

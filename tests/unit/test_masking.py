@@ -22,7 +22,8 @@ AWKWARD = 'it\'s "a" \\secret$ #1'
 )
 def test_secrets_are_known_by_their_names(name: str) -> None:
     assert is_secret(name)
-    assert mask_document(f"{name}='a b'  # note\n", Reader.DOTENV_1_2) == f"{name}=********  # note\n"
+    for value in ("'a b'", "a b'c", '"a \\" b"', "'two\nlines'"):
+        assert mask_document(f"{name}={value}  # note\n", Reader.DOTENV_1_2) == f"{name}=********  # note\n"
 
 
 @pytest.mark.parametrize("name", ["POSTGRES_USER", "FRACTAL_DATA_AUTH_SCHEME", "OAUTH_CLIENT_NAME", "HTTPS_PROXY"])
