@@ -28,7 +28,7 @@ unit: setup ## Unit tests
 	pytest tests/unit
 
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
-	pytest -n 2 tests/integration
+	pytest -n 2 --dist loadgroup tests/integration
 
 lint: setup ## Style, types, ansible-lint (production), ansible-test sanity, documentation
 	@tests/bed/lint.sh

@@ -246,6 +246,21 @@ FINDINGS = rule_table(
         "Remove one of the two, so that nobody changes the wrong one.",
         "systemd.exec(5); fractal-server 2.16.6, config.py",
     ),
+    _blocker(
+        "unit.no_environment_file",
+        "No environment file in the working directory",
+        "{subject} has the working directory {directory}, where there is no .fractal_server.env; fractal-server and "
+        "the data migration look for it there and nowhere else.",
+        "Set WorkingDirectory= of the unit to the folder with .fractal_server.env; write there too what only the unit "
+        "sets.",
+        "fractal-server 2.17.0, __main__.py (update-db-data) and config/_settings_config.py",
+    ),
+    _blocker(
+        "unit.account_unknown",
+        "Account of the unit does not exist",
+        "{subject} runs as {account}, an account that this host does not know.",
+        "Correct User= in the unit, or create the account.",
+    ),
     FindingRule(
         "unit.runs_as_root",
         "warning",

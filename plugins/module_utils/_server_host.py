@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,8 +91,12 @@ class ServerHost:
 
     @property
     def service_account(self) -> str | None:
-        """The account that fractal-server runs as, None where it is not known."""
-        return self.installation.run_as
+        """The account that fractal-server runs as, None where it is not named or does not exist."""
+        account = self.installation.run_as
+        try:
+            return pwd.getpwnam(account).pw_name if account else None
+        except KeyError:
+            return None
 
     @property
     def directory(self) -> str:

@@ -14,6 +14,7 @@ import pwd
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._fractalctl import service_account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import last_lines, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks import examples
@@ -91,13 +92,9 @@ def check_worker_python(host: ServerHost) -> Iterator[Finding]:
 
 
 def as_account(account: str) -> dict[str, Any]:
-    """Return the options with which ``subprocess`` runs a program as another account; none for the own one."""
-    entry = pwd.getpwnam(account)
-    if entry.pw_uid == os.geteuid() or os.geteuid() != 0:
-        return {}
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    environment = {"PATH": os.defpath + ":/usr/local/bin", "HOME": entry.pw_dir, "LC_ALL": "C", "USER": account}
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups, "env": environment}
+    """Return the options with which ``subprocess`` runs a program as another account."""
+    found = service_account(account)
+    return {"env": {**found.environment, "LC_ALL": "C"}, **found.subprocess_options}
 
 
 def _slurm_users(host: ServerHost) -> Sequence[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ def check_unit(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["unit.not_active"].finding(unit.name, state=unit.active_state)
     if unit.needs_reload:
         yield FINDINGS["unit.needs_reload"].finding(unit.name)
+    if not os.path.isfile(host.installation.env_file):
+        yield FINDINGS["unit.no_environment_file"].finding(unit.name, directory=unit.working_directory)
+    if host.service_account is None:
+        yield FINDINGS["unit.account_unknown"].finding(unit.name, account=host.installation.run_as)
     if unit.user == "root":
         yield FINDINGS["unit.runs_as_root"].finding(unit.name)
     if unit.enabled_state not in ("enabled", "enabled-runtime", "static", "alias"):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from host_containers import HostContainer, running_pair
 
+pytestmark = pytest.mark.xdist_group("precheck-pair")  # one pair for all, in this order
 _MODULE = "fractal_server_precheck"
 _BREAK = """
 cd /opt/fractal/server
@@ -156,7 +157,20 @@ def test_everything_wrong_on_a_server_is_found_in_one_run(pair: tuple[HostContai
 
 def test_unit_that_does_not_run_and_database_that_is_down(pair: tuple[HostContainer, HostContainer]) -> None:
     server, _unused = pair
-    server.sh("systemctl stop fractal-server postgresql")
-    found = server.findings(_MODULE, service="fractal-server", target_version="2.17.2", wheelhouse="/opt/empty")
+    server.sh(f"systemctl stop fractal-server postgresql; echo '{{' > {SLURM_CONFIG}")
+    found = server.findings(_MODULE, service="fractal-server", target_version="2.17.2", wheelhouse="/nonexistent")
     assert {("unit.not_active", UNIT), ("database.unreachable", UNIT)} <= found
-    assert {("config.not_json", SLURM_CONFIG), ("release.no_venv", "/usr/bin/python3.11")} <= found
+    assert {("config.not_json", SLURM_CONFIG), ("release.not_offered", "2.17.2")} <= found
+
+
+def test_account_and_working_directory_that_do_not_exist(pair: tuple[HostContainer, HostContainer]) -> None:
+    server, _unused = pair
+    server.sh("""
+        drop_in=/etc/systemd/system/fractal-server.service.d/60-nowhere.conf
+        mkdir -p "$(dirname $drop_in)"
+        printf '[Service]\\nUser=nobody-here\\nWorkingDirectory=/opt/empty-folder\\n' > $drop_in
+        systemctl daemon-reload
+    """)
+    found = server.findings(_MODULE, service="fractal-server", target_version="2.17.2", wheelhouse="/nonexistent")
+    assert {("unit.account_unknown", UNIT), ("unit.no_environment_file", UNIT)} <= found
+    assert ("release.not_offered", "2.17.2") in found

@@ -42,6 +42,7 @@ class Case:
     values: Mapping[str, str | None] = field(default_factory=dict)
     files: Mapping[str, Any] = field(default_factory=dict)
     backend: str = "slurm"
+    lines: str = ""  # further lines of the environment file
 
 
 def slurm(**changes: Any) -> Case:
@@ -75,6 +76,7 @@ CASES = {
     "3 interpreter relative": value(PYTHON, "python3"),
     "3 interpreter empty": value(PYTHON, ""),
     "3 pip cache relative": value("FRACTAL_PIP_CACHE_DIR", "cache"),
+    "3 pip cache empty": value("FRACTAL_PIP_CACHE_DIR", ""),
     "4 pixi file missing": value("FRACTAL_PIXI_CONFIG_FILE", "/no/file", "environment.config_file_missing"),
     "4 pixi file is no JSON": Case(("config.not_json", PIXI), {"FRACTAL_PIXI_CONFIG_FILE": PIXI}, {PIXI: "{"}),
     "4 pixi default not there": pixi(("config.refused", PIXI), default_version="1"),
@@ -86,11 +88,14 @@ CASES = {
     "6 tasks folder relative": value("FRACTAL_TASKS_DIR", "tasks", None),
     "6 jobs folder relative": value("FRACTAL_RUNNER_WORKING_BASE_DIR", "jobs", None),
     "7 poll interval empty": value("FRACTAL_SLURM_POLL_INTERVAL", ""),
+    "7 poll interval without a value": Case(None, lines="FRACTAL_SLURM_POLL_INTERVAL\n"),
     "7 poll interval no number": value("FRACTAL_SLURM_POLL_INTERVAL", "fast"),
     "8 no worker": value("FRACTAL_SLURM_WORKER_PYTHON", UNSET, None),
+    "8 worker empty": value("FRACTAL_SLURM_WORKER_PYTHON", ""),
     "8 worker relative": value("FRACTAL_SLURM_WORKER_PYTHON", "python3"),
     "9 no SLURM file named": value("FRACTAL_SLURM_CONFIG_FILE", UNSET, "environment.variable_missing"),
     "9 SLURM file missing": value("FRACTAL_SLURM_CONFIG_FILE", "/no/file", "environment.config_file_missing"),
+    "9 SLURM file is a folder": Case(("config.unreadable", "lib"), {"FRACTAL_SLURM_CONFIG_FILE": "/usr/lib"}),
     "9 SLURM file is no JSON": Case(("config.not_json", SLURM), files={SLURM: "not JSON"}),
     "9 SLURM file is a list": Case(("config.not_json", SLURM), files={SLURM: []}),
     "10 extra_lines null": slurm(default_slurm_config__extra_lines=None),
@@ -133,7 +138,8 @@ def write(folder: FractalFolder, case: Case) -> None:
     if case.values.get("FRACTAL_PIXI_CONFIG_FILE") == PIXI:
         values["FRACTAL_PIXI_CONFIG_FILE"] = str(folder.path / PIXI)
     lines = [f"{name}={text}\n" for name, text in values.items() if text is not UNSET]
-    folder.env_file.write_text("".join(lines) + folder.database.env_lines(), encoding="utf-8")
+    text = "".join(lines) + case.lines + folder.database.env_lines()
+    folder.env_file.write_text(text, encoding="utf-8")
 
 
 def blockers(folder: FractalFolder, python: str) -> set[tuple[str, str]]:

@@ -107,7 +107,7 @@ def test_number_of_statements_does_not_depend_on_the_number_of_users(
     def statements() -> int:
         log = cluster.folder / "log"
         start = log.stat().st_size
-        result = run_module("fractal_user_precheck", **database.module_args(), backend="slurm_ssh")
+        result = run_module("fractal_user_precheck", **database.module_args(), backend="slurm")
         assert "findings" in result, result
         said = log.read_text()[start:]
         assert said.count("FROM user_oauth") == 1
@@ -115,7 +115,10 @@ def test_number_of_statements_does_not_depend_on_the_number_of_users(
 
     add_user(database, "ann@example.org")
     few = statements()
-    database.rows("INSERT INTO user_settings (slurm_accounts) SELECT '[]' FROM generate_series(1, 5000)")
+    database.rows(
+        "INSERT INTO user_settings (slurm_accounts, project_dir, slurm_user) "
+        "SELECT '[]', '/data', 'u' || n FROM generate_series(1, 100000) AS n"
+    )
     database.rows(
         "INSERT INTO user_oauth (email, hashed_password, is_active, is_verified, is_superuser, user_settings_id) "
         "SELECT 'u' || id || '@x.org', 'x', true, true, false, id FROM user_settings WHERE id > 1"

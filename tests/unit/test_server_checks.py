@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import human_size, run_checks, tree_size
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database_checks import check_programs_for_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._release_checks import (
@@ -23,7 +25,21 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import last_lines, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import as_account, check_worker_python
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import gone_calls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import check_unit, gone_calls
+
+
+def unit(**values: Any) -> Any:
+    base = {
+        "name": "fractal-server.service",
+        "active_state": "active",
+        "enabled_state": "enabled",
+        "needs_reload": False,
+        "user": "fractal",
+        "restart_policy": "on-failure",
+        "umask": "0022",
+        "working_directory": "/srv",
+    }
+    return SimpleNamespace(**{**base, **values})
 
 
 def host(**values: Any) -> Any:
@@ -79,6 +95,21 @@ def test_environments_without_pip(tmp_path: Path) -> None:
     assert ids(found) == [("release.not_offered", "2.17.0")]
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (90624, ["database.postgres_too_old"]),
+        (100000, []),
+        (990000, ["database.no_dump_programs"]),  # newer than any pg_dump here
+    ],
+)
+def test_postgres_and_its_programs(version: int, expected: list[str]) -> None:
+    connection = MagicMock()
+    connection.__enter__.return_value.exec_driver_sql.return_value.scalar_one.return_value = str(version)
+    checked = host(connection=lambda: connection, database=SimpleNamespace(where="database 'x'"))
+    assert [finding.id for finding in check_programs_for_dump(checked)] == expected
+
+
 def test_programs_that_a_release_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert ids(check_programs(host())) == [("release.program_missing", "unzip")]
@@ -119,6 +150,30 @@ def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
     assert found(worker) == ["worker.other_version"]
     worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
     assert found(worker) == ["worker.own_environment"]
+
+
+@pytest.mark.parametrize(
+    ("values", "account", "expected"),
+    [
+        ({}, "fractal", []),
+        ({"user": "root"}, "root", ["unit.runs_as_root"]),
+        ({"user": "no-such-account"}, None, ["unit.account_unknown"]),
+        ({"active_state": "failed"}, "fractal", ["unit.not_active"]),
+    ],
+)
+def test_unit(values: dict[str, Any], account: str | None, expected: list[str], tmp_path: Path) -> None:
+    env_file = tmp_path / ".fractal_server.env"
+    env_file.touch()
+    checked = host(
+        unit=unit(**values),
+        instance=SimpleNamespace(hold=None, workers=1),
+        installation=SimpleNamespace(env_file=str(env_file), run_as=values.get("user")),
+        service_account=account,
+        on_slurm=False,
+    )
+    assert [finding.id for finding in check_unit(checked)] == expected
+    env_file.unlink()
+    assert {finding.id for finding in check_unit(checked)} == {*expected, "unit.no_environment_file"}
 
 
 def test_calls_of_what_is_gone_are_counted_by_client() -> None:
@@ -188,4 +243,4 @@ def test_another_account() -> None:
     )
     own = run(["id", "-un"], cwd="/", **as_account("nobody"))
     assert own.stdout.strip() == "nobody", done.stderr
-    assert as_account("root") == {}
+    assert as_account("root")["env"]["HOME"] == "/root"
