@@ -1,15 +1,21 @@
-"""Each instance that must not be upgraded stops in precheck with one clear message, and nothing has changed."""
+"""Each instance that must not be upgraded stops in precheck with one clear message, and nothing has changed.
+
+And the ways out: accept a finding, settle users.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import hosts_of
 from testinfra.host import Host
 
-from playbooks import rows, run_playbook, state
+from playbooks import Run, rows, run_playbook, state
 
 testinfra_hosts = hosts_of("fractal_server")
 
@@ -31,6 +37,18 @@ def broken(host: Host, breaks: str, mends: str) -> Iterator[None]:
 def edited(path: str, expression: str) -> tuple[str, str]:
     """Return how to break a file with sed, and how to mend it again."""
     return f"cp -p {path} /root/kept && sed -i {expression} {path}", f"cp -p /root/kept {path}"
+
+
+def sql(statement: str) -> str:
+    """Return the command that runs a statement as PostgreSQL's administrator."""
+    return f"cd / && runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 fractal_db <<< {json.dumps(statement)}"
+
+
+def found(run: Run, host: str = "server") -> dict[str, dict[str, Any]]:
+    """Return the findings of the server, its fractal-web included, by id."""
+    record = run.reports[host]
+    findings = [*record["findings"], *(one for web in record["web"] for one in web["findings"])]
+    return {one["id"]: one for one in findings}
 
 
 CASES = {
@@ -55,6 +73,18 @@ CASES = {
     "release not to be had": ("true", "true", ["-e", "fractal_wheelhouse=/nonexistent"], "2.17.0"),
     "downgrade": ("true", "true", ["-e", "fractal_target_version=2.16.0"], "newer than the target"),
     "unknown release": ("true", "true", ["-e", "fractal_target_version=9.9.9"], "not on the release path"),
+    "role that may not prove the backup": (
+        sql("ALTER ROLE fractal NOCREATEDB"),
+        sql("ALTER ROLE fractal CREATEDB"),
+        [],
+        "may not create databases",
+    ),
+    "blocker that cannot be accepted": (
+        "true",
+        "true",
+        ["-e", "fractal_wheelhouse=/nonexistent", "-e", '{"fractal_accept": ["release.not_offered"]}'],
+        "2.17.0",
+    ),
     "unit missing": ("true", "true", ["-e", "fractal_server_service=no-such-unit"], "no-such-unit.service"),
 }
 
@@ -81,3 +111,92 @@ def test_the_mended_instance_passes(host: Host) -> None:
     assert run.code == 0
     assert run.changed == 0
     assert run.reports["server"]["outcome"] == "upgrade planned"
+
+
+def test_a_role_that_may_not_prove_the_backup_is_enough_where_none_is_wanted(host: Host) -> None:
+    with broken(host, sql("ALTER ROLE fractal NOCREATEDB"), sql("ALTER ROLE fractal CREATEDB")):
+        run = run_playbook("precheck", "-e", "fractal_backup_proof=list")
+    assert run.code == 0
+    assert "database.no_createdb" not in found(run)
+
+
+def test_a_finding_can_be_accepted(host: Host) -> None:
+    flags = (
+        "SET ROLE fractal; CREATE TABLE kept AS SELECT id, is_verified FROM user_oauth; "
+        "UPDATE user_oauth SET is_verified = false"
+    )
+    back = (
+        "UPDATE user_oauth SET is_verified = kept.is_verified FROM kept WHERE kept.id = user_oauth.id; DROP TABLE kept"
+    )
+    with broken(host, sql(flags), sql(back)):
+        refused = run_playbook("precheck")
+        accepted = run_playbook("precheck", "-e", '{"fractal_accept": ["user.nobody_has_access"]}')
+    assert (refused.code, found(refused)["user.nobody_has_access"]["accepted"]) == (2, False)
+    assert (accepted.code, found(accepted)["user.nobody_has_access"]["accepted"]) == (0, True)
+
+
+def test_users_are_settled_from_the_inventory(host: Host) -> None:
+    untouched = rows(host)
+    before = host.check_output(
+        "bash -c %s",
+        'cd / && runuser -u postgres -- psql -qtA fractal_db -c "SELECT s.project_dir FROM user_settings s '
+        "JOIN user_oauth u ON u.user_settings_id = s.id WHERE u.email = 'alice@example.org'\"",
+    )
+    host.check_output(
+        "bash -c %s",
+        sql("UPDATE user_settings s SET project_dir = NULL FROM user_oauth u WHERE u.user_settings_id = s.id AND "
+            "u.email = 'alice@example.org'"),
+    )  # fmt: skip
+    assert "user.setting_unset" in found(run_playbook("precheck"))
+    users = ["-e", json.dumps({"fractal_users": [{"email": "alice@example.org", "project_dir": before}]})]
+    predicted = run_playbook("users", *users, "--check", "--diff")
+    assert (predicted.code, predicted.changed) == (0, 1)
+    assert rows(host) != untouched
+    assert [run_playbook("users", *users).changed for _unused in range(2)] == [1, 0]
+    assert rows(host) == untouched
+    assert run_playbook("precheck").code == 0
+
+
+def test_the_oauth_client_to_keep_is_known_to_the_check_of_users(host: Host) -> None:
+    account = (
+        "INSERT INTO oauthaccount (user_id, oauth_name, access_token, account_id, account_email) "
+        "SELECT id, 'github', 't', 'x', 'elsewhere@example.com' FROM user_oauth WHERE email = 'alice@example.org'"
+    )
+    lines = f"cp -p {ENV_FILE} /root/kept && printf 'OAUTH_GITHUB_CLIENT_%s=x\\n' ID SECRET >> {ENV_FILE}"
+    gone = sql("DELETE FROM oauthaccount WHERE oauth_name = 'github'")
+    with broken(host, f"{lines} && {sql(account)}", f"cp -p /root/kept {ENV_FILE} && {gone}"):
+        both = run_playbook("precheck")
+        one = run_playbook("precheck", "-e", "fractal_oauth_client=mock")
+    assert both.code == 2
+    assert "environment.oauth_several_clients" in found(both)
+    assert one.code == 0
+    assert found(one)["user.oauth_provider_dropped"]["subject"] == "alice@example.org"
+
+
+LOST = """
+[fractal_server]
+lost-server
+[fractal_web]
+web fractal_server_host=server fractal_web_service=no-such-unit
+lost-web fractal_server_host=lost-server
+[lost]
+lost-server
+lost-web
+[lost:vars]
+ansible_connection=ssh
+ansible_host=lost.invalid
+"""
+
+
+def test_whatever_does_not_answer_is_a_finding_in_one_report(host: Host, tmp_path: Path) -> None:
+    inventory = tmp_path / "lost.ini"
+    inventory.write_text(LOST, encoding="utf-8")
+    with broken(host, "systemctl stop postgresql@15-main", "systemctl start postgresql@15-main"):
+        run = run_playbook("precheck", "-i", str(inventory))
+    assert run.code == 2
+    assert set(run.reports) == {"server", "lost-server"}
+    assert {"database.unreachable", "unit.missing"} <= set(found(run))
+    lost = run.reports["lost-server"]
+    assert [one["id"] for one in lost["findings"]] == ["host.unreachable"]
+    assert [one["id"] for one in lost["web"][0]["findings"]] == ["host.unreachable"]
+    assert "Traceback" not in run.output
