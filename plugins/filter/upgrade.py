@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Callable
 
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import server_state, web_state
+from ansible_collections.fractal_ops.platform.plugins.module_utils._variables import unknown_variables
+
+_DEFAULTS = Path(__file__).resolve().parents[2] / "roles" / "fractal" / "defaults" / "main.yml"
 
 
 def release_row(version: str) -> dict[str, Any]:
@@ -44,6 +50,16 @@ def only(items: list[str]) -> str:
     return items[0] if len(items) == 1 else ""
 
 
+def mistyped(names: list[str]) -> dict[str, Any]:
+    """Return the findings about operator's variables that no role has, in the shape of a check's result."""
+    return {"findings": [finding.as_dict() for finding in unknown_variables(names, _known_variables())]}
+
+
+@lru_cache(maxsize=1)
+def _known_variables() -> frozenset[str]:
+    return frozenset(yaml.safe_load(_DEFAULTS.read_text(encoding="utf-8")))
+
+
 class FilterModule:
     """Filters of this collection."""
 
@@ -51,6 +67,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "failure": failure,
+            "mistyped": mistyped,
             "only": only,
             "release": release_row,
             "report_records": gather,

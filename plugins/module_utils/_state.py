@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
 from ansible_collections.fractal_ops.platform.plugins.module_utils._plan import plan_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._variables import FINDINGS as VARIABLE_FINDINGS
 
 _TOLD = 5  # blockers that the failure itself names; the report has all
 
@@ -61,16 +62,17 @@ FINDINGS = rule_table(
 
 
 def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: Iterable[str] = ()) -> dict[str, Any]:
-    """Return ``instance``, ``database``, ``plan``, ``findings`` and ``failure`` of a server.
+    """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server.
 
     Args:
-        results: What the checks registered: ``instance``, ``database``, ``server`` and ``users``.
+        results: What the checks registered, by their names: ``instance``, ``database``, ``environment``, ``server``,
+            ``users``; and ``variables``, what is wrong with the operator's own.
         target: The release to arrive at.
         accept: Ids of findings that the operator accepts.
     """
     instance = results["instance"].get("instance")
     database = results.get("database", {}).get("database")
-    found = _discovery_findings(results["instance"], "fractal-server")
+    found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-server")
     plan = None
     if instance is not None:
         found += _unmade(results, ("database", "environment", "server", "users"))
@@ -95,9 +97,9 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
 
 
 def web_state(results: Mapping[str, Mapping[str, Any]], version: str, accept: Iterable[str] = ()) -> dict[str, Any]:
-    """Return ``instance``, ``findings``, ``failure`` and the ``version`` to arrive at of a web host."""
+    """Return ``instance``, ``findings``, ``failure``, ``refused`` and the ``version`` to arrive at of a web host."""
     instance = results["instance"].get("instance")
-    found = _discovery_findings(results["instance"], "fractal-web")
+    found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-web")
     if instance is not None:
         found += _unmade(results, ("web",))
     found += _findings_of(results, ("web",))
@@ -136,11 +138,15 @@ def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:
     findings = [{**one, "accepted": one["acceptable"] and one["id"] in accepted} for one in found]
-    blockers = [one["message"] for one in findings if one["severity"] == "blocker" and not one["accepted"]]
-    failure = f"{len(blockers)} blocking finding(s): {'; '.join(blockers[:_TOLD])}" if blockers else ""
-    if len(blockers) > _TOLD:
-        failure += f"; and {len(blockers) - _TOLD} more, all in the report"
-    return {"findings": findings, "failure": failure}
+    blockers = [one for one in findings if one["severity"] == "blocker" and not one["accepted"]]
+    refused = [one for one in blockers if one["id"] in VARIABLE_FINDINGS]
+    return {"findings": findings, "failure": _in_words(blockers), "refused": _in_words(refused)}
+
+
+def _in_words(blockers: list[dict[str, Any]]) -> str:
+    told = [one["message"] for one in blockers]
+    more = f"; and {len(told) - _TOLD} more, all in the report" if len(told) > _TOLD else ""
+    return f"{len(told)} blocking finding(s): {'; '.join(told[:_TOLD])}{more}" if told else ""
 
 
 def _reason(result: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ finding, put its id into `fractal_accept`; blockers that would break the migrati
 Words in `<angle brackets>` are filled in.
 """
 CHAPTERS = {
+    "variable": "Variables",
     "user": "Users",
     "environment": "Environment file",
     "config": "Configuration files",

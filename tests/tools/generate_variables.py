@@ -11,7 +11,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "variables.md"
 HEAD = """# Variables
 
-All are optional. Set them in the inventory: for all hosts, for one group, or for one host.
+All are optional. Set them in the inventory: for all hosts, for one group, or for one host. Any other variable that
+begins with `fractal_` is taken for a mistyped one: every playbook names them all and changes nothing, unless
+`fractal_accept` holds `variable.unknown`.
 This page is made from the argument specs of the roles (`python tests/tools/generate_variables.py`).
 
 | variable | default | roles | meaning |

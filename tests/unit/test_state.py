@@ -45,6 +45,18 @@ def test_a_good_instance_has_a_plan_and_no_failure():
     assert state["plan"]["hops"] == ["2.17.0"]
 
 
+def test_mistyped_variables_are_refused_unless_accepted():
+    unknown = {"findings": [finding(id="variable.unknown", message="no such variable")]}
+    for state in (
+        server_state({**GOOD, "variables": unknown, "users": {"findings": [finding()]}}, "2.17.0"),
+        web_state({"instance": {"instance": None, "reason": "m"}, "variables": unknown}, "1.21.1"),
+    ):
+        assert state["failure"] == "2 blocking finding(s): no such variable; m"
+        assert state["refused"] == "1 blocking finding(s): no such variable"
+    assert server_state({**GOOD, "variables": unknown}, "2.17.0", ["variable.unknown"])["failure"] == ""
+    assert server_state(GOOD, "2.17.0")["refused"] == ""
+
+
 def test_each_thing_that_could_not_be_observed_is_a_finding():
     assert ids(server_state({"instance": {"unreachable": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
     assert ids(server_state({"instance": {"instance": None, "reason": "no unit"}}, "2.17.0")) == ["unit.missing"]
