@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
 from ansible.errors import AnsibleFilterError
@@ -15,6 +15,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._variables import unknown_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DEFAULTS = Path(__file__).resolve().parents[2] / "roles" / "fractal" / "defaults" / "main.yml"
 
@@ -60,6 +63,23 @@ def _known_variables() -> frozenset[str]:
     return frozenset(yaml.safe_load(_DEFAULTS.read_text(encoding="utf-8")))
 
 
+def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
+    """Return the hosts of ``fractal_worker`` that belong to a server; those of no server for an empty name."""
+    servers = groups.get("fractal_server", [])
+
+    def server_of(name: str) -> str:
+        told = hostvars[name].get("fractal_server_host") or (name if name in servers else only(servers))
+        return told if told in servers else ""
+
+    return [name for name in groups.get("fractal_worker", []) if server_of(name) == server]
+
+
+def worker_problems(workers: list[dict[str, Any]]) -> str:
+    """Return which hosts of workers did not do what was asked, and why; empty if all did."""
+    wrong = [result for result in workers if "worker" not in result]
+    return "; ".join(failure(result, f"The workers on {result['host']}") for result in wrong)
+
+
 class FilterModule:
     """Filters of this collection."""
 
@@ -75,4 +95,6 @@ class FilterModule:
             "stage_pending": stage_pending,
             "web_state": web_state,
             "web_version": web_version,
+            "worker_hosts": worker_hosts,
+            "worker_problems": worker_problems,
         }

@@ -191,6 +191,15 @@ class Api:
         return mask_values(text, filter(None, (self._password, self._token)))
 
 
+def loses_secure_cookies(url: str) -> bool:
+    """Return whether browsers at ``url`` send no ``Secure`` cookie: plain HTTP, except on the machine itself.
+
+    Since fastapi-users 15.0.2, which fractal-server 2.17 installs, a log-in by OAuth needs such a cookie.
+    """
+    address = urlsplit(url)
+    return address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
 def multipart(boundary: str, name: str, content: bytes, fields: Mapping[str, str]) -> bytes:
     """Return a multipart/form-data body (RFC 7578) with text fields and one file named ``file``."""
     lines: list[bytes] = []

@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
-from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import exchange, release_path
+from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import exchange, own_like, release_path
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
 _LIST_DISTRIBUTIONS = """
@@ -67,7 +67,7 @@ def build_environment(
         if carried:
             run_tool([*install, f"fractal-server=={version}", *carried], environ, "carry over " + ", ".join(carried))
         relocate(partial, final)
-        _give_same_owner(partial, final)
+        own_like(partial, final)
         os.rename(partial, target)
     finally:
         os.umask(old_umask)
@@ -246,12 +246,3 @@ def _uses_system_site_packages(environment: str) -> bool:
     except OSError:
         return False
     return bool(re.search(r"^include-system-site-packages\s*=\s*true", text, re.MULTILINE | re.IGNORECASE))
-
-
-def _give_same_owner(folder: str, example: str) -> None:
-    owner = os.stat(example)
-    if (owner.st_uid, owner.st_gid) == (os.geteuid(), os.getegid()):
-        return
-    for root, _folders, files in os.walk(folder):
-        for name in ["", *files]:
-            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -25,7 +25,8 @@ def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
 
     Args:
         folder: Where the backups of this instance are.
-        named: The one that the operator names; it must exist.
+        named: The one that the operator names; it must exist. Only that of the upgrade in progress need not be
+            finished: then that upgrade has changed nothing yet, and there is nothing to go back to.
         held: The one of the upgrade in progress; it wins over older ones if it was finished.
 
     Raises:
@@ -33,6 +34,8 @@ def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
     """
     if named:
         if not os.path.isfile(os.path.join(named, MANIFEST)):
+            if named == held:
+                return None
             raise FractalError(f"{named} holds no finished backup. Name its folder in fractal_backup.")
         return named
     if held and os.path.isfile(os.path.join(held, MANIFEST)):

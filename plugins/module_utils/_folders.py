@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Removing a job's folders with the rights of who owns them, here or on the cluster: root may have none on a share."""
+"""Acting as the users do, here or on the cluster: removing a job's folders (root may have no right to, on a share)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import fabric, json, shlex, sys
 to = json.load(sys.stdin)
 arguments = {"key_filename": to["key"], "look_for_keys": False, "banner_timeout": 30, "auth_timeout": 30}
 with fabric.Connection(host=to["host"], user=to["user"], forward_agent=False, connect_kwargs=arguments) as there:
-    there.run(shlex.join(to["command"]), hide=True, in_stream=False)
+    print(there.run(shlex.join(to["command"]), hide=True, in_stream=False).stdout, end="")
 """
 
 
@@ -60,9 +60,7 @@ class LocalFolders:
         self._run(["rm", "-f", "--", path], path)
 
     def _run(self, command: Sequence[str], what: str) -> None:
-        said = _run_as(self.user, command)
-        if said is not None:
-            raise FractalError(f"{what}: {said}")
+        _run_as(self.user, command, what)
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,17 @@ class RemoteFolders:
         """
         self._run(_removing_empty(folder), folder)
 
-    def _run(self, command: Sequence[str], what: str) -> None:
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command there and return what it prints.
+
+        Raises:
+            FractalError: The cluster cannot be reached, or the command fails.
+        """
+        return self._run(command, command[0])
+
+    def _run(self, command: Sequence[str], what: str) -> str:
         to = {"host": self.host, "user": self.user, "key": self.key, "command": list(command)}
-        said = _run_as(self.server_user, [self.python, "-c", _REMOTE], json.dumps(to))
-        if said is not None:
-            raise FractalError(f"{what} on {self.host}: {said}")
+        return _run_as(self.server_user, [self.python, "-c", _REMOTE], f"{what} on {self.host}", json.dumps(to))
 
 
 def _removing(folder: str) -> list[str]:
@@ -114,12 +118,16 @@ def _deep(folder: str) -> str:
     return folder
 
 
-def _run_as(user: str, command: Sequence[str], text: str = "") -> str | None:
-    """Run a command as an account and return what it says when it fails, else None."""
+def _run_as(user: str, command: Sequence[str], what: str, text: str = "") -> str:
+    """Run a command as an account and return what it prints.
+
+    Raises:
+        FractalError: It fails; ``what`` says for what it was.
+    """
     try:
         account = pwd.getpwnam(user)
-    except KeyError:
-        return f"the account {user} does not exist on this host"
+    except KeyError as error:
+        raise FractalError(f"{what}: the account {user} does not exist on this host") from error
     change: dict[str, Any] = {}
     if os.geteuid() == 0:
         groups = os.getgrouplist(user, account.pw_gid)
@@ -138,5 +146,9 @@ def _run_as(user: str, command: Sequence[str], text: str = "") -> str | None:
             **change,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return type(error).__name__
-    return None if done.returncode == 0 else (done.stderr or done.stdout).strip()[-300:] or f"code {done.returncode}"
+        raise FractalError(f"{what}: {type(error).__name__}") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-300:]
+        raise FractalError(f"{what}: {said or f'code {done.returncode}'}")
+    printed: str = done.stdout
+    return printed

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import generation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
     prepared_in_place,
@@ -70,6 +71,7 @@ class ServerInstance:
     version: str | None
     staged: list[str]
     env_generation: str | None
+    worker_python: str
     host: str
     port: int
     url: str
@@ -123,6 +125,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
     hold = read_hold(unit.name)
     environment = str(Path(interpreter).parent.parent)
     env_file = os.path.join(unit.working_directory, SERVER_ENV_FILE)
+    own_variables = unit.process_environment()
     return ServerInstance(
         service=unit.name,
         user=unit.user,
@@ -130,7 +133,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
         working_directory=unit.working_directory,
         env_file=env_file,
         environment_files=unit.environment_files,
-        process_variables=sorted(unit.process_environment()),
+        process_variables=sorted(own_variables),
         unit_file=unit.fragment_path,
         drop_ins=unit.drop_in_paths,
         active_state=unit.active_state,
@@ -147,6 +150,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
         version=facts["version"],
         staged=sorted({*staged_releases(environment), *prepared_in_place(environment)}),
         env_generation=_generation(env_file),
+        worker_python=_worker_python(env_file, own_variables),
         host=host,
         port=port,
         url=url or base_url(host, port),
@@ -299,8 +303,10 @@ def _which(program: str, path: str | None) -> str | None:
     return None
 
 
-def python_facts(interpreter: str) -> dict[str, Any]:
+def python_facts(interpreter: str, named_by: str = "fractal_server_python") -> dict[str, Any]:
     """Return ``prefix``, ``base_python``, ``version`` (of fractal-server, or None), ``python_version`` and ``is_venv``.
+
+    ``named_by`` is the variable with which the operator can name another interpreter.
 
     Raises:
         FractalError: The interpreter does not run.
@@ -312,7 +318,7 @@ def python_facts(interpreter: str) -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError) as error:
         raise FractalError(
             f"The Python interpreter of fractal-server, {interpreter}, does not run ({type(error).__name__}). "
-            "Repair its environment, or set fractal_server_python."
+            f"Repair its environment, or set {named_by}."
         ) from error
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
@@ -324,6 +330,19 @@ def _generation(env_file: str) -> str | None:
         return generation(Path(env_file).read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
+
+
+def _worker_python(env_file: str, process_environment: Mapping[str, str]) -> str:
+    """Return the interpreter of the SLURM jobs as 2.16 knew it, from the ``.old`` file too; empty for the server's."""
+    name = "FRACTAL_SLURM_WORKER_PYTHON"
+    for path in (env_file, env_file + ".old"):
+        try:
+            found = {**read_env_file(path, process_environment), **process_environment}.get(name)
+        except FractalError:
+            continue  # no such file, or one that the precheck complains about
+        if found:
+            return found
+    return ""
 
 
 def _node_version(node: str) -> str | None:

@@ -8,7 +8,7 @@ A pure function of what was observed. Roles, check mode, resume and report all f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,13 +63,16 @@ class ServerPlan:
         return any(stage.state == PENDING and stage.name != "stage" for stage in self.stages)
 
 
-def plan_server(instance: Mapping[str, Any], database: Mapping[str, Any], target: str) -> ServerPlan:
+def plan_server(
+    instance: Mapping[str, Any], database: Mapping[str, Any], target: str, workers: Iterable[Mapping[str, Any]] = ()
+) -> ServerPlan:
     """Return the plan for one server.
 
     Args:
         instance: What ``fractal_instance_info`` returned.
         database: What ``fractal_database_info`` returned.
         target: The release to arrive at.
+        workers: ``host``, ``version`` and ``staged`` of each environment of the workers that is not the server's own.
     """
     try:
         wanted = release(target)
@@ -87,7 +90,7 @@ def plan_server(instance: Mapping[str, Any], database: Mapping[str, Any], target
         start=at.version if at.version == instance["version"] else str(instance["version"]),
         target=target,
         hops=[hop.version for hop in route],
-        stages=_stages(instance, database, at, route, wanted),
+        stages=_stages(instance, database, at, route, wanted, list(workers)),
     )
 
 
@@ -127,7 +130,12 @@ def _contradiction(instance: Mapping[str, Any], at: Release, route: list[Release
 
 
 def _stages(
-    instance: Mapping[str, Any], database: Mapping[str, Any], at: Release, route: list[Release], wanted: Release
+    instance: Mapping[str, Any],
+    database: Mapping[str, Any],
+    at: Release,
+    route: list[Release],
+    wanted: Release,
+    workers: list[Mapping[str, Any]],
 ) -> list[Stage]:
     changes_database = any(hop is not at for hop in route) or (at.data_migration and at in route)
     held = instance.get("hold") is not None
@@ -136,9 +144,11 @@ def _stages(
     state = f"the service is {instance['active_state']}{' and held' if held else ''}"
     stopped = held and instance["active_state"] != "active"
     running = instance["active_state"] == "active" and not held
-    window = bool(route) or not installed or not migrated
+    behind = [worker for worker in workers if worker["version"] != wanted.version]
+    window = bool(route) or not installed or not migrated or bool(behind)
     there = {instance["version"], *instance["staged"]}
     missing = [hop.version for hop in route or [wanted] if hop.version not in there]
+    missing += [f"{wanted.version} on {one['host']}" for one in behind if wanted.version not in one["staged"]]
     stages = [
         _stage("stage", "Prepare the new environments", bool(missing), f"to build: {', '.join(missing)}", "all built"),
         _stage("stop", "Stop fractal-server", window and not stopped, state, "not needed"),
@@ -189,6 +199,17 @@ def _stages(
                 not installed,
                 f"installed: {instance['version']}",
                 "installed",
+                wanted.version,
+            )
+        )
+    if workers:
+        stages.append(
+            _stage(
+                "workers",
+                "Switch the workers' environments",
+                bool(behind),
+                ", ".join(f"{one['host']} has {one['version'] or 'no known release'}" for one in behind),
+                ", ".join(f"{one['host']} has {one['version']}" for one in workers),
                 wanted.version,
             )
         )

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_ENOUGH = 5  # items of one kind that are shown one by one
+
 
 def gather(
     hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], only_predicted: bool = False
@@ -48,6 +50,8 @@ def _empty_record(name: str) -> dict[str, Any]:
         "stages": [],
         "findings": [],
         "checks": [],
+        "review": [],
+        "workers": [],
         "backup": None,
         "backup_seconds": {},
         "remaining": [],
@@ -73,6 +77,8 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
         "stages": _stages(plan["stages"], {} if only_predicted else facts),
         "findings": state["findings"],
         "checks": _checks(facts, "__verify_review", "__verify"),
+        "review": (facts.get("__verify_review") or {}).get("findings") or [],
+        "workers": state.get("workers", []),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
         "backup_seconds": _backup_seconds(facts.get("__backup") or {}),
@@ -121,6 +127,7 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
         "stop": facts.get("__upgrade_stop"),
         "backup": facts.get("__backup"),
         "environment_file": facts.get("__upgrade_env"),
+        "workers": _together(facts.get("__upgrade_workers") or []),
         "start": facts.get("__upgrade_start"),
     }
     hops = {hop["release"]: hop for hop in facts.get("__server_hops", [])}
@@ -132,6 +139,12 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
         ran = bool(result) and "duration" in (result or {}) and stage["state"] == "pending"
         shown.append({**stage, "seconds": (result or {}).get("duration") if ran else None})
     return shown
+
+
+def _together(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the seconds that several hosts took, one after another."""
+    durations = [result["duration"] for result in results if "duration" in result]
+    return {"duration": sum(durations)} if durations else {}
 
 
 def _backup_seconds(result: Mapping[str, Any]) -> dict[str, float]:
@@ -160,8 +173,20 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
         if check["status"] == "failed"
     ]
     todo += [str(warning) for warning in (facts.get("__upgrade_env") or {}).get("warnings", [])]
-    review = (facts.get("__verify_review") or {}).get("review") or {}
-    todo += [str(item) for item in review.get("remaining", [])]
+    todo += _reviewed(record["review"])
     if record["outcome"] == "upgraded" and record["backup"]:
         todo.append(f"Keep the backup {record['backup']} until you are sure, then remove it: it holds secrets.")
+    return todo
+
+
+def _reviewed(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what the review of names and users leaves for a person; of many alike only the first."""
+    by_id: dict[str, list[str]] = {}
+    for one in findings:
+        by_id.setdefault(one["id"], []).append(f"{one['message']} {one['fix']}")
+    todo = []
+    for items in by_id.values():
+        todo += items[:_ENOUGH]
+        if len(items) > _ENOUGH:
+            todo.append(f"The same for {len(items) - _ENOUGH} more: the JSON report names them all under 'review'.")
     return todo

@@ -117,8 +117,8 @@ def _tables(record: Mapping[str, Any]) -> Iterator[_Table]:
             yield _Table(f"{_TITLES[severity]} ({len(found)})", _FINDING_COLUMNS, found)
     checks = [*record["checks"], *(one for host in web for one in host["checks"])]
     if checks:
-        results = [(one["id"], one["status"], one["message"]) for one in checks]
-        yield _Table("Verification", ("check", "result", "what"), results)
+        results = [(one["id"], one["status"], one["message"], one["fix"]) for one in checks]
+        yield _Table("Verification", ("check", "result", "what", "how to mend it"), results)
 
 
 def _stage(stage: Mapping[str, Any]) -> tuple[Any, ...]:

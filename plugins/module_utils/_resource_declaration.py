@@ -19,6 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     revision_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._folders import RemoteFolders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_profile import (
     Change,
@@ -78,7 +79,7 @@ def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
         result = {
             "changed": bool(changes),
             "changes": [change.as_dict() for change in changes],
-            **_reviewed(connection, after, params),
+            **_reviewed(connection, after, params, reading),
         }
         if not reading:
             connection.commit()
@@ -87,10 +88,12 @@ def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
     return result
 
 
-def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any]) -> dict[str, Any]:
+def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any], reading: bool) -> dict[str, Any]:
     shown = review(state)
     viewer, access = _viewer(connection, params)
-    workers = worker_check(state, params["workers"])
+    by_name = params.get("dbname") and not params.get("service")
+    account = find_installation(params).run_as if reading and not by_name else None  # no SSH inside the window
+    workers = worker_check(state, params["workers"], account)
     checks = [schema_check(revision_of(connection)), *review_checks(state), workers, access]
     return {
         "review": shown,
@@ -159,12 +162,15 @@ def schema_check(revision: str | None) -> Check:
     return rule.passed("database", f"alembic revision {revision}, as fractal-server {version} needs")
 
 
-def worker_check(state: State, workers: Sequence[Mapping[str, Any]]) -> Check:
+def worker_check(state: State, workers: Sequence[Mapping[str, Any]], account: str | None = None) -> Check:
     """Return the check that the workers' fractal-server has the server's version.
 
-    Jobs are refused otherwise (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py). On
-    ``slurm_ssh`` the interpreter is on the cluster: ``workers`` is what ``fractal_worker_environment`` read there;
-    without it only a job can tell.
+    Jobs are refused otherwise (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
+
+    Args:
+        state: Resources and profiles.
+        workers: What ``fractal_worker_environment`` read.
+        account: The account of fractal-server, to ask a cluster as it does where nobody else did; None not to ask.
     """
     rule = CHECKS["worker_python"]
     try:
@@ -174,9 +180,12 @@ def worker_check(state: State, workers: Sequence[Mapping[str, Any]]) -> Check:
     wrong: list[str] = []
     seen: list[str] = []
     elsewhere: list[str] = []
-    for resource in state.resources.values():
+    for key, resource in state.resources.items():
         python = resource["jobs_slurm_python_worker"]
         versions = [str(worker["version"]) for worker in workers if worker["python"] == python]
+        profile = next((profile for profile in state.profiles.values() if profile["resource_id"] == key), None)
+        if resource["type"] == "slurm_ssh" and not versions and account and profile:
+            versions = [_version_on_cluster(resource, profile, account)]
         if resource["type"] == "slurm_ssh" and not versions:
             elsewhere.append(f"{python} is on {resource['host']}")
         elif python:
@@ -187,6 +196,14 @@ def worker_check(state: State, workers: Sequence[Mapping[str, Any]]) -> Check:
     if seen:
         return rule.passed("workers", f"{'; '.join(seen)}, as the server")
     return rule.skipped("workers", "; ".join(elsewhere) or "no resource runs on SLURM")
+
+
+def _version_on_cluster(resource: Mapping[str, Any], profile: Mapping[str, Any], account: str) -> str:
+    there = RemoteFolders(resource["host"], profile["username"], profile["ssh_key_path"], account, sys.executable)
+    try:
+        return there.run([resource["jobs_slurm_python_worker"], "-c", _VERSION_OF_WORKER]).strip()
+    except FractalError as error:
+        return f"no known release ({error})"
 
 
 def worker_version(python: str) -> str:

@@ -39,6 +39,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS as STATE_FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
     check_gone_endpoints,
+    check_oauth_way_back,
     check_openid_provider,
     check_shadowed_variables,
     check_unit,
@@ -80,6 +81,7 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("unit", check_unit),
     ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
+    ("way back from the OpenID provider", check_oauth_way_back),
     ("SLURM", check_slurm),
     ("worker Python", check_worker_python),
     ("clients", check_gone_endpoints),

@@ -313,6 +313,15 @@ FINDINGS = rule_table(
         "Repair the provider or the network, or remove the OAuth client.",
         "fractal-server 2.17.0, app/routes/auth/oauth.py",
     ),
+    FindingRule(
+        "oauth.plain_http",
+        "warning",
+        "OAuth over plain HTTP",
+        "{subject} is {value}, without TLS: with 2.17, log-in by OAuth needs a cookie that browsers send over HTTPS "
+        "only.",
+        "Serve Fractal over HTTPS, and register the https:// address at the provider.",
+        "fastapi-users 15.0.2 (CSRF cookie), which fractal-server 2.17 installs",
+    ),
     # --- SLURM ---
     FindingRule(
         "slurm.no_answer",
@@ -346,10 +355,11 @@ FINDINGS = rule_table(
     ),
     FindingRule(
         "worker.remote",
-        "warning",
+        "blocker",
         "The cluster's fractal-server has to be upgraded too",
         "Jobs run with {subject} on the SSH host; fractal-server there must have exactly the server's version.",
-        "Upgrade fractal-server on the cluster at every hop, right after the server.",
+        "Put that host into the group fractal_worker, and it is upgraded with the server. Or accept worker.remote and "
+        "run there, right after the server's upgrade: {command}",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),
     FindingRule(
@@ -365,16 +375,17 @@ FINDINGS = rule_table(
         "warning",
         "Worker Python has another fractal-server",
         "{subject} (FRACTAL_SLURM_WORKER_PYTHON) has fractal-server {found}, the server has {version}; jobs fail.",
-        "Install the server's version there, now and at every hop.",
+        "Install the server's version there now, so that a rollback finds it: {command}",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),
     FindingRule(
         "worker.own_environment",
-        "warning",
+        "blocker",
         "Worker Python has an environment of its own",
         "{subject} (FRACTAL_SLURM_WORKER_PYTHON) is not in the server's environment, so the upgrade does not "
         "change it; jobs fail until it has the server's version.",
-        "Upgrade fractal-server there at every hop, right after the server.",
+        "Put this host into the group fractal_worker too, and it is upgraded with the server. Or accept "
+        "worker.own_environment and run, right after the server's upgrade: {command}",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),
     FindingRule(

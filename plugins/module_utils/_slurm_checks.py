@@ -75,20 +75,31 @@ def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
 def check_worker_python(host: ServerHost) -> Iterator[Finding]:
     """The jobs' Python has the server's version of fractal-server, now and after the upgrade."""
     worker = host.values.get("FRACTAL_SLURM_WORKER_PYTHON")
-    if host.backend == "slurm_ssh":
-        yield FINDINGS["worker.remote"].finding(worker or "the worker's Python")
+    remote = host.backend == "slurm_ssh"
+    if not remote and (not host.on_slurm or not worker or worker == host.python):
         return
-    if not host.on_slurm or not worker or worker == host.python:
+    # one that could not be read is a finding already
+    upgraded = [one for one in host.params["workers"] if one.get("python") in (worker, None)]
+    found = {one["version"] for one in upgraded if one["version"]}
+    if not upgraded and not remote:
+        done = run([str(worker), "-I", "-B", "-c", _VERSION])
+        if done.returncode != 0:
+            yield FINDINGS["worker.broken"].finding(str(worker), reason=last_lines(done, 1))
+            return
+        found = {done.stdout.strip()}
+    python = worker or "the workers' Python"
+    for other in found - {host.version}:
+        command = f"{python} -m pip install fractal-server=={host.version}"
+        yield FINDINGS["worker.other_version"].finding(python, found=other, version=host.version, command=command)
+    command = f"{python} -m pip install fractal-server=={host.params['target_version']}"
+    if upgraded:
         return
-    done = run([worker, "-I", "-B", "-c", _VERSION])
-    if done.returncode != 0:
-        yield FINDINGS["worker.broken"].finding(worker, reason=last_lines(done, 1))
-    elif done.stdout.strip() != host.version:
-        yield FINDINGS["worker.other_version"].finding(worker, found=done.stdout.strip(), version=host.version)
-    elif os.path.realpath(os.path.dirname(worker)) == os.path.realpath(os.path.dirname(host.python)):
-        yield FINDINGS["worker.other_path"].finding(worker, python=host.python)
+    if remote:
+        yield FINDINGS["worker.remote"].finding(python, command=command)
+    elif os.path.realpath(os.path.dirname(python)) == os.path.realpath(os.path.dirname(host.python)):
+        yield FINDINGS["worker.other_path"].finding(python, python=host.python)
     else:
-        yield FINDINGS["worker.own_environment"].finding(worker)
+        yield FINDINGS["worker.own_environment"].finding(python, command=command)
 
 
 def as_account(account: str) -> dict[str, Any]:

@@ -51,6 +51,22 @@ FINDINGS = rule_table(
         acceptable=False,
     ),
     FindingRule(
+        id="worker.unusable",
+        severity="blocker",
+        title="The workers' environment on a host of fractal_worker cannot be upgraded",
+        message="The workers' environment on {subject} cannot be upgraded: {reason}",
+        fix="Mend what the message names; or take {subject} out of the group fractal_worker and upgrade it by hand.",
+        acceptable=False,
+    ),
+    FindingRule(
+        id="worker.no_server",
+        severity="blocker",
+        title="A host of fractal_worker belongs to no server",
+        message="{subject} is in the group fractal_worker, but it is not said for which server it works.",
+        fix="Set fractal_server_host of {subject} to the name of its server in the inventory.",
+        acceptable=False,
+    ),
+    FindingRule(
         id="plan.blocked",
         severity="blocker",
         title="The release path does not lead from here to the target",
@@ -66,13 +82,15 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
 
     Args:
         results: What the checks registered, by their names: ``instance``, ``database``, ``environment``, ``server``,
-            ``users``; and ``variables``, what is wrong with the operator's own.
+            ``users``; ``workers`` has a result for each host in ``answers``, and in ``strays`` the hosts that belong to no
+            server; and ``variables``, what is wrong with the operator's own.
         target: The release to arrive at.
         accept: Ids of findings that the operator accepts.
     """
     instance = results["instance"].get("instance")
     database = results.get("database", {}).get("database")
     found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-server")
+    workers = [_worker(result) for result in results.get("workers", {}).get("answers", [])]
     plan = None
     if instance is not None:
         found += _unmade(results, ("database", "environment", "server", "users"))
@@ -81,13 +99,15 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
                 FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
             )
         elif database:
-            plan = plan_server(instance, database, target).as_dict()
+            plan = plan_server(instance, database, target, workers).as_dict()
             if plan["blocked"]:
                 found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
+    found += _worker_findings(results)
     found += _findings_of(results, ("environment", "server", "users"))
     return {
         "instance": instance,
         "target": target,
+        "workers": workers,
         "database": database,
         "plan": plan or {"stages": [], "hops": [], "pending": False, "finished": False, "window": False, "blocked": ""},
         "environment": _pick(results.get("environment", {}), ("runner_backend", "oauth_client_name", "handed_on")),
@@ -124,6 +144,21 @@ def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> l
         if result and not result.get("skipped") and wanted.get(name, "findings") not in result:
             found.append(FINDINGS["check.failed"].finding(name, reason=_reason(result)).as_dict())
     return found
+
+
+def _worker(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a workers' environment with its host; one that could not be read has no version."""
+    return {"host": result["host"], **(result.get("worker") or {"version": None, "staged": []})}
+
+
+def _worker_findings(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = [FINDINGS["worker.no_server"].finding(name) for name in results.get("workers", {}).get("strays", ())]
+    for result in results.get("workers", {}).get("answers", []):
+        if result.get("unreachable"):
+            found.append(FINDINGS["host.unreachable"].finding(result["host"], reason=_reason(result)))
+        elif "worker" not in result:
+            found.append(FINDINGS["worker.unusable"].finding(result["host"], reason=_reason(result)))
+    return [finding.as_dict() for finding in found]
 
 
 def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:

@@ -102,6 +102,14 @@ def _remove_own_link(old: str) -> bool:
     return True
 
 
+def own_like(folder: str, example: str) -> None:
+    """Give all that is in ``folder``, and itself, to the owner and group of ``example``."""
+    owner = os.stat(example)
+    for root, _folders, files in os.walk(folder):
+        for name in ["", *files]:
+            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def exchange(first: str, second: str) -> None:
     """Exchange two names in one step (Linux, renameat2).
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.fractal_ops.platform.plugins.module_utils._api import loses_secure_cookies
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_findings import FINDINGS
@@ -89,6 +90,13 @@ def check_openid_provider(host: ServerHost) -> Iterator[Finding]:
             reason = str(getattr(error, "reason", None) or type(error).__name__)
         if reason:
             yield FINDINGS["oauth.provider_unreachable"].finding(name, url=mask_urls(value), reason=reason)
+
+
+def check_oauth_way_back(host: ServerHost) -> Iterator[Finding]:
+    """Users come back from the OpenID provider over HTTPS, as 2.17 needs it."""
+    for name, value in sorted(host.values.items()):
+        if re.match(r"OAUTH_.*REDIRECT_URL$", name) and loses_secure_cookies(value):
+            yield FINDINGS["oauth.plain_http"].finding(name, value=value)
 
 
 def check_gone_endpoints(host: ServerHost) -> Iterator[Finding]:

@@ -12,6 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+VERIFICATION_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str"},
+    "version": {"type": "str"},
+    "validate_certs": {"type": "bool", "default": True},
+}
+"""Argument spec of the options described in the documentation fragment ``verification``."""
 
 
 @dataclass(frozen=True)

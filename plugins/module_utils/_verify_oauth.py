@@ -9,7 +9,12 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._api import Answer, Api, request
+from ansible_collections.fractal_ops.platform.plugins.module_utils._api import (
+    Answer,
+    Api,
+    loses_secure_cookies,
+    request,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import CHECKS, Check
@@ -17,7 +22,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._verification
 REQUIRED = ("OAUTH_CLIENT_NAME", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
 # Names of 2.16, one set for each client (2.16.6, config.py); no name of 2.17 matches
 _OLD_NAME = re.compile(r"OAUTH_(?!CLIENT_)[^_]+_CLIENT_ID$")
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 _KNOWN_PROVIDERS = ("google", "github")  # need no discovery (2.17.0, app/routes/auth/oauth.py)
 
 
@@ -95,13 +99,13 @@ def _wrong_provider(location: str, client: str, variables: Mapping[str, str], va
 
 def _plain_http(answer: Answer, location: str) -> list[str]:
     """Return why browsers will not send the state cookie back: since fastapi-users 15.0.2 it is ``Secure``."""
-    back = urlsplit(parse_qs(urlsplit(location).query).get("redirect_uri", [""])[0])
+    back = parse_qs(urlsplit(location).query).get("redirect_uri", [""])[0]
     secure = [value for value in answer.all("set-cookie") if "; secure" in value.lower()]
-    if not secure or back.scheme != "http" or back.hostname in _LOCAL:
+    if not secure or not loses_secure_cookies(back):
         return []
     name = secure[0].split("=", 1)[0]
     return [
-        f"users come back over plain HTTP ({back.geturl()}), where browsers do not send the cookie {name}, so every "
+        f"users come back over plain HTTP ({back}), where browsers do not send the cookie {name}, so every "
         "log-in ends with OAUTH_INVALID_STATE: serve Fractal over HTTPS and set OAUTH_REDIRECT_URL accordingly"
     ]
 

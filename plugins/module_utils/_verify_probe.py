@@ -194,5 +194,13 @@ def _attempt(name: str, work: Callable[[], Check]) -> Check:
 
 
 def _end(log: Any) -> str:
-    text = str(log or "no log").strip()
-    return text if len(text) <= _SHOWN else "… " + text[-_SHOWN:]
+    """Return the end of a log; of Python's tracebacks only what was raised."""
+    kept, frames = [], False
+    for line in str(log or "no log").strip().splitlines():
+        if line.strip() == "Traceback (most recent call last):":
+            frames = True
+        elif not frames or not line.startswith(" "):
+            frames = False
+            kept.append(line)
+    text = "\n".join(kept)
+    return text if len(text) <= _SHOWN else "…" + text[-_SHOWN:]

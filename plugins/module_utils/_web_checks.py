@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.fractal_ops.platform.plugins.module_utils._api import loses_secure_cookies
 from ansible_collections.fractal_ops.platform.plugins.module_utils._checks import human_size, run_checks, tree_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask
@@ -34,7 +35,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._web_release 
 )
 
 _COOKIE = "fastapiusersauth"
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,7 @@ def check_variables(host: WebHost) -> Iterator[Finding]:
     cookie = host.values.get("AUTH_COOKIE_NAME", _COOKIE)
     if cookie != _COOKIE:
         yield FINDINGS["web.cookie_name"].finding("AUTH_COOKIE_NAME", value=cookie, version=host.version)
-    origin = urllib.parse.urlsplit(host.values.get("ORIGIN", ""))
-    if host.values.get("PUBLIC_OAUTH_CLIENT_NAME") and origin.scheme == "http" and origin.hostname not in _LOCAL:
+    if host.values.get("PUBLIC_OAUTH_CLIENT_NAME") and loses_secure_cookies(host.values.get("ORIGIN", "")):
         yield FINDINGS["web.oauth_needs_https"].finding("ORIGIN", value=host.values["ORIGIN"])
 
 

@@ -27,6 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._masking impo
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import version_key
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import (
     is_switched,
+    own_like,
     release_path,
     switch,
     switch_back,
@@ -62,7 +63,7 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
                 f"{'there' if os.path.isfile(os.path.join(content, 'build', 'index.js')) else 'missing'}. "
                 "Set fractal_web_archive to the right archive."
             )
-        _own_like(content, str(instance["release_directory"]))
+        own_like(content, str(instance["release_directory"]))
         os.rename(content, target)
     except OSError as error:
         raise FractalError(f"Cannot unpack {mask_urls(archive)} to {target}: {error.strerror}.") from error
@@ -196,10 +197,3 @@ def _copy(source: str, target: str) -> None:
 
 def _inside(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(os.path.normpath(directory) + os.sep)
-
-
-def _own_like(folder: str, example: str) -> None:
-    owner = os.stat(example)
-    for root, _folders, files in os.walk(folder):
-        for name in ["", *files]:
-            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -47,7 +47,9 @@ def discover_worker(python: str) -> Worker:
     Raises:
         FractalError: It does not run, has no fractal-server, or is no virtual environment of its own.
     """
-    facts = python_facts(python)
+    if not python:
+        raise FractalError("Nothing says which interpreter the SLURM jobs use: set fractal_worker_python.")
+    facts = python_facts(python, "fractal_worker_python")
     if not facts["version"]:
         raise FractalError(f"{python} has no fractal-server, so it is not what SLURM jobs run with.")
     if not facts["is_venv"]:

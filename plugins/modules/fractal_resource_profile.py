@@ -205,7 +205,7 @@ options:
   workers:
     description:
       - What RV(fractal_ops.platform.fractal_worker_environment#module:worker) was on the hosts of a cluster, so that
-        their release can be compared with the server's.
+        their release can be compared with the server's. Without it a review asks the cluster itself, as Fractal does.
     type: list
     elements: dict
     default: []

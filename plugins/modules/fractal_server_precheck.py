@@ -66,6 +66,13 @@ options:
     type: str
     choices: [fail, wait, abort]
     default: fail
+  workers:
+    description:
+      - What RV(fractal_ops.platform.fractal_worker_environment#module:worker) is for each environment of the workers
+        that is upgraded with the server. Another one than the server's own that is not among them is a finding.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -127,6 +134,7 @@ def main() -> NoReturn:
             "backup_proof": {"type": "str", "choices": ["restore", "list", "none"], "default": "restore"},
             "oauth_client": {"type": "str"},
             "jobs_in_flight": {"type": "str", "choices": ["fail", "wait", "abort"], "default": "fail"},
+            "workers": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )

@@ -18,6 +18,8 @@ description:
   - Needs nothing but the standard library of the host's Python, 3.9 or later.
 author:
   - The fractal_ops.platform developers (@fractal-ops)
+extends_documentation_fragment:
+  - fractal_ops.platform.verification
 attributes:
   check_mode:
     description: Can run in check mode; what would make anything is skipped then.
@@ -33,19 +35,6 @@ options:
       - The systemd unit of fractal-server.
     type: str
     default: fractal-server
-  url:
-    description:
-      - Where its API answers on this machine. The default is read from the unit.
-    type: str
-  version:
-    description:
-      - The release that must answer. The default is the one that is installed.
-    type: str
-  validate_certs:
-    description:
-      - Whether certificates must be valid, of the server and of the OpenID provider.
-    type: bool
-    default: true
   email:
     description:
       - E-mail address of an account, best an ordinary user's. What needs one is skipped without it.
@@ -128,6 +117,7 @@ duration:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import VERIFICATION_ARGUMENTS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_server import verify_server
 
 
@@ -135,9 +125,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "service": {"type": "str", "default": "fractal-server"},
-            "url": {"type": "str"},
-            "version": {"type": "str"},
-            "validate_certs": {"type": "bool", "default": True},
+            **VERIFICATION_ARGUMENTS,
             "email": {"type": "str"},
             "password": {"type": "str", "no_log": True},
             "probe_sources": {"type": "dict"},

@@ -16,6 +16,8 @@ description:
   - Needs nothing but the standard library of the host's Python, 3.9 or later.
 author:
   - The fractal_ops.platform developers (@fractal-ops)
+extends_documentation_fragment:
+  - fractal_ops.platform.verification
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -29,23 +31,10 @@ options:
       - The systemd unit of fractal-web.
     type: str
     default: fractal-web
-  url:
-    description:
-      - Where it answers on this machine. The default is read from the unit.
-    type: str
-  version:
-    description:
-      - The release that must answer. The default is the one that is installed.
-    type: str
   server:
     description:
       - What RV(fractal_ops.platform.fractal_verify#module:server) was for its server. Without it nothing is compared.
     type: dict
-  validate_certs:
-    description:
-      - Whether certificates must be valid.
-    type: bool
-    default: true
 """
 
 EXAMPLES = r"""
@@ -71,6 +60,7 @@ duration:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import VERIFICATION_ARGUMENTS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_web import verify_web
 
 
@@ -78,10 +68,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "service": {"type": "str", "default": "fractal-web"},
-            "url": {"type": "str"},
-            "version": {"type": "str"},
+            **VERIFICATION_ARGUMENTS,
             "server": {"type": "dict"},
-            "validate_certs": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

@@ -50,7 +50,17 @@ def in_server(*command: str, **options: object) -> str:
 
 
 def module(inventory: str, name: str, **arguments: object) -> None:
-    run("ansible", "--become", "-i", inventory, "server", "-m", f"fractal_ops.platform.{name}", "-a", json.dumps(arguments))
+    run(
+        "ansible",
+        "--become",
+        "-i",
+        inventory,
+        "server",
+        "-m",
+        f"fractal_ops.platform.{name}",
+        "-a",
+        json.dumps(arguments),
+    )
 
 
 def prepare(inventory: str) -> None:

@@ -37,6 +37,7 @@ OPTIONS: dict[str, Any] = {
     "backup_proof": "restore",
     "oauth_client": None,
     "jobs_in_flight": "fail",
+    "workers": [],
 }
 
 

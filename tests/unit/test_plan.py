@@ -105,3 +105,31 @@ def test_contradictions_are_refused(observed, state, target, reason):
     plan = plan_server(observed, state, target)
     assert reason in plan.blocked
     assert plan.stages == []
+
+
+def worker(version="2.16.6", staged=()):
+    return {"host": "cluster", "version": version, "staged": list(staged)}
+
+
+def test_workers_are_built_before_and_switched_inside_the_window():
+    plan = plan_server(instance(staged=["2.17.0"]), database(), "2.17.0", [worker()])
+    names = pending(plan)
+    assert names.index(("workers", "2.17.0")) == names.index(("start", "2.17.0")) - 1
+    assert next(stage.reason for stage in plan.stages if stage.name == "stage") == "to build: 2.17.0 on cluster"
+    assert "stage" not in pending(
+        plan_server(instance(staged=["2.17.0"]), database(), "2.17.0", [worker("", ["2.17.0"])])
+    )
+
+
+def test_workers_of_an_older_release_open_a_window_of_their_own():
+    finished = (instance("2.17.0", "2.17"), database("2.17.0", "done"), "2.17.0")
+    assert pending(plan_server(*finished, [worker("2.17.0")])) == []
+    plan = plan_server(*finished, [worker(staged=["2.17.0"])])
+    assert pending(plan) == ["stop", ("workers", "2.17.0"), ("start", "2.17.0")]
+    assert plan.as_dict()["window"] is True
+
+
+def test_an_upgrade_killed_around_the_switch_of_the_workers_goes_on_there():
+    held = (instance("2.17.0", "2.17", active="inactive", hold=HOLD), database("2.17.0", "done"), "2.17.0")
+    assert pending(plan_server(*held, [worker(staged=["2.17.0"])])) == [("workers", "2.17.0"), ("start", "2.17.0")]
+    assert pending(plan_server(*held, [worker("2.17.0")])) == [("start", "2.17.0")]

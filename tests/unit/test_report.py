@@ -111,6 +111,51 @@ def test_a_failed_check_fails_the_run_and_remains_to_do():
     assert failures(record(server(**DONE))) == []
 
 
+def test_every_check_is_shown_with_its_result_and_how_to_mend_it_those_of_the_web_host_too():
+    skipped = {"id": "job", "status": "skipped", "subject": "x", "message": "no account", "fix": "Set one."}
+    failed = {"id": "web_alive", "status": "failed", "subject": "w", "message": "no answer", "fix": "Start it."}
+    found = {**record(server(**DONE, __verify={"checks": [skipped]})), "web": [{**WEB, "checks": [failed]}]}
+    text = render_markdown(found)
+    assert "| job | skipped | no account | Set one. |" in text
+    assert "| web_alive | failed | no answer | Start it. |" in text
+
+
+WEB = {"name": "w", "outcome": "upgraded", "from": "1.20.1", "to": "1.21.1", "failure": "", "findings": []}
+
+
+def reviewed(*subjects):
+    rule = {"id": "user_without_access", "severity": "info", "fix": "If they should: do it."}
+    return {"findings": [{**rule, "subject": one, "message": f"{one} cannot use Fractal."} for one in subjects]}
+
+
+def test_what_the_review_leaves_for_a_person_remains_to_do():
+    found = record(server(window=False, __verify_review=reviewed("erin", "dora")))
+    assert found["remaining"] == [
+        "erin cannot use Fractal. If they should: do it.",
+        "dora cannot use Fractal. If they should: do it.",
+    ]
+    assert "## What remains for you" in render_markdown(found)
+    assert "dora cannot use Fractal." in render_html(found)
+
+
+def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
+    found = record(server(window=False, __verify_review=reviewed(*[f"user {i}" for i in range(40)])))
+    assert len(found["remaining"]) == 6
+    assert "35 more" in found["remaining"][-1]
+    assert len(found["review"]) == 40
+
+
+def test_the_workers_are_a_stage_with_the_seconds_of_all_of_them():
+    facts = server(**DONE, __upgrade_workers=[{"duration": 0.5}, {"duration": 0.25}])
+    stage = {"name": "workers", "title": "Switch", "state": "pending", "reason": "c has 2.16.6", "release": "2.17.0"}
+    facts["__server_state"]["plan"]["stages"] = [stage]
+    facts["__server_state"]["workers"] = [{"host": "c", "version": "2.16.6"}]
+    found = record(facts)
+    assert found["stages"][0]["seconds"] == 0.75
+    assert found["workers"][0]["host"] == "c"
+    assert "| Switch | done now | 0.8 | c has 2.16.6 |" in render_markdown(found)
+
+
 def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
     page = render_html(record(server(**DONE)))
     assert "&lt;anna&gt;" in page

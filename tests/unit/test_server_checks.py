@@ -25,7 +25,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import last_lines, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import as_account, check_worker_python
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import check_unit, gone_calls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
+    check_oauth_way_back,
+    check_unit,
+    gone_calls,
+)
 
 
 def unit(**values: Any) -> Any:
@@ -44,7 +48,7 @@ def unit(**values: Any) -> Any:
 
 def host(**values: Any) -> Any:
     base = {
-        "params": {"install_strategy": "staged"},
+        "params": {"install_strategy": "staged", "target_version": "2.17.2", "workers": []},
         "hops": hops("2.16.6", "2.17.2"),
         "missing_releases": hops("2.16.6", "2.17.2"),
         "python_version": "3.11.2",
@@ -147,7 +151,7 @@ def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
 
     assert found(server) == []
     assert found(other_name) == ["worker.other_path"]
-    assert found(worker) == ["worker.other_version"]
+    assert found(worker) == ["worker.other_version", "worker.own_environment"]
     worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
     assert found(worker) == ["worker.own_environment"]
 
@@ -174,6 +178,41 @@ def test_unit(values: dict[str, Any], account: str | None, expected: list[str], 
     assert [finding.id for finding in check_unit(checked)] == expected
     env_file.unlink()
     assert {finding.id for finding in check_unit(checked)} == {*expected, "unit.no_environment_file"}
+
+
+@pytest.mark.parametrize("values", [{}, {"backend": "slurm_ssh", "on_slurm": False}], ids=["sudo", "ssh"])
+def test_another_environment_of_the_workers_blocks_unless_it_is_upgraded_too(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    worker = tmp_path / "python3"
+    worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
+    worker.chmod(0o755)
+    variables = {"FRACTAL_SLURM_WORKER_PYTHON": str(worker)}
+
+    def found(*workers: dict[str, Any]) -> list[Any]:
+        params = {"target_version": "2.17.2", "workers": list(workers)}
+        return list(check_worker_python(host(values=variables, params=params, **values)))
+
+    [blocker] = found()
+    assert blocker.severity == "blocker" and blocker.acceptable
+    assert blocker.fix.endswith(f": {worker} -m pip install fractal-server==2.17.2") and "fractal_worker" in blocker.fix
+    assert [one.id for one in found({"python": "/other/python3", "version": "2.16.6"})] == [blocker.id]
+    assert found({"python": str(worker), "version": "2.16.6"}) == []
+    assert [one.id for one in found({"python": str(worker), "version": "2.16.5"})] == ["worker.other_version"]
+    assert found({"version": None}) == [], "it could not be read, which is a finding of its own"
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://fractal.example.org/auth/login/oauth2", True),
+        ("http://localhost:5173/auth/login/oauth2", True),
+        ("http://fractal.example.org/auth/login/oauth2", False),
+    ],
+)
+def test_users_come_back_from_the_provider_over_https(url: str, good: bool) -> None:
+    found = list(check_oauth_way_back(host(values={"OAUTH_IDP_REDIRECT_URL": url})))
+    assert ids(found) == ([] if good else [("oauth.plain_http", "OAUTH_IDP_REDIRECT_URL")])
 
 
 def test_calls_of_what_is_gone_are_counted_by_client() -> None:

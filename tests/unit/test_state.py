@@ -103,3 +103,21 @@ def test_a_blocker_that_would_break_the_migration_cannot_be_accepted():
 def test_warnings_are_no_failure():
     found = {**GOOD, "server": {"findings": [finding(severity="warning")]}}
     assert server_state(found, "2.17.0")["failure"] == ""
+
+
+def test_workers_are_part_of_the_state_and_what_is_wrong_with_one_is_a_finding():
+    read = {"host": "a", "worker": {"python": "/w/bin/python3", "version": "2.16.6", "staged": []}}
+    state = server_state({**GOOD, "workers": {"answers": [read]}}, "2.17.0")
+    assert state["failure"] == ""
+    assert state["workers"] == [{"host": "a", "python": "/w/bin/python3", "version": "2.16.6", "staged": []}]
+    assert "workers" in [stage["name"] for stage in state["plan"]["stages"]]
+    gone = {"host": "b", "unreachable": True, "msg": "no route"}
+    broken = {"host": "c", "msg": "no fractal-server there"}
+    state = server_state({**GOOD, "workers": {"answers": [read, gone, broken], "strays": ["d"]}}, "2.17.0")
+    assert [(one["id"], one["subject"]) for one in state["findings"]] == [
+        ("worker.no_server", "d"),
+        ("host.unreachable", "b"),
+        ("worker.unusable", "c"),
+    ]
+    assert "no fractal-server there" in state["failure"] and "no route" in state["failure"]
+    assert [worker["version"] for worker in state["workers"]] == ["2.16.6", None, None]

@@ -12,7 +12,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._errors impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._folders import LocalFolders, RemoteFolders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import ServerInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import CHECKS, POINTS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_probe import _wrong_result
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_probe import _end, _wrong_result
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_server import service
 
 ME = os.environ.get("USER") or "root"
@@ -68,6 +68,14 @@ def test_a_job_counts_only_as_the_right_user_and_in_slurm(changed: dict[str, Any
 
 def test_no_image_at_all_is_no_result() -> None:
     assert _wrong_result({}, "alice", "slurm_sudo")
+
+
+def test_of_a_log_with_a_traceback_only_what_was_raised_is_shown() -> None:
+    frames = 'Traceback (most recent call last):\n  File "/a.py", line 1, in run\n    start()\n'
+    log = f"UNKNOWN ERROR\nTRACEBACK:\n{frames}RuntimeError: version mismatch.\nLocal: 2.17.0.\n  Remote: 2.16.6.\n"
+    assert _end(log) == "UNKNOWN ERROR\nTRACEBACK:\nRuntimeError: version mismatch.\nLocal: 2.17.0.\n  Remote: 2.16.6."
+    assert _end(None) == "no log"
+    assert _end("x" * 5000).startswith("…x") and len(_end("x" * 5000)) < 2000
 
 
 # --- folders ---

@@ -1,17 +1,19 @@
-"""What this scenario's tests share with the others', and a way to run the verification again."""
+"""What this scenario's tests share with the others'."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-_spec = importlib.util.spec_from_file_location("shared_conftest", SHARED / "tests" / "conftest.py")
+import testinfra
+from testinfra.host import Host
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "tests"
+sys.path.append(str(SHARED))
+_spec = importlib.util.spec_from_file_location("shared_conftest", SHARED / "conftest.py")
 assert _spec and _spec.loader
 shared = sys.modules["shared_conftest"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(shared)
@@ -32,17 +34,11 @@ def before(name: str) -> dict[str, Any]:
     return recorded
 
 
-def verify(*arguments: str) -> tuple[int, dict[str, dict[str, dict[str, str]]]]:
-    """Run the verification playbook; return its exit code and every check, by server and id."""
-    folder = EPHEMERAL / "verify-reports"
-    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "fractal_ops.platform.verify"]
-    done = subprocess.run(
-        [*command, "-e", f"fractal_report_dir={folder}", *arguments], capture_output=True, text=True, check=False
-    )
-    print(done.stdout, done.stderr)
-    found = {}
-    for path in folder.glob("*.json"):
-        record = json.loads(path.read_text())
-        checks = [*record["checks"], *[check for web in record["web"] for check in web["checks"]]]
-        found[record["name"]] = {check["id"]: check for check in checks}
-    return done.returncode, found
+def named(group: str, name: str) -> Host:
+    """Return a host of the scenario, to run commands on."""
+    return testinfra.get_host(next(host for host in hosts_of(group) if host.endswith(f"-{name}")))
+
+
+def execute(host: Host, statement: str) -> None:
+    """Change the Fractal database."""
+    host.check_output("runuser -u postgres -- psql -qX -d fractal_db -c %s", statement)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import testinfra
-from conftest import hosts_of, query, verify
-from testinfra.host import Host
+from conftest import execute, named, query
 
-Checks = dict[str, dict[str, dict[str, str]]]
+from playbooks import Run, run_playbook
+
 ENV = "/opt/fractal/server/.fractal_server.env"
 WEB_ENV = "/opt/fractal-web/.env"
 
@@ -19,30 +17,26 @@ def of(checks: dict[str, dict[str, str]], status: str) -> set[str]:
     return {name for name, check in checks.items() if check["status"] == status}
 
 
-def named(group: str, name: str) -> Host:
-    return testinfra.get_host(next(host for host in hosts_of(group) if host.endswith(name)))
-
-
 @pytest.fixture(scope="module")
-def good() -> tuple[int, Checks]:
-    return verify()
+def good() -> Run:
+    return run_playbook("verify")
 
 
-def test_every_check_of_the_upgraded_instances_passes(good: tuple[int, Checks]) -> None:
-    code, checks = good
-    assert code == 0
+def test_every_check_of_the_upgraded_instances_passes(good: Run) -> None:
+    checks = good.checks
+    assert good.code == 0
     assert of(checks["server"], "failed") == of(checks["closed"], "failed") == set()
     assert of(checks["server"], "skipped") == {"settings", "viewer_urls"}
     assert of(checks["closed"], "skipped") == {"settings", "login_oauth", "email"}
 
 
-def test_the_job_ran_on_slurm_as_the_user(good: tuple[int, Checks]) -> None:
+def test_the_job_ran_on_slurm_as_the_user(good: Run) -> None:
     for name in ("server", "closed"):
-        message = good[1][name]["job_execution"]["message"]
+        message = good.checks[name]["job_execution"]["message"]
         assert "as alice on" in message and "SLURM job" in message
 
 
-def test_the_probe_left_nothing(good: tuple[int, Checks]) -> None:
+def test_the_probe_left_nothing(good: Run) -> None:
     for host in (named("fractal_server", "server"), named("fractal_server", "closed")):
         assert query(host, "select name from projectv2 where name like 'fractal verify%'") == []
         assert query(host, "select id from taskgroupv2 where pkg_name like 'fractal-verify%'") == []
@@ -78,14 +72,11 @@ def broken() -> Iterator[None]:
     web.check_output(f"cp -p /root/env {WEB_ENV}; rm /root/env; systemctl restart fractal-web")
 
 
-def execute(host: Host, statement: str) -> None:
-    host.check_output("runuser -u postgres -- psql -qX -d fractal_db -c %s", statement)
-
-
 def test_what_is_broken_is_found_at_each_point_and_only_there(broken: None) -> None:
-    code, checks = verify()
-    assert code != 0
-    server: dict[str, Any] = checks["server"]
+    run = run_playbook("verify")
+    assert run.code != 0
+    checks = run.checks
+    server = checks["server"]
     assert of(checks["closed"], "failed") == set(), "the other instance is none of this one's business"
     assert of(server, "failed") >= {
         "web_release",  # no default group
@@ -114,15 +105,16 @@ def no_sbatch() -> Iterator[None]:
 
 
 def test_a_job_that_cannot_be_submitted_fails_its_check(no_sbatch: None) -> None:
-    code, checks = verify("--limit", "server,localhost")
-    assert code != 0
-    assert checks["server"]["task_collection"]["status"] == "passed"
-    job = checks["server"]["job_execution"]
+    run = run_playbook("verify", "--limit", "server,localhost")
+    assert run.code != 0
+    assert run.checks["server"]["task_collection"]["status"] == "passed"
+    job = run.checks["server"]["job_execution"]
     assert job["status"] == "failed" and "password is required" in job["message"]
 
 
 def test_a_password_that_is_not_taken_fails_its_check() -> None:
-    code, checks = verify("--limit", "closed,localhost", "-e", "fractal_verify_password=wrong")
-    assert code != 0
-    assert of(checks["closed"], "failed") == {"login_password"}
-    assert {"current_user", "task_collection", "job_execution", "viewer_paths"} <= of(checks["closed"], "skipped")
+    run = run_playbook("verify", "--limit", "closed,localhost", "-e", "fractal_verify_password=wrong")
+    assert run.code != 0
+    closed = run.checks["closed"]
+    assert of(closed, "failed") == {"login_password"}
+    assert {"current_user", "task_collection", "job_execution", "viewer_paths"} <= of(closed, "skipped")

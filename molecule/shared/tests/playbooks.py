@@ -37,19 +37,27 @@ class Run:
         recap = self.output.rpartition("PLAY RECAP")[2]
         return sum(int(word.partition("=")[2]) for word in recap.split() if word.startswith("changed="))
 
+    @property
+    def checks(self) -> dict[str, dict[str, dict[str, str]]]:
+        """The verification's checks, those of fractal-web too, by server and id."""
+        return {
+            name: {check["id"]: check for one in (record, *record["web"]) for check in one["checks"]}
+            for name, record in self.reports.items()
+        }
 
-def command(playbook: str, *arguments: str) -> list[str]:
-    """Return the command line that runs one of the collection's playbooks on the scenario's hosts."""
-    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
-    return ["ansible-playbook", "-i", inventory, f"fractal_ops.platform.{playbook}", *arguments]
+
+def command(playbook: str, *arguments: str, inventory: Path | None = None) -> list[str]:
+    """Return the command line that runs one of the collection's playbooks, by default on the scenario's hosts."""
+    hosts = str(inventory or os.environ["MOLECULE_INVENTORY_FILE"])
+    return ["ansible-playbook", "-i", hosts, f"fractal_ops.platform.{playbook}", *arguments]
 
 
-def run_playbook(playbook: str, *arguments: str) -> Run:
+def run_playbook(playbook: str, *arguments: str, inventory: Path | None = None) -> Run:
     """Run one of the collection's playbooks to its end."""
     folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "test-reports"
     for path in folder.glob("*"):
         path.unlink()
-    line = command(playbook, "-e", f"fractal_report_dir={folder}", *arguments)
+    line = command(playbook, "-e", f"fractal_report_dir={folder}", *arguments, inventory=inventory)
     done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
     print(done.stdout, done.stderr)
     reports = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}

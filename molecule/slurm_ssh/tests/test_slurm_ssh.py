@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import re
 import subprocess
-import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -15,14 +14,11 @@ from typing import Any
 
 import pytest
 import testinfra
+import yaml
+from conftest import EPHEMERAL, hosts_of, query
 from testinfra.host import Host
 
-OIDC = Path(__file__).resolve().parents[2] / "oidc" / "tests" / "conftest.py"
-_spec = importlib.util.spec_from_file_location("verification_conftest", OIDC)
-assert _spec and _spec.loader
-common = sys.modules["verification_conftest"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(common)
-EPHEMERAL, hosts_of, query, verify = common.EPHEMERAL, common.hosts_of, common.query, common.verify
+from playbooks import Run, run_playbook
 
 testinfra_hosts = hosts_of("fractal_server")
 ACCOUNT = ("-e", "fractal_verify_email=bob@example.org", "-e", "fractal_verify_password=pw-bob")
@@ -32,7 +28,7 @@ SEED = json.loads((EPHEMERAL / "seed.json").read_text())
 
 @pytest.fixture(scope="module")
 def cluster() -> Host:
-    return testinfra.get_host(hosts_of("cluster")[0])
+    return testinfra.get_host(hosts_of("fractal_worker")[0])
 
 
 def send(host: Host, method: str, path: str, token: str = "", form: dict[str, str] | None = None) -> Any:
@@ -57,6 +53,25 @@ def run_again(host: Host, name: str) -> dict[str, Any]:
         job = send(host, "GET", f"{user['base']}/job/{job['id']}/", token)
     found: dict[str, Any] = job
     return found
+
+
+def release_of(host: Host, python: str) -> str:
+    code = "import sys; from importlib.metadata import version; print(sys.executable, version('fractal-server'))"
+    found: str = host.check_output(f"{python} -c %s", code)
+    return found.removeprefix(f"{python} ")
+
+
+def without_workers(playbook: str, *arguments: str) -> Run:
+    """Run a playbook with an inventory that says nothing of the cluster."""
+    path = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+    inventory = {name: group for name, group in yaml.safe_load(path.read_text()).items() if name != "fractal_worker"}
+    other = path.with_name("without_workers.yml")
+    other.write_text(yaml.safe_dump(inventory))
+    return run_playbook(playbook, *arguments, inventory=other)
+
+
+def stages(run: Run) -> dict[str, dict[str, Any]]:
+    return {stage["name"]: stage for stage in run.reports["server"]["stages"]}
 
 
 def test_resource_and_profiles_have_what_2_16_had(host: Host) -> None:
@@ -90,81 +105,126 @@ def test_work_of_2_16_runs_again_as_its_user(host: Host, cluster: Host, name: st
     assert (stamp["user"], stamp["host"]) == (name, "cluster")
 
 
+def test_the_workers_path_and_extra_packages_are_those_of_before(cluster: Host) -> None:
+    assert release_of(cluster, WORKERS) == "2.17.0"
+    code = "from importlib.metadata import version; print(version('prometheus-client'))"
+    assert cluster.check_output(f"{WORKERS} -c %s", code) == "0.25.0"
+    cluster.check_output(f"runuser -u bob -- {WORKERS} -m fractal_server.runner.versions")
+
+
 def test_the_verification_runs_a_job_on_the_cluster_and_leaves_nothing(host: Host, cluster: Host) -> None:
     listing = "find /home/bob -mindepth 1 -not -path '*/.*' | sort"
     before = cluster.check_output(listing)
-    code, checks = verify(*ACCOUNT)
-    found = checks["server"]
-    assert code == 0 and {n for n, check in found.items() if check["status"] == "failed"} == set()
+    run = run_playbook("verify", *ACCOUNT)
+    found = run.checks["server"]
+    assert run.code == 0 and {n for n, check in found.items() if check["status"] == "failed"} == set()
     assert "as bob on cluster (SLURM job" in found["job_execution"]["message"]
     assert "/home/bob/tasks/" in found["task_collection"]["message"]
-    assert found["probe_removed"]["status"] == "passed"
-    assert found["worker_python"]["status"] == "skipped", "only the cluster knows its own environment"
+    assert found["probe_removed"]["status"] == found["worker_python"]["status"] == "passed"
     assert cluster.check_output(listing) == before
     assert query(host, "select name from projectv2 where name like 'fractal verify%'") == []
 
 
-def workers(state: str, release: str) -> str:
-    """Bring the cluster's environment to a state with the module, and return what Ansible says."""
-    options = f"python={WORKERS} state={state} release={release}"
-    command = ["ansible", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "cluster"]
-    command += ["-m", "fractal_ops.platform.fractal_worker_environment", "-a", options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def test_the_page_names_what_a_person_has_to_look_at() -> None:
+    remaining = "\n".join(run_playbook("verify").reports["server"]["remaining"])
+    assert "still called 'Resource Name'" in remaining and "previous_name: Resource Name" in remaining
+    assert "still called 'Profile alice'" in remaining
 
 
 @pytest.fixture
 def old_workers() -> Iterator[None]:
-    """The cluster goes back to the old release, as in a rollback."""
-    assert "CHANGED" in workers("original", "2.16.6")
-    yield
-    assert "CHANGED" in workers("switched", "2.17.0")
-
-
-def test_the_workers_path_and_extra_packages_are_those_of_before(cluster: Host) -> None:
-    assert "CHANGED" not in workers("switched", "2.17.0")
-    code = "import sys; from importlib.metadata import version as v; print(sys.executable, v('fractal-server'), "
-    found = cluster.check_output(f"{WORKERS} -c %s", code + "v('prometheus-client'))")
-    assert found == f"{WORKERS} 2.17.0 0.25.0"
-    cluster.check_output(f"runuser -u bob -- {WORKERS} -m fractal_server.runner.versions")
-
-
-def test_workers_of_the_old_release_fail_the_job(old_workers: None) -> None:
-    code, checks = verify(*ACCOUNT)
-    job = checks["server"]["job_execution"]
-    assert code != 0 and job["status"] == "failed"
-    assert "Fractal-server version mismatch" in job["message"] and "2.16.6" in job["message"]
-    assert checks["server"]["task_collection"]["status"] == checks["server"]["probe_removed"]["status"] == "passed"
-
-
-def playbook(*arguments: str) -> str:
-    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *arguments]
+    """The cluster has the old release, as after a rollback by hand."""
+    command = ["ansible", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "cluster", "--become"]
+    command += ["-m", "fractal_ops.platform.fractal_worker_environment"]
+    command += ["-a", f"python={WORKERS} state=original release=2.16.6"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
-    return done.stdout
+    assert done.returncode == 0 and "CHANGED" in done.stdout, done.stdout + done.stderr
+    yield
+
+
+def test_workers_of_the_old_release_are_found_and_the_upgrade_brings_them_along(
+    old_workers: None, host: Host, cluster: Host
+) -> None:
+    run = run_playbook("verify", *ACCOUNT)
+    found = run.checks["server"]
+    assert run.code != 0
+    assert found["worker_python"]["status"] == "failed" and "has 2.16.6" in found["worker_python"]["message"]
+    assert found["job_execution"]["status"] == "failed"
+    assert "Fractal-server version mismatch" in found["job_execution"]["message"]
+    assert found["task_collection"]["status"] == found["probe_removed"]["status"] == "passed"
+    asked = without_workers("verify").checks["server"]["worker_python"]
+    assert (asked["status"], asked["message"]) == ("failed", found["worker_python"]["message"])
+
+    predicted = run_playbook("upgrade", "--check")
+    assert predicted.code == 0 and "server: upgrade planned" in predicted.output
+    assert re.search("Switch the workers.*pending.*cluster has 2.16.6", predicted.output)
+    assert release_of(cluster, WORKERS) == "2.16.6"
+    rows = query(host, "select * from resource")
+
+    cluster.check_output("mkdir /opt/fractal/workers-2.16.6")
+    failed = run_playbook("upgrade")
+    assert failed.code != 0 and failed.reports["server"]["outcome"] == "failed"
+    assert "The workers on cluster: /opt/fractal/workers-2.16.6 is in the way" in failed.reports["server"]["failure"]
+    assert "old instance is back in service" in failed.reports["server"]["failure"]
+    assert send(host, "GET", "/api/alive/")["version"] == "2.17.0"
+    cluster.check_output("rmdir /opt/fractal/workers-2.16.6")
+
+    done = run_playbook("upgrade", *ACCOUNT)
+    assert done.code == 0 and done.reports["server"]["outcome"] == "upgraded"
+    assert {name for name, stage in stages(done).items() if stage["state"] == "pending"} == {"stop", "workers", "start"}
+    assert stages(done)["workers"]["seconds"] is not None
+    assert done.checks["server"]["worker_python"]["status"] == "passed"
+    assert done.checks["server"]["job_execution"]["status"] == "passed"
+    assert query(host, "select * from resource") == rows
 
 
 def test_renaming_the_resource_and_upgrading_again_changes_nothing(host: Host, tmp_path: Path) -> None:
-    play = {
-        "hosts": "fractal_server",
-        "gather_facts": False,
-        "tasks": [
-            {
-                "fractal_ops.platform.fractal_resource_profile": {
-                    "resources": [{"name": "The cluster", "previous_name": "Resource Name"}],
-                    "profiles": [{"name": "Alice", "username": "alice"}],
-                },
-                "vars": {"ansible_python_interpreter": "/opt/fractal/venv/bin/python3"},
-            }
-        ],
+    declaration = {
+        "resources": [{"name": "The cluster", "previous_name": "Resource Name"}],
+        "profiles": [{"name": "Alice", "username": "alice"}],
     }
+    task = {
+        "fractal_ops.platform.fractal_resource_profile": declaration,
+        "vars": {"ansible_python_interpreter": "/opt/fractal/venv/bin/python3"},
+    }
+    play = {"hosts": "fractal_server", "gather_facts": False, "become": True, "tasks": [task]}
     (tmp_path / "rename.yml").write_text(json.dumps([play]))
-    playbook(str(tmp_path / "rename.yml"))
-    assert "changed=0" in playbook(str(tmp_path / "rename.yml"))
-    rows = [query(host, f"select * from {table} order by id") for table in ("resource", "profile", "projectv2")]
+    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(tmp_path / "rename.yml")]
+    assert "changed=1" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "changed=0" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    tables = ("resource", "profile", "projectv2", "taskgroupv2", "user_oauth")
+    rows = [query(host, f"select * from {table} order by id") for table in tables]
     assert [row["name"] for row in rows[0]] == ["The cluster"]
-    again = playbook("fractal_ops.platform.upgrade", "-e", f"fractal_report_dir={tmp_path}")
-    assert [line for line in again.splitlines() if line.startswith("server ")][-1].split()[3] == "changed=0"
-    assert [query(host, f"select * from {table} order by id") for table in ("resource", "profile", "projectv2")] == rows
+    again = run_playbook("upgrade")
+    assert again.code == 0 and again.changed == 0 and again.reports["server"]["outcome"] == "up to date"
+    assert [query(host, f"select * from {table} order by id") for table in tables] == rows
+    assert "Resource Name" not in "\n".join(again.reports["server"]["remaining"])
+
+
+def test_the_workers_go_back_and_forth_with_the_server(host: Host, cluster: Host) -> None:
+    back = run_playbook("rollback", "-e", "fractal_accept_data_loss=true")
+    assert back.code == 0
+    assert release_of(host, "/opt/fractal/venv/bin/python3") == release_of(cluster, WORKERS) == "2.16.6"
+    assert not cluster.file("/opt/fractal/workers").is_symlink, "what it was before: a folder"
+    assert run_again(host, "alice")["status"] == "done"
+
+    refused = without_workers("precheck")
+    [blocker] = [one for one in refused.reports["server"]["findings"] if one["severity"] == "blocker"]
+    assert refused.code != 0 and blocker["id"] == "worker.remote"
+    assert f"{WORKERS} -m pip install fractal-server==2.17.0" in blocker["fix"]
+    assert without_workers("precheck", "-e", '{"fractal_accept": ["worker.remote"]}').code == 0
+
+    forth = run_playbook("upgrade", *ACCOUNT)
+    assert forth.code == 0 and forth.reports["server"]["outcome"] == "upgraded"
+    assert forth.checks["server"]["job_execution"]["status"] == "passed"
+    assert release_of(cluster, WORKERS) == "2.17.0"
+
+
+def test_workers_that_cannot_be_upgraded_stop_the_upgrade_before_its_first_change(host: Host) -> None:
+    nowhere = ("-e", '{"fractal_target_version": "2.17.2"}', "-e", "fractal_worker_python=/nowhere/bin/python3")
+    run = run_playbook("upgrade", *nowhere)
+    assert run.code != 0 and run.changed == 0
+    assert [one["id"] for one in run.reports["server"]["findings"] if one["severity"] == "blocker"] == [
+        "worker.unusable"
+    ]
+    assert send(host, "GET", "/api/alive/")["version"] == "2.17.0"
