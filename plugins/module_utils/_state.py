@@ -82,7 +82,7 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
 
     Args:
         results: What the checks registered, by their names: ``instance``, ``database``, ``environment``, ``server``,
-            ``users``; ``workers`` has a result for each host in ``answers``, and in ``strays`` the hosts that belong to no
+            ``users``; ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no
             server; and ``variables``, what is wrong with the operator's own.
         target: The release to arrive at.
         accept: Ids of findings that the operator accepts.
