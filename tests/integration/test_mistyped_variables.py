@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ fractal_web_adress=http://localhost
 """
 
 
-def run(folder: Path, playbook: str, *arguments: str) -> str:
+def run(folder: Path, playbook: str, *arguments: str, hosts: Sequence[str] = ("server", "web")) -> str:
     """Run a playbook on this host, which has no unit of Fractal; return what it says on failing."""
     (folder / "inventory").write_text(INVENTORY)
     program = Path(sys.executable).with_name("ansible-playbook")
@@ -39,7 +40,7 @@ def run(folder: Path, playbook: str, *arguments: str) -> str:
         check=False,
     )
     assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
-    assert re.findall(r"^(server|web) .* changed=0 ", done.stdout, re.MULTILINE) == ["server", "web"]
+    assert re.findall(r"^(server|web) .* changed=0 ", done.stdout, re.MULTILINE) == list(hosts)
     return done.stdout
 
 
@@ -60,3 +61,9 @@ def test_every_playbook_names_all_of_them(tmp_path: Path, playbook: str) -> None
 def test_what_another_role_has_can_be_accepted(tmp_path: Path) -> None:
     told = run(tmp_path, "precheck", "-e", '{"fractal_accept": ["variable.unknown"]}')
     assert "1 blocking finding(s)" in told and "2 blocking finding(s)" not in told  # there is no unit here
+
+
+def test_users_are_not_settled_with_any_of_them(tmp_path: Path) -> None:
+    told = run(tmp_path, "users", "-e", '{"fractal_user": []}', hosts=["server"])
+    assert "The variable fractal_user does not exist. Did you mean fractal_users?" in told
+    assert "Discover fractal-server" not in told

@@ -17,7 +17,9 @@ Everything that a check can find, by the part of its id before the dot. The page
 (`python tests/tools/generate_findings.py`), so it is complete.
 
 A **blocker** stops the upgrade, a **warning** says who or what will be hurt, an **info** is good to know. To accept a
-finding, put its id into `fractal_accept`; blockers that would break the migration cannot be accepted.
+finding, put its id into `fractal_accept`; blockers that would break the migration cannot be accepted. What is wrong
+with users is settled by the playbook `users`, which brings them to what the inventory says in `fractal_users` (by name)
+and `fractal_user_rules` (by rule), both as the module `fractal_users` takes them.
 Words in `<angle brackets>` are filled in.
 """
 CHAPTERS = {
