@@ -6,6 +6,7 @@
 ``fractal_folder``     factory: a working directory (``releases_environments.FractalFolder``) on a database
 ``release_python``     function: the interpreter of a release (cached virtual environment)
 ``slurm_programs``     PATH with the programs that 2.16 looks for
+``migrations``         function: the real migration of 2.17.0 for a backend of 2.16, warm (``warm_fractalctl``)
 ``run_module``         runs one of the collection's modules as a process under a release's Python
 
 Example::
@@ -33,7 +34,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Callable
 
@@ -57,9 +60,11 @@ COLLECTIONS_ROOT = _collections_root()
 if importlib.util.find_spec("ansible_collections") is None:
     sys.path.insert(0, COLLECTIONS_ROOT)
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks import backend_of
 from postgres_cluster import OWNER, Cluster, Database, running_cluster
 from postgres_seed import seed
 from releases_environments import FractalFolder, python_of
+from warm_fractalctl import WarmMigration
 
 _RUNNER = """
 import json, runpy, sys
@@ -131,6 +136,23 @@ def slurm_programs(tmp_path: Path) -> str:
         (folder / name).write_text("#!/bin/sh\n")
         (folder / name).chmod(0o755)
     return f"{folder}:{os.defpath}"
+
+
+@pytest.fixture(scope="module")
+def migrations(
+    cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], WarmMigration]]:
+    """Function that gives the real migration for a backend of 2.16."""
+    with ExitStack() as stack:
+
+        @cache
+        def migration(backend: str) -> WarmMigration:
+            database = cluster.create(template)
+            stack.callback(cluster.drop, database.dbname)
+            folder = FractalFolder(tmp_path_factory.mktemp(backend), database)
+            return stack.enter_context(WarmMigration(cluster, folder, backend_of(backend)))
+
+        yield migration
 
 
 @pytest.fixture(scope="session")

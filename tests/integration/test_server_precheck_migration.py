@@ -7,24 +7,21 @@ it, and after the fix the migration passes; or the collection's own migration of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Callable
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_checks import check_environment_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import ServerHost
-from postgres_cluster import Cluster, Database
+from postgres_cluster import Database
 from postgres_seed import add_user
 from releases_environments import SLURM_CONFIG, FractalFolder
 from warm_fractalctl import WarmMigration
 
 Folder = Callable[..., FractalFolder]
-BACKENDS = {"slurm": "slurm_sudo", "slurm_ssh": "slurm_ssh"}
 SLURM, PIXI = "config_slurm.json", "config_pixi.json"
 PIXI_CONFIG = {"versions": {"0.47": "/pixi/0.47", "0.48": "/pixi/0.48"}, "default_version": "0.47"}
 PIXI_SLURM = {"partition": "main", "cpus": 1, "mem": "1G", "time": "10"}
@@ -109,23 +106,6 @@ CASES = {
     "10 unknown key": slurm(default_slurm_config__qos="high"),
     "11 pixi on SSH without SLURM_CONFIG": pixi(("config.refused", PIXI), "slurm_ssh", SLURM_CONFIG=UNSET),
 }
-
-
-@pytest.fixture(scope="module")
-def migrations(
-    cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], WarmMigration]]:
-    """Function that gives the real migration for a backend of 2.16."""
-    with ExitStack() as stack:
-
-        @cache
-        def migration(backend: str) -> WarmMigration:
-            database = cluster.create(template)
-            stack.callback(cluster.drop, database.dbname)
-            folder = FractalFolder(tmp_path_factory.mktemp(backend), database)
-            return stack.enter_context(WarmMigration(cluster, folder, BACKENDS[backend]))
-
-        yield migration
 
 
 def write(folder: FractalFolder, case: Case) -> None:

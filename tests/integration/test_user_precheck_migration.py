@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Callable
 
 import hypothesis
@@ -19,14 +17,13 @@ import hypothesis.strategies as st
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import DatabaseSettings, connect
 from ansible_collections.fractal_ops.platform.plugins.modules.fractal_user_precheck import check
-from postgres_cluster import Cluster, Database
+from postgres_cluster import Database
 from postgres_seed import add_user
 from releases_environments import FractalFolder
 from warm_fractalctl import WarmMigration
 
 Run = Callable[..., dict[str, Any]]
 Folder = Callable[..., FractalFolder]
-BACKENDS = {"slurm": "slurm_sudo", "slurm_ssh": "slurm_ssh"}
 ANN, BOB = "ann@example.org", "bob@example.org"
 SSH = {
     "ssh_host": "cluster",
@@ -121,23 +118,6 @@ CASES = {
         "slurm_ssh",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def migrations(
-    cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], WarmMigration]]:
-    """Function that gives the real migration for a backend of 2.16."""
-    with ExitStack() as stack:
-
-        @cache
-        def migration(backend: str) -> WarmMigration:
-            database = cluster.create(template)
-            stack.callback(cluster.drop, database.dbname)
-            folder = FractalFolder(tmp_path_factory.mktemp(backend), database)
-            return stack.enter_context(WarmMigration(cluster, folder, BACKENDS[backend]))
-
-        yield migration
 
 
 def blockers(run_module: Run, folder: FractalFolder) -> set[tuple[str, str]]:
@@ -257,7 +237,7 @@ def put(database: Database, users: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["slurm", "slurm_ssh"])
 def test_nothing_found_means_that_the_migration_passes(
     backend: str, migrations: Callable[[str], WarmMigration], new_database: Callable[[], Database]
 ) -> None:
