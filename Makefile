@@ -13,7 +13,7 @@ export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 
-.PHONY: help setup bed unit integration lint molecule test demo bench clean
+.PHONY: help setup bed unit integration lint molecule faults chaos test demo bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,7 +36,7 @@ lint: setup ## Style, types, ansible-lint (production), ansible-test sanity, doc
 molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIOS="default ..."
 	@tests/bed/scenarios.sh $(SCENARIOS)
 
-faults: bed ## Kill upgrades at every stage boundary and inside every stage (hours: FAULTS=--short takes minutes)
+faults: bed ## Disturb upgrades at every stage, both ways on: hours; FAULTS=--short, as in make test, FAULTS="--only backup"
 	@python tests/faults/faults.py $(FAULTS)
 
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1
@@ -47,7 +47,7 @@ bench: bed ## Measure the window against the bare commands, and the check of man
 	@for bench in tests/bench/bench_*.py; do echo; python $$bench || exit 1; done
 
 test: ## Everything
-	@tests/bed/timed.sh setup bed lint unit integration molecule
+	@FAULTS=--short tests/bed/timed.sh setup bed lint unit integration molecule faults
 
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import hosts_of_instance, how_to_go_on
+from ansible_collections.fractal_ops.platform.plugins.module_utils._controller import this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather
@@ -41,6 +43,20 @@ def web_version(version: str) -> str:
 def stage_pending(plan: dict[str, Any], name: str) -> bool:
     """Return whether the stage called ``name`` is still to be done."""
     return any(stage["name"] == name and stage["state"] == "pending" for stage in plan["stages"])
+
+
+def state_of_server(results: dict[str, Any], target: str, accept: list[str]) -> dict[str, Any]:
+    """Return what is known of a server after its checks, as this run sees it."""
+    return server_state(results, target, accept, _run_that_sees(results))
+
+
+def state_of_web(results: dict[str, Any], version: str, accept: list[str]) -> dict[str, Any]:
+    """Return what is known of a web host after its checks, as this run sees it."""
+    return web_state(results, version, accept, _run_that_sees(results))
+
+
+def _run_that_sees(results: dict[str, Any]) -> dict[str, str]:
+    return this_run((results["instance"].get("instance") or {}).get("lock"))
 
 
 def failure(result: dict[str, Any], task: str) -> str:
@@ -87,13 +103,16 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "failure": failure,
+            "hosts_of_instance": hosts_of_instance,
+            "how_to_go_on": how_to_go_on,
             "mistyped": mistyped,
             "only": only,
             "release": release_row,
             "report_records": gather,
-            "server_state": server_state,
+            "server_state": state_of_server,
             "stage_pending": stage_pending,
-            "web_state": web_state,
+            "this_run": this_run,
+            "web_state": state_of_web,
             "web_version": web_version,
             "worker_hosts": worker_hosts,
             "worker_problems": worker_problems,

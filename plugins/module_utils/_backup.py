@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -41,11 +42,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._dump import 
     restoring,
     start_dump,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import distributions
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import package_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._fractalctl import installed_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import HOLD_NAME
-from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._scratch import (
     DATABASE_FACTS,
     PROOF,
@@ -177,12 +177,12 @@ def saved_file(backup: Backup, path: str) -> str | None:
     return next((os.path.join(backup.path, name) for name in found), None)
 
 
-def tidy_up(installation: Installation, root: str, run: str, check_mode: bool = False) -> list[str]:
-    """Remove what a killed backup left: its unfinished folder and its scratch databases. Return their names."""
-    folder = _partial_path(root, run)
-    removed = [folder] if os.path.lexists(folder) else []
-    if removed and not check_mode:
-        shutil.rmtree(folder)
+def tidy_up(installation: Installation, root: str, check_mode: bool = False) -> list[str]:
+    """Remove what killed backups left: unfinished folders and scratch databases. Return their names."""
+    removed = sorted(glob.glob(_partial_path(glob.escape(root), "*")))
+    if not check_mode:
+        for folder in removed:
+            shutil.rmtree(folder)
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
         names = own_databases(connection, beside(settings.dbname, PROOF))
@@ -321,12 +321,8 @@ def _instance_files(installation: Installation, unit: Unit | None) -> list[str]:
 
 def _packages(folder: str, python: str) -> dict[str, Any]:
     """Write the list of installed packages, as ``pip freeze`` would; return its entry for the manifest."""
-    lines = []
-    for one in distributions(python):
-        source = json.loads(one["direct_url"])["url"] if one.get("direct_url") else ""
-        lines.append(f"{one['name']} @ {mask_urls(source)}" if source else f"{one['name']}=={one['version']}")
     path = os.path.join(folder, PACKAGES)
-    write_synced(path, "".join(line + "\n" for line in sorted(lines, key=str.lower)).encode())
+    write_synced(path, "".join(line + "\n" for line in package_lines(python)).encode())
     return {"path": None, "file": PACKAGES, **_measure(path)}
 
 

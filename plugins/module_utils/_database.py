@@ -323,7 +323,7 @@ CLIENT = "CASE WHEN backend_type IS NULL THEN 'unknown' ELSE coalesce(host(clien
 _SERVER_FACTS = f"""
 SELECT current_setting('server_version') AS server_version,
        current_setting('server_version_num')::int AS server_version_num,
-       pg_database_size(current_database()) AS size_bytes,
+       pg_database_size(current_database()) AS size_bytes, quote_ident(current_user) AS role,
        (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS can_create_database,
        (SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name,
                                                    'client', {CLIENT}) ORDER BY pid), '[]')
@@ -355,6 +355,11 @@ _DATA_MIGRATION = {
     "users_attached": "SELECT count(*) FROM user_oauth WHERE profile_id IS NOT NULL",
     "users_left": f"SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth WHERE {_UNATTACHED_USER}",
 }
+# Once the old settings are gone: users whose column project_dir still is what the schema migration filled in.
+_USERS_LEFT_FOR_GOOD = (
+    "SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth "
+    "WHERE is_active AND is_verified AND profile_id IS NULL AND project_dir = '/PLACEHOLDER'"
+)
 _IN_FLIGHT_SHOWN = 100
 _IN_FLIGHT = {
     "jobv2": (
@@ -395,6 +400,8 @@ def database_state(connection: sa.Connection, counts: bool = True) -> dict[str, 
             queries[name] = query
     if "resource_id" in tables.get("projectv2", ()) and "user_settings_id" in tables.get("user_oauth", ()):
         queries.update(_DATA_MIGRATION)
+    elif {"profile_id", "project_dir"} <= {*tables.get("user_oauth", ())}:
+        queries["users_left"] = _USERS_LEFT_FOR_GOOD
     if counts:
         queries.update({f"rows {table}": f'SELECT count(*) FROM "{table}"' for table in sorted(tables)})
     found = _ask(connection, queries)

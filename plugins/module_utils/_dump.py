@@ -19,6 +19,7 @@ from typing import IO, Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import DatabaseSettings
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._fractalctl import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._process import ENDS_WITH_US
 
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian; PostgreSQL's own RPMs
 
@@ -126,7 +127,9 @@ def restore_in_place(
     extract = [os.path.join(programs.folder, "pg_restore"), f"--schema={schema}", "--file=-", dump]
     with contextlib.ExitStack() as stack:
         psql = stack.enter_context(PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE))
-        script = stack.enter_context(subprocess.Popen(extract, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        script = stack.enter_context(
+            subprocess.Popen(extract, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ENDS_WITH_US)
+        )
         if psql.stdin is None or script.stdout is None or script.stderr is None:
             raise AssertionError("all three are pipes")
         with contextlib.suppress(BrokenPipeError), psql.stdin as target:  # psql may stop; finish() says why
@@ -194,6 +197,7 @@ class PostgresProcess:
                 stderr=self._errors,
                 env=environment,
                 cwd="/",
+                **ENDS_WITH_US,
                 **account.subprocess_options,
             )
         except OSError as error:

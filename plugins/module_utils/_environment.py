@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._process import ENDS_WITH_US
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import exchange, own_like, release_path
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
@@ -25,6 +26,18 @@ import importlib.metadata as m, json
 print(json.dumps([{"name": d.metadata["Name"], "version": d.version, "requires": d.requires or [],
                    "direct_url": d.read_text("direct_url.json")} for d in m.distributions() if d.metadata["Name"]]))
 """
+
+
+def _at(path: str, environment: str, copy: str) -> str:
+    return os.path.join(copy, os.path.relpath(path, environment))
+
+
+def remove_partial(environment: str) -> list[str]:
+    """Remove what a killed preparation left beside ``environment``; return the paths."""
+    found = glob.glob(glob.escape(environment) + "-*.partial")
+    for path in found:
+        shutil.rmtree(path)
+    return sorted(found)
 
 
 def staged_releases(environment: str) -> list[str]:
@@ -94,6 +107,8 @@ def prepare_in_place(
     copy, wheels = release_path(environment, str(instance["version"])), release_path(environment, version) + ".wheels"
     fetch = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", *pip_arguments]
     try:
+        if os.path.isdir(copy) and _package_lines_or_none(_at(python, environment, copy)) != package_lines(python):
+            shutil.rmtree(copy)  # left by a rollback that was killed
         if not os.path.isdir(copy):
             shutil.copytree(environment, copy + ".partial", symlinks=True)
             os.rename(copy + ".partial", copy)
@@ -121,15 +136,43 @@ def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping
     return True
 
 
-def restore_in_place(instance: Mapping[str, Any], version: str) -> bool:
-    """Undo :func:`install_in_place`: the copy made before takes the environment's place. Return whether it did."""
-    environment, installed = str(instance["environment"]), str(instance["version"])
+def restore_in_place(instance: Mapping[str, Any], version: str, packages: Sequence[str]) -> bool:
+    """Undo :func:`install_in_place`: the copy made before takes the environment's place. Return whether it did.
+
+    Args:
+        instance: Whose environment.
+        version: The release to go back to.
+        packages: What was installed then (see `package_lines`); pip may have been killed before fractal-server's turn.
+    """
+    environment, python = str(instance["environment"]), str(instance["python"])
     copy = release_path(environment, version)
-    if os.path.islink(environment) or os.path.islink(copy) or not os.path.isdir(copy) or installed == version:
+    if os.path.islink(environment) or os.path.islink(copy) or not os.path.isdir(copy):
+        return False
+    if _package_lines_or_none(python) == list(packages):
         return False
     exchange(copy, environment)
-    os.rename(copy, release_path(environment, installed))
+    shutil.rmtree(copy)  # what pip made of it; a half of that is not taken for a copy, see `prepare_in_place`
     return True
+
+
+def package_lines(python: str) -> list[str]:
+    """Return what is installed in the environment of ``python``, as ``pip freeze`` would.
+
+    Raises:
+        FractalError: The interpreter does not run.
+    """
+    lines = []
+    for one in distributions(python):
+        source = json.loads(one["direct_url"])["url"] if one.get("direct_url") else ""
+        lines.append(f"{one['name']} @ {mask_urls(source)}" if source else f"{one['name']}=={one['version']}")
+    return sorted(lines, key=str.lower)
+
+
+def _package_lines_or_none(python: str) -> list[str] | None:
+    try:
+        return package_lines(python)
+    except FractalError:
+        return None
 
 
 def additional_packages(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -185,7 +228,7 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], purpose: str, *
             text=True,
             stdin=subprocess.DEVNULL,
             check=False,
-            **options,
+            **{**ENDS_WITH_US, **options},
         )
     except OSError as error:
         raise FractalError(f"Cannot {purpose}: {command[0]}: {error.strerror}.") from error

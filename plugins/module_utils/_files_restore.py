@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 
 MANIFEST = "manifest.json"
+_REMOVED = ".removed"
 _LIMIT = 64 << 20  # bytes; what is backed up by file are configurations
 
 
@@ -25,25 +28,67 @@ def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
 
     Args:
         folder: Where the backups of this instance are.
-        named: The one that the operator names; it must exist. Only that of the upgrade in progress need not be
-            finished: then that upgrade has changed nothing yet, and there is nothing to go back to.
-        held: The one of the upgrade in progress; it wins over older ones if it was finished.
+        named: The one that the operator names; it must exist.
+        held: The one of the upgrade in progress. Until it is finished that upgrade has changed nothing, and there is
+            nothing to go back to: an older one belongs to an earlier upgrade.
 
     Raises:
         FractalError: The named backup is not there.
     """
     if named:
-        if not os.path.isfile(os.path.join(named, MANIFEST)):
-            if named == held:
-                return None
+        if not _is_finished(named):
             raise FractalError(f"{named} holds no finished backup. Name its folder in fractal_backup.")
         return named
-    if held and os.path.isfile(os.path.join(held, MANIFEST)):
-        return held
+    if held:
+        return held if _is_finished(held) else None
+    return next(iter(finished_backups(folder)), None)
+
+
+def finished_backups(folder: str) -> list[str]:
+    """Return the finished backups in a folder, the newest first."""
     with contextlib.suppress(FileNotFoundError):
-        finished = [e.path for e in os.scandir(folder) if os.path.isfile(os.path.join(e.path, MANIFEST))]
-        return max(finished, key=lambda path: str(read_manifest(path)["created"]), default=None)
-    return None
+        found = [entry.path for entry in os.scandir(folder) if _is_finished(entry.path)]
+        return sorted(found, key=lambda path: str(read_manifest(path)["created"]), reverse=True)
+    return []
+
+
+def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False) -> list[str]:
+    """Remove finished backups beyond the ``keep`` newest, but not the one called ``spared``; return their paths.
+
+    One that is being removed has a hidden name, so that a half of it is never taken for a backup.
+    """
+    old = [path for path in finished_backups(folder)[keep:] if os.path.basename(path) != spared]
+    if check_mode:
+        return old
+    for path in old:
+        os.rename(path, os.path.join(folder, f".{os.path.basename(path)}{_REMOVED}"))
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(_REMOVED):  # of a run that was killed, too
+            shutil.rmtree(entry.path)
+    return old
+
+
+def pack_backup(backup: str, folder: str) -> str:
+    """Write a backup as one tar file into a folder, for the folder's owner only; return its path.
+
+    Raises:
+        FractalError: It cannot be written.
+    """
+    target = os.path.join(folder, os.path.basename(backup) + ".tar")
+    owner = os.stat(folder)
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            with tarfile.open(fileobj=stream, mode="w") as tar:
+                tar.add(backup, os.path.basename(backup))
+            os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise FractalError(f"Cannot pack {backup} into {target}: {error.strerror}.") from error
+    return target
+
+
+def _is_finished(path: str) -> bool:
+    return not os.path.basename(path).startswith(".") and os.path.isfile(os.path.join(path, MANIFEST))
 
 
 def read_manifest(backup: str) -> dict[str, Any]:

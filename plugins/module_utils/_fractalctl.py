@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._journal import mask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import secret_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._process import ENDS_WITH_US
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd gives to services
 _VERSION = "import importlib.metadata as m; print(m.version('fractal-server'))"
@@ -61,6 +62,7 @@ def run_fractalctl(installation: Installation, python: str, command: str, answer
             text=True,
             errors="replace",
             check=False,
+            **ENDS_WITH_US,
             **account.subprocess_options,
         )
     except OSError as error:

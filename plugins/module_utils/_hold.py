@@ -20,7 +20,10 @@ _NEVER = "/fractal-upgrade-in-progress--run-upgrade-or-rollback-playbook"
 
 @dataclass(frozen=True)
 class Hold:
-    """Who keeps a unit stopped: ``run`` id, ``since`` (UTC, ISO 8601), ``controller``, ``backup`` folder or empty."""
+    """Who keeps a unit stopped: ``run`` id, ``since`` (UTC, ISO 8601), ``controller``, ``backup`` folder.
+
+    ``backup`` is empty for a run that changes no database: to go back then means back to the newest backup.
+    """
 
     run: str
     since: str

@@ -27,6 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._environment 
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import read_lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import Unit, read_unit
 
 SERVER_ENV_FILE = ".fractal_server.env"  # read from the working directory (config.py of 2.16 and 2.17)
@@ -77,6 +78,7 @@ class ServerInstance:
     url: str
     workers: int
     hold: dict[str, str] | None
+    lock: dict[str, Any] | None
     kind: str = field(default="server")
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class WebInstance:
     node_version: str | None
     version: str | None
     url: str
+    lock: dict[str, Any] | None
     kind: str = field(default="web")
 
     def as_dict(self) -> dict[str, Any]:
@@ -156,6 +159,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
         url=url or base_url(host, port),
         workers=worker_count(arguments),
         hold=hold.as_dict() if hold else None,
+        lock=_lock(unit.name),
     )
 
 
@@ -195,6 +199,7 @@ def discover_web(service: str, env_file: str | None = None, url: str | None = No
         node_version=_node_version(node),
         version=_package_version(release),
         url=url or base_url(environment.get("HOST", "0.0.0.0"), int(environment.get("PORT") or 3000)),
+        lock=_lock(unit.name),
     )
 
 
@@ -205,6 +210,11 @@ def unit_environment(service: str) -> dict[str, str]:
         FractalError: The unit does not exist, or a required environment file cannot be read.
     """
     return _existing_unit(service).process_environment(also_unset=True)
+
+
+def _lock(unit: str) -> dict[str, Any] | None:
+    lock = read_lock(unit)
+    return lock.as_dict() if lock else None
 
 
 def split_command(command: Sequence[str], programs: Sequence[str]) -> tuple[str, list[str]]:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import locked
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
 def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoReturn:
     """Exit with the result of ``work``, or fail with the text of its FractalError.
 
+    Works under the lock in the module's option ``lock``, if it was given one.
+
     Adds ``at`` (when it began, seconds since the epoch by this host's clock) and ``duration`` (seconds).
     """
     start, at = time.monotonic(), time.time()
     try:
-        result = work()
+        lock = module.params.pop("lock", None)
+        with locked(lock["unit"], lock) if lock and not module.check_mode else contextlib.nullcontext():
+            result = work()
     except FractalError as error:
         module.fail_json(msg=str(error), at=at, duration=_seconds_since(start))
     module.exit_json(**{"changed": False, "at": at, "duration": _seconds_since(start), **result})

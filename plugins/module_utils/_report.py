@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import command, hosts_of_instance
+
 _ENOUGH = 5  # items of one kind that are shown one by one
 
 
@@ -30,7 +32,7 @@ def gather(
     webs = {name: _web_record(name, hostvars[name], only_predicted) for name in web_hosts}
     records = [
         {
-            **_server_record(name, hostvars[name], only_predicted),
+            **_server_record(name, hostvars[name], only_predicted, hosts_of_instance(hostvars, groups, name)),
             "web": [web for web in webs.values() if web["server"] == name or len(servers) == 1],
         }
         for name in servers
@@ -53,6 +55,7 @@ def _empty_record(name: str) -> dict[str, Any]:
         "review": [],
         "workers": [],
         "backup": None,
+        "backup_proof": None,
         "backup_seconds": {},
         "remaining": [],
         "undo": "",
@@ -60,7 +63,7 @@ def _empty_record(name: str) -> dict[str, Any]:
     }
 
 
-def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
+def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool, hosts: str) -> dict[str, Any]:
     state = facts["__server_state"]
     plan = state["plan"]
     start, stop = facts.get("__upgrade_start") or {}, facts.get("__upgrade_stop") or {}
@@ -81,10 +84,14 @@ def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool) ->
         "workers": state.get("workers", []),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
+        "backup_proof": (backup or {}).get("proof", {}).get("kind"),
         "backup_seconds": _backup_seconds(facts.get("__backup") or {}),
     }
+    if facts.get("__rollback_done") and not facts.get("__server_failure"):
+        to = ((facts.get("__rollback_backup") or {}).get("backup") or {}).get("version", record["from"])
+        record.update(to=to, outcome="rolled back", failure="", stages=[], findings=[])
     record["remaining"] = _remaining(record, facts)
-    record["undo"] = f"ansible-playbook -i INVENTORY fractal_ops.platform.rollback --limit {name}" if backup else ""
+    record["undo"] = command("rollback", hosts) if backup else ""
     return record
 
 
@@ -96,12 +103,16 @@ def _web_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> di
     version = (state["instance"] or {}).get("version")
     finished = health is not None and version != state["version"]
     window = version != state["version"]
+    back = (facts.get("__rollback_web_run") or {}).get("health")
+    if back and not facts.get("__web_failure"):
+        state = {**state, "version": back["version"], "findings": [], "failure": ""}
+        failure, finished = "", True
     return {
         "name": name,
         "server": server,
         "from": version,
         "to": state["version"],
-        "outcome": _outcome(state, failure, window, finished, only_predicted),
+        "outcome": "rolled back" if back and finished else _outcome(state, failure, window, finished, only_predicted),
         "failure": failure,
         "findings": state["findings"],
         "checks": _checks(facts, "__web_verify"),
@@ -174,6 +185,23 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
     ]
     todo += [str(warning) for warning in (facts.get("__upgrade_env") or {}).get("warnings", [])]
     todo += _reviewed(record["review"])
+    if record["backup_proof"] not in (None, "restore"):
+        todo.append(
+            f"The backup was not proved by a restore (fractal_backup_proof is {record['backup_proof']}). To have that "
+            "the next time, an administrator of PostgreSQL lets the instance's role create databases: "
+            f"ALTER ROLE {facts['__server_state']['database']['role']} CREATEDB;"
+        )
+    restored = facts.get("__rollback_database") or {}
+    if restored.get("kept_aside"):
+        todo.append(f"The database of the new release is kept as {restored['kept_aside']}. Drop it when you are sure.")
+    elif restored.get("method") == "in_place":
+        todo.append(
+            "The old database was restored in place, as its role may not create databases: no copy of the failed "
+            "database could be kept."
+        )
+    copy = (facts.get("__backup_copy") or {}).get("dest")
+    if copy:
+        todo.append(f"A copy of the backup is at {copy} on this controller; it holds secrets, too.")
     if record["outcome"] == "upgraded" and record["backup"]:
         todo.append(f"Keep the backup {record['backup']} until you are sure, then remove it: it holds secrets.")
     return todo

@@ -21,6 +21,7 @@ _STYLE = (
     "td,th{text-align:left;vertical-align:top;padding:.2em .8em .2em 0}.failed{color:#a00}"
 )
 _TITLES = {"blocker": "Blockers", "warning": "Warnings", "info": "Info"}
+_PROOF = {"restore": "proved by a restore", "list": "readable, but not proved by a restore", "none": "not proved"}
 _FINDING_COLUMNS = ("finding", "what is wrong", "how to mend it", "source")
 _ON_PAGES_ONLY = "source"
 _WIDTH = 110  # of a table on the screen
@@ -97,7 +98,8 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
 def _foot(record: Mapping[str, Any]) -> Iterator[str]:
     if record["backup"]:
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in record["backup_seconds"].items())
-        yield f"Backup: {record['backup']}" + (f" ({seconds})" if seconds else "")
+        proof = _PROOF[record["backup_proof"]]
+        yield f"Backup: {record['backup']}, {proof}" + (f" ({seconds})" if seconds else "")
     if record["undo"]:
         yield f"To undo: {record['undo']}"
 

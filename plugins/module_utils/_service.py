@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
@@ -25,17 +26,21 @@ _STOP_TIMEOUT = 600.0  # seconds; systemd's own TimeoutStopSec ends it sooner
 def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
     """Stop the unit and keep it from starting. Return whether that changed anything, and the hold in force.
 
-    A hold that is there already belongs to an upgrade that was interrupted: it stays, with its run and its backup.
+    A hold that is there already belongs to an upgrade that was interrupted: it stays, with its run and its backup. Only
+    if that run had no backup to make, it gets the one of this run.
 
     Raises:
         FractalError: The unit does not stop.
     """
     unit = read_unit(service)
     present = read_hold(unit.name)
-    if present is None:
+    if present is not None:
+        hold = present if present.backup else replace(present, backup=hold.backup)
+    if present != hold:
         path = hold_path(unit.name)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         write_file(path, render_hold(hold).encode(), uid=0, gid=0, mode=0o644)
+    if present is None or unit.needs_reload:
         systemctl("daemon-reload")
     if unit.active_state not in ("inactive", "failed"):
         systemctl("stop", unit.name, timeout=_STOP_TIMEOUT)
@@ -44,8 +49,8 @@ def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
             raise FractalError(
                 f"{unit.name} does not stop: it is {unit.active_state}. See: systemctl status {unit.name}"
             )
-        return True, present or hold
-    return present is None, present or hold
+        return True, hold
+    return present != hold, hold
 
 
 def release_and_start(service: str) -> bool:
@@ -81,13 +86,12 @@ def restart(service: str) -> None:
     systemctl("restart", service)
 
 
-def new_hold(unit: str, controller: str, backup_root: str, backup: str | None = None) -> Hold:
-    """Return a hold that begins now, with the folder of the backup to make, or of the one that exists already."""
+def new_hold(unit: str, controller: str, backup_root: str | None, backup: str | None = None) -> Hold:
+    """Return a hold that begins now, with the backup that exists already, or the one to make in a folder, or none."""
     now = time.gmtime()
     run = time.strftime("%Y%m%dT%H%M%SZ", now)
-    return Hold(
-        run, time.strftime("%Y-%m-%dT%H:%M:%SZ", now), controller, backup or os.path.join(backup_root, unit, run)
-    )
+    to_make = os.path.join(backup_root, unit, run) if backup_root else ""
+    return Hold(run, time.strftime("%Y-%m-%dT%H:%M:%SZ", now), controller, backup or to_make)
 
 
 def _remove_if_empty(folder: str) -> None:

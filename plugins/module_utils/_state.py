@@ -12,6 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import (
+    HOW_TO_UNLOCK,
+    is_in_the_way,
+    why_locked,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._plan import plan_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._variables import FINDINGS as VARIABLE_FINDINGS
 
@@ -43,6 +48,14 @@ FINDINGS = rule_table(
         acceptable=False,
     ),
     FindingRule(
+        id="run.locked",
+        severity="blocker",
+        title="Another run works on the instance",
+        message="{reason}",
+        fix=HOW_TO_UNLOCK,
+        acceptable=False,
+    ),
+    FindingRule(
         id="database.unreachable",
         severity="blocker",
         title="The database cannot be reached",
@@ -67,6 +80,14 @@ FINDINGS = rule_table(
         acceptable=False,
     ),
     FindingRule(
+        id="migration.lost",
+        severity="blocker",
+        title="The data migration was not finished before the old settings went",
+        message="Users without profile and project directory, whose old settings went with the schema: {users}",
+        fix="Run the rollback playbook, which brings the old settings back, then upgrade again. Accept this if they "
+        "were verified only after an earlier upgrade.",
+    ),
+    FindingRule(
         id="plan.blocked",
         severity="blocker",
         title="The release path does not lead from here to the target",
@@ -76,8 +97,12 @@ FINDINGS = rule_table(
     ),
 )
 
+NO_RUN: Mapping[str, str] = {"run": "", "abandoned": ""}
 
-def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: Iterable[str] = ()) -> dict[str, Any]:
+
+def server_state(
+    results: Mapping[str, Mapping[str, Any]], target: str, accept: Iterable[str] = (), run: Mapping[str, str] = NO_RUN
+) -> dict[str, Any]:
     """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server.
 
     Args:
@@ -86,10 +111,12 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
             server; and ``variables``, what is wrong with the operator's own.
         target: The release to arrive at.
         accept: Ids of findings that the operator accepts.
+        run: The run that asks, and the one that it knows to be dead (see ``_controller.this_run``).
     """
     instance = results["instance"].get("instance")
     database = results.get("database", {}).get("database")
     found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-server")
+    found += _lock_findings(instance, run)
     workers = [_worker(result) for result in results.get("workers", {}).get("answers", [])]
     plan = None
     if instance is not None:
@@ -100,6 +127,9 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
             )
         elif database:
             plan = plan_server(instance, database, target, workers).as_dict()
+            lost = database.get("migrated", {}).get("users_left") if database["data_migration"] == "not_needed" else []
+            if instance["hold"] and lost:
+                found.append(FINDINGS["migration.lost"].finding(instance["service"], users=", ".join(lost)).as_dict())
             if plan["blocked"]:
                 found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
     found += _worker_findings(results)
@@ -116,10 +146,13 @@ def server_state(results: Mapping[str, Mapping[str, Any]], target: str, accept: 
     }
 
 
-def web_state(results: Mapping[str, Mapping[str, Any]], version: str, accept: Iterable[str] = ()) -> dict[str, Any]:
+def web_state(
+    results: Mapping[str, Mapping[str, Any]], version: str, accept: Iterable[str] = (), run: Mapping[str, str] = NO_RUN
+) -> dict[str, Any]:
     """Return ``instance``, ``findings``, ``failure``, ``refused`` and the ``version`` to arrive at of a web host."""
     instance = results["instance"].get("instance")
     found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-web")
+    found += _lock_findings(instance, run)
     if instance is not None:
         found += _unmade(results, ("web",))
     found += _findings_of(results, ("web",))
@@ -133,6 +166,13 @@ def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, 
         reason = result.get("reason") or _reason(result)
         return [FINDINGS["unit.missing"].finding(what, reason=reason).as_dict()]
     return []
+
+
+def _lock_findings(instance: Mapping[str, Any] | None, run: Mapping[str, str]) -> list[dict[str, Any]]:
+    lock = (instance or {}).get("lock")
+    if instance is None or lock is None or not is_in_the_way(lock, run):
+        return []
+    return [FINDINGS["run.locked"].finding(instance["service"], reason=why_locked(instance["service"], lock)).as_dict()]
 
 
 def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
     if instance["version"] == version:
         return False
     target = release_path(str(instance["release_directory"]), version)
+    remove_partial(instance)
     if web_version(target) == version:
         return False
     parent = os.path.dirname(target)
@@ -92,11 +93,18 @@ def switch_web_release_back(instance: Mapping[str, Any], version: str) -> bool:
     """Go back to ``version`` with the environment file that it had. Return whether it changed."""
     directory, env_file = str(instance["release_directory"]), str(instance["env_file"])
     kept = release_path(env_file, version)
+    remove_partial(instance)
     changed = switch_back(directory, version)
     if not _inside(env_file, directory) and os.path.isfile(kept):
         os.replace(kept, env_file)
         changed = True
     return changed
+
+
+def remove_partial(instance: Mapping[str, Any]) -> None:
+    """Remove what a killed preparation left beside the release directory."""
+    for path in glob.glob(glob.escape(str(instance["release_directory"])) + "-*.partial"):
+        shutil.rmtree(path)
 
 
 def runs_older_state(instance: Mapping[str, Any], started_at: float | None) -> bool:

@@ -22,6 +22,7 @@ author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
+  - fractal_ops.platform.lock
 requirements:
   - pg_dump and pg_restore, not older than the database server
 attributes:
@@ -36,10 +37,12 @@ options:
   state:
     description:
       - V(present) makes the backup O(run) unless it is there.
-      - V(tidy) removes what a killed backup O(run) left behind - its unfinished folder and scratch databases. A
-        finished backup stays.
+      - V(tidy) removes what killed backups left behind - unfinished folders and scratch databases. Finished backups
+        stay.
+      - V(packed) writes the finished backup O(run) as one file into the folder O(into), to be copied elsewhere.
+      - V(pruned) removes all but the O(keep) newest backups of O(backup_root), and never the backup O(run).
     type: str
-    choices: [present, tidy]
+    choices: [present, tidy, packed, pruned]
     default: present
   backup_root:
     description:
@@ -48,9 +51,8 @@ options:
     required: true
   run:
     description:
-      - Name of the backup's folder, the same for every run of one upgrade.
+      - Name of the backup's folder, the same for every run of one upgrade. Needed unless O(state=tidy).
     type: str
-    required: true
   proof:
     description:
       - V(restore) proves the dump in a scratch database. The database role needs the right to create databases.
@@ -64,6 +66,14 @@ options:
     type: list
     elements: path
     default: []
+  into:
+    description:
+      - Folder for the packed backup, which its owner only can read.
+    type: path
+  keep:
+    description:
+      - How many backups stay.
+    type: int
   python:
     description:
       - The interpreter that runs fractal-server. The packages of its environment are listed.
@@ -142,9 +152,13 @@ proof_seconds:
   description: Seconds that the proof took. 0 if the backup was there.
   returned: with O(state=present)
   type: float
+packed:
+  description: Path of the packed backup.
+  returned: with O(state=packed)
+  type: str
 removed:
   description: Folders and databases that were removed.
-  returned: with O(state=tidy)
+  returned: with O(state=tidy) and O(state=pruned)
   type: list
   elements: str
 duration:
@@ -153,24 +167,39 @@ duration:
   type: float
 """
 
+import os
 import sys
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import PROOFS, make_backup, tidy_up
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import (
+    PROOFS,
+    make_backup,
+    open_backup,
+    tidy_up,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
     INSTALLATION_ARGUMENTS,
     LIBRARY_IMPORT_ERROR,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._files_restore import pack_backup, prune_backups
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 
 def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the module's result."""
+    if options["state"] == "packed":
+        path = os.path.join(options["backup_root"], options["run"])
+        packed = path if check_mode else pack_backup(open_backup(path).path, options["into"])
+        return {"changed": True, "packed": packed}
+    if options["state"] == "pruned":
+        removed = prune_backups(options["backup_root"], options["keep"], options["run"], check_mode)
+        return {"changed": bool(removed), "removed": removed}
     installation = find_installation(options)
     if options["state"] == "tidy":
-        removed = tidy_up(installation, options["backup_root"], options["run"], check_mode)
+        removed = tidy_up(installation, options["backup_root"], check_mode)
         return {"changed": bool(removed), "removed": removed}
     return make_backup(
         installation,
@@ -187,13 +216,21 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **INSTALLATION_ARGUMENTS,
-            "state": {"type": "str", "choices": ["present", "tidy"], "default": "present"},
+            **LOCK_ARGUMENT,
+            "state": {"type": "str", "choices": ["present", "tidy", "packed", "pruned"], "default": "present"},
             "backup_root": {"type": "path", "required": True},
-            "run": {"type": "str", "required": True},
+            "run": {"type": "str"},
             "proof": {"type": "str", "choices": list(PROOFS), "default": "restore"},
             "extra_paths": {"type": "list", "elements": "path", "default": []},
+            "into": {"type": "path"},
+            "keep": {"type": "int"},
             "python": {"type": "path"},
         },
+        required_if=[
+            ("state", "present", ["run"]),
+            ("state", "packed", ["run", "into"]),
+            ("state", "pruned", ["run", "keep"]),
+        ],
         supports_check_mode=True,
     )
     if LIBRARY_IMPORT_ERROR:

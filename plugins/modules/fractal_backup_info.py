@@ -41,6 +41,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+hold:
+  description: What keeps the unit stopped, as M(fractal_ops.platform.fractal_service_hold) returned it, or V(null).
+  returned: success
+  type: dict
+  sample: null
 backup:
   description: The backup, or V(null) if there is none.
   returned: success
@@ -94,17 +99,19 @@ def find(params: Mapping[str, Any]) -> dict[str, Any]:
     hold = read_hold(unit)
     folder = os.path.join(params["backup_root"], unit)
     path = find_backup(folder, params["backup"] or "", hold.backup if hold else "")
+    held = hold.as_dict() if hold else None
     if path is None:
-        return {"backup": None}
+        return {"hold": held, "backup": None}
     manifest = read_manifest(path)
     return {
+        "hold": held,
         "backup": {
             "path": path,
             "created": manifest["created"],
             "version": manifest["environment"]["version"],
             "environment": manifest["environment"]["real_path"],
             "revision": manifest["contents"]["revision"],
-        }
+        },
     }
 
 

@@ -20,6 +20,7 @@ author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
+  - fractal_ops.platform.lock
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -103,6 +104,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     LIBRARY_IMPORT_ERROR,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 
@@ -110,6 +112,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **INSTALLATION_ARGUMENTS,
+            **LOCK_ARGUMENT,
             "backend": {"type": "str", "choices": ["slurm_sudo", "slurm_ssh"]},
             "python": {"type": "path"},
         },

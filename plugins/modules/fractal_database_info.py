@@ -18,6 +18,7 @@ author:
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
+  - fractal_ops.platform.lock
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -114,6 +115,10 @@ database:
       type: list
       elements: dict
       returned: reachable
+    role:
+      description: The database role, quoted where SQL needs it.
+      type: str
+      returned: reachable
     can_create_database:
       description: Whether the role may create databases, as the proof of a backup needs.
       type: bool
@@ -147,6 +152,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     database_state,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 
@@ -165,6 +171,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DATABASE_ARGUMENTS,
+            **LOCK_ARGUMENT,
             "counts": {"type": "bool", "default": True},
             "fail_unreachable": {"type": "bool", "default": True},
         },

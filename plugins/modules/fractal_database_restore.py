@@ -23,6 +23,7 @@ author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
+  - fractal_ops.platform.lock
 requirements:
   - pg_restore and psql, not older than the database server
 attributes:
@@ -109,6 +110,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     LIBRARY_IMPORT_ERROR,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._restore import METHODS, restore_database
 
@@ -117,6 +119,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **INSTALLATION_ARGUMENTS,
+            **LOCK_ARGUMENT,
             "backup": {"type": "path", "required": True},
             "accept_data_loss": {"type": "bool", "default": False},
             "method": {"type": "str", "choices": list(METHODS), "default": "auto"},

@@ -112,6 +112,8 @@ options:
         O(path) is one of 2.17 already), and it is an error if a value for it is missing. Server only.
     type: bool
     default: true
+extends_documentation_fragment:
+  - fractal_ops.platform.lock
 """
 
 EXAMPLES = r"""
@@ -213,6 +215,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 if TYPE_CHECKING:
@@ -237,6 +240,7 @@ def migrate(module: AnsibleModule) -> dict[str, Any]:
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **LOCK_ARGUMENT,
             "path": {"type": "path", "required": True},
             "kind": {"type": "str", "choices": ["server", "web"], "default": "server"},
             "state": {"type": "str", "choices": ["migrated", "rendered", "examined"], "default": "migrated"},

@@ -31,6 +31,8 @@ options:
     type: list
     elements: path
     default: []
+extends_documentation_fragment:
+  - fractal_ops.platform.lock
 """
 
 EXAMPLES = r"""
@@ -62,6 +64,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._files_restore import restore_files
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ def restore(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **LOCK_ARGUMENT,
             "backup": {"type": "path", "required": True},
             "created": {"type": "list", "elements": "path", "default": []},
         },

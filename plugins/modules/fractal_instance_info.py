@@ -78,6 +78,8 @@ instance:
     version: 2.16.6
     staged: []
     url: http://127.0.0.1:8000
+    hold: null
+    lock: null
 reason:
   description: Why there is no instance.
   returned: with O(optional) if there is none

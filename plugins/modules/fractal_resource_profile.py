@@ -23,6 +23,7 @@ author:
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
+  - fractal_ops.platform.lock
 requirements:
   - pydantic >= 2
 attributes:
@@ -291,6 +292,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     DATABASE_ARGUMENTS,
     LIBRARY_IMPORT_ERROR,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_IMPORT_ERROR
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_declaration import declare_or_review
@@ -342,6 +344,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DATABASE_ARGUMENTS,
+            **LOCK_ARGUMENT,
             "resources": {"type": "list", "elements": "dict", "default": [], "options": RESOURCE},
             "profiles": {"type": "list", "elements": "dict", "default": [], "options": PROFILE},
             "users": {"type": "list", "elements": "dict", "default": [], "options": USER},

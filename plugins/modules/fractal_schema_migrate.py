@@ -19,6 +19,7 @@ author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
+  - fractal_ops.platform.lock
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -88,6 +89,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     LIBRARY_IMPORT_ERROR,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._schema_migration import migrate_schema
 
@@ -96,6 +98,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **INSTALLATION_ARGUMENTS,
+            **LOCK_ARGUMENT,
             "release": {"type": "str", "required": True},
             "python": {"type": "path"},
         },

@@ -31,9 +31,9 @@ options:
     description: Interpreter that runs fractal-server, if the unit's command does not lead to it.
     type: path
   state:
-    description: What to do.
+    description: What to do. V(tidy) removes what a preparation that was killed left.
     type: str
-    choices: [staged, switched, original]
+    choices: [staged, switched, original, tidy]
     default: staged
   releases:
     description: Releases to build, for O(state=staged).
@@ -45,6 +45,11 @@ options:
     type: str
   original:
     description: Where the environment was, all links followed, for O(state=original).
+    type: path
+  packages:
+    description:
+      - The list of what was installed, as the backup holds it, for O(state=original). It tells whether an upgrade in
+        place has begun.
     type: path
   strategy:
     description:
@@ -62,6 +67,8 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment:
+  - fractal_ops.platform.lock
 """
 
 EXAMPLES = r"""
@@ -88,6 +95,11 @@ built:
       version: 2.17.0
       carried_over:
         - gunicorn==23.0.0
+removed:
+  description: The folders that were removed.
+  returned: with O(state=tidy)
+  type: list
+  elements: str
 environment:
   description: The path that the unit knows.
   returned: success
@@ -108,10 +120,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._environment 
     install_in_place,
     prepare_in_place,
     prepared_in_place,
+    remove_partial,
     restore_in_place,
     staged_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import switch, switch_back
 
@@ -132,10 +146,13 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
         build = prepare_in_place if in_place else build_environment
         built = [] if check_mode else [build(instance, version, arguments, os.environ) for version in missing]
         return {"changed": bool(missing), "built": built, "environment": environment}
+    if params["state"] == "tidy":
+        removed = [] if check_mode else remove_partial(environment)
+        return {"changed": bool(removed), "removed": removed, "environment": environment}
     if check_mode:
         return {"changed": instance["version"] != params["release"], "environment": environment}
     if params["state"] == "original":
-        changed = restore_in_place(instance, params["release"])
+        changed = restore_in_place(instance, params["release"], read_lines(params["packages"]))
         changed = changed or switch_back(environment, params["release"], params["original"])
     elif instance["version"] == params["release"]:
         changed = False
@@ -146,15 +163,24 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     return {"changed": changed, "environment": environment}
 
 
+def read_lines(path: str | None) -> list[str]:
+    if not path:
+        return []
+    with open(path, encoding="utf-8") as stream:
+        return stream.read().splitlines()
+
+
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-server"},
             "python": {"type": "path"},
-            "state": {"type": "str", "choices": ["staged", "switched", "original"], "default": "staged"},
+            "state": {"type": "str", "choices": ["staged", "switched", "original", "tidy"], "default": "staged"},
             "releases": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
             "original": {"type": "path"},
+            "packages": {"type": "path"},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},

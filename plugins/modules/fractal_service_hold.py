@@ -36,9 +36,10 @@ options:
     type: str
     default: unknown
   backup_root:
-    description: Folder for backups. The hold names a folder in it, by unit and time, that belongs to this upgrade.
+    description:
+      - Folder for backups. The hold names a folder in it, by unit and time, for the backup that this upgrade will make.
+        Leave it out if none will be made.
     type: path
-    default: /var/backups/fractal
   backup:
     description: Folder of the backup that belongs to what is done, if it exists already.
     type: path
@@ -52,12 +53,15 @@ options:
     description: Seconds to wait for the API.
     type: float
     default: 120
+extends_documentation_fragment:
+  - fractal_ops.platform.lock
 """
 
 EXAMPLES = r"""
 - name: Stop fractal-server
   fractal_ops.platform.fractal_service_hold:
     controller: ops1
+    backup_root: /var/backups/fractal
 
 - name: Start fractal-server
   fractal_ops.platform.fractal_service_hold:
@@ -98,6 +102,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._service import (
     new_hold,
@@ -132,10 +137,11 @@ def hold_or_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-server"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "controller": {"type": "str", "default": "unknown"},
-            "backup_root": {"type": "path", "default": "/var/backups/fractal"},
+            "backup_root": {"type": "path"},
             "backup": {"type": "path"},
             "version": {"type": "str"},
             "url": {"type": "str"},

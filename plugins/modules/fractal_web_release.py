@@ -61,6 +61,8 @@ options:
     description: Seconds to wait for fractal-web.
     type: float
     default: 120
+extends_documentation_fragment:
+  - fractal_ops.platform.lock
 """
 
 EXAMPLES = r"""
@@ -110,6 +112,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._health import running_version, wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._service import release_and_start, restart
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
@@ -174,6 +177,7 @@ def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], che
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-web"},
             "state": {"type": "str", "choices": ["staged", "switched", "original", "running"], "default": "staged"},
             "version": {"type": "str"},

@@ -1,329 +1,171 @@
-"""Kill upgrades at every stage boundary and inside every stage; see that a re-run and a rollback both end well.
+"""Disturb upgrades at every stage boundary and inside every stage; see that a re-run and a rollback both end well.
 
-One pair of hosts serves all cases: after each, the instance is rolled back and compared with what it was at first, so
-that a case begins where the snapshot began. A re-run must end in the state of an undisturbed run, a rollback in exactly
-the old instance: rows by digest, files by hash, owner and mode, packages by list, units by their state.
+A re-run must end in the state of an undisturbed run, a rollback in exactly the old instance: rows by digest, files by
+hash, owner and mode, packages by list, units by their state. Every row written before a stop is counted.
 
-    faults.py                     every point, both ways
-    faults.py --short             one point for each stage, the ways in turn
+    faults.py                     every point, both ways, and the other promises (PROMISES)
+    faults.py --short             for make test: every boundary, both ways, within minutes
+    faults.py --only '^backup'    the cases whose names match
     faults.py --random 20 [--seed S]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import pathlib
 import random
-import signal
-import subprocess
+import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAIR = "fractal-faults"
-INVENTORY = f"""
-all:
-  vars:
-    ansible_python_interpreter: /usr/bin/python3
-fractal_server:
-  hosts:
-    server: {{ansible_host: {PAIR}-server, fractal_wheelhouse: /opt/wheelhouse}}
-fractal_web:
-  hosts:
-    web: {{ansible_host: {PAIR}-web, fractal_web_archive: /opt/archives/node-18-fractal-web-v1.21.1.tar.gz}}
-"""
-SERVER_STATE = r"""
-cd /opt/fractal/server
-sha256sum .fractal_server.env* *.json | sort -k2
-stat -c '%n %U %G %a' .fractal_server.env* *.json
-find /etc/systemd/system/fractal-server.service* -type f -exec sha256sum {} + | sort -k2
-find /etc/systemd/system/fractal-server.service* -exec stat -c '%n %U %G %a' {} +
-readlink -f /opt/fractal/venv; stat -c %F /opt/fractal/venv
-/opt/fractal/venv/bin/python3 -B -m pip list --format freeze --disable-pip-version-check
-systemctl is-active fractal-server; systemctl is-enabled fractal-server
-su postgres -c "psql -AtXl" | cut -d "|" -f 1 | grep fractal | grep -v _failed_ | sort
-ls -d /opt/fractal/* | grep -v -- '-2[.]17[.]' | sort
-ls /run | grep -i fractal
-curl -s http://127.0.0.1:8000/api/alive/
-"""
-WEB_STATE = r"""
-sha256sum /opt/fractal-web/.env; stat -c '%n %U %G %a' /opt/fractal-web/.env
-grep '"version"' /opt/fractal-web/package.json; stat -c %F /opt/fractal-web
-systemctl is-active fractal-web; systemctl is-enabled fractal-web
-curl -s http://127.0.0.1:5173/alive
-"""
-DROP_KEPT_ASIDE = r"""
-for name in $(su postgres -c "psql -AtXl" | cut -d "|" -f 1 | grep _failed_); do su postgres -c "dropdb $name"; done
-"""
-# Kills the first process whose command line holds a text, as soon as it is there (and has lived for some time).
-KILLER = r"""
-import os, pathlib, signal, sys, time
-text, delay = sys.argv[1].encode(), float(sys.argv[2])
-while True:
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-            except OSError:
-                continue
-            if text in command and not command.startswith((b"/bin/sh -c", b"sudo ")):
-                time.sleep(delay)
-                os.kill(int(entry.name), signal.SIGKILL)
-                sys.exit()
-    time.sleep(0.01)
-"""
-# What is made anew by each run, or counts its time; everything else must be equal.
-VOLATILE = {"resource": ["timestamp_created"], "profile": []}
+from bench import Bench, Failed
+from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, Point
+from promises import PROMISES
+
+RE_RUN, ROLLBACK = "re-run", "rollback"
+PIPED_MODULES = "pkill -9 -f '^[^ ]*/python3$'"
 
 
 @dataclass(frozen=True)
-class Point:
-    """Where a run is killed: as a task begins (boundary), or a process on the server as soon as it is seen (inside)."""
+class Case:
+    """Upgrades disturbed at ``points`` in turn, then one of the two ways, itself disturbed at ``then`` in turn."""
 
-    stage: str
-    task: str = ""
-    process: str = ""
-    delay: float = 0.0
+    points: Sequence[Point]
+    way: str
+    then: Sequence[Point] = ()
 
     def __str__(self) -> str:
-        where = f"before '{self.task}'" if self.task else f"'{self.process}' {self.delay:g} s after its start"
-        return f"{self.stage}: {where}"
+        then = f" disturbed at {len(self.then)} points" if self.then else ""
+        return f"{' | '.join(str(point) for point in self.points) or 'finished upgrade'} -> {self.way}{then}"
 
 
-POINTS = [
-    Point("stage", process="-m pip install"),
-    Point("stage", task="Validate it with the new release's own settings"),
-    Point("stop", task="Stop fractal-server"),
-    Point("stop", process="AnsiballZ_fractal_service_hold"),
-    Point("backup", task="Back up the instance and prove the backup"),
-    Point("backup", process="/pg_dump "),
-    Point("backup", process="/pg_restore "),
-    Point("backup", process="AnsiballZ_fractal_backup", delay=0.6),
-    Point("environment", task="Migrate the environment file"),
-    Point("environment", process="AnsiballZ_fractal_env_migrate.py", delay=0.1),
-    Point("switch", task="Migrate to each release"),
-    Point("switch", task="Switch to the new release"),
-    Point("schema", task="Migrate the schema"),
-    Point("schema", process="fractalctl set-db"),
-    Point("schema", process="fractalctl set-db", delay=1.0),
-    Point("schema", process="AnsiballZ_fractal_schema_migrate"),
-    Point("data", task="Migrate the data"),
-    Point("data", process="fractalctl update-db-data"),
-    Point("data", process="fractalctl update-db-data", delay=1.0),
-    Point("data", process="AnsiballZ_fractal_data_migrate"),
-    Point("start", task="Start fractal-server"),
-    Point("start", process="fractalctl start"),
-    Point("web", task="Upgrade fractal-web"),
-    Point("web", task="Run the new release"),
-]
-SHORT = [
-    "Stop fractal-server",
-    "/pg_dump ",
-    "Migrate the environment file",
-    "Switch to the new release",
-    "Migrate the schema",
-    "fractalctl update-db-data",
-    "Start fractal-server",
-    "Run the new release",
-]
+class Runner:
+    """Runs cases on one bench, each from the old instance; keeps count."""
 
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.survived = self.total = 0
 
-def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
-    )  # type: ignore[call-overload,no-any-return]
+    def reference(self) -> float:
+        """Learn the old and the new state from an upgrade that nothing disturbs; return how long it took."""
+        bench = self.bench
+        bench.start()
+        self.old = bench.state()
+        with bench.sampled_arguments():
+            started = time.monotonic()
+            bench.must("upgrade", "-vvvv", "--diff")
+            lasted = time.monotonic() - started
+        bench.must_have_leaked_nothing()
+        self.new = bench.state()
+        print(f"undisturbed: {lasted:.0f} s; {len(bench.secrets)} secrets, none seen anywhere", flush=True)
+        return lasted
 
+    def back(self) -> None:
+        """Go back to the old instance, which is checked."""
+        self.bench.must("rollback")
+        self.bench.clean_up()
+        self.bench.must_be(self.old, "after the rollback the instance is not the old one")
 
-def on(host: str, script: str) -> str:
-    return run(["podman", "exec", f"{PAIR}-{host}", "bash", "-c", script]).stdout
+    def one(self, case: Case) -> None:
+        bench, arguments = self.bench, [one for point in case.points for one in point.arguments]
+        for point in case.points:
+            output = bench.disturbed("upgrade", point)
+            if point.back and output:
+                bench.on("server", "rm -rf /opt/fractal/*.partial") if point.stage == "stage" else None
+                bench.must_be(self.old, "the failed run did not bring the old instance back")
+            bench.on("server", point.mend)
+        name = "upgrade" if case.way == RE_RUN else "rollback"
+        for point in case.then:
+            bench.disturbed(name, point, *arguments)
+            bench.on("server", point.mend)
+        bench.must(name, *arguments)
+        bench.clean_up()
+        if case.way == RE_RUN:
+            bench.must_be(self.new, "after the re-run the instance is not as after an undisturbed run")
+        else:
+            bench.must_be(self.old, "after the rollback the instance is not the old one")
 
-
-class Bench:
-    """The hosts, what they were at first, and what an undisturbed upgrade makes of them."""
-
-    def __init__(self, folder: str) -> None:
-        self.inventory = f"{folder}/inventory.yml"
-        self.reports = f"{folder}/reports"
-        pathlib.Path(self.inventory).write_text(INVENTORY)
-
-    def playbook(self, name: str, *arguments: str) -> list[str]:
-        return [
-            "ansible-playbook",
-            "-i",
-            self.inventory,
-            f"fractal_ops.platform.{name}",
-            "-e",
-            f"fractal_report_dir={self.reports}",
-            *arguments,
-        ]
-
-    def must(self, name: str, *arguments: str) -> None:
-        done = run(self.playbook(name, *arguments))
-        if done.returncode != 0:
-            raise AssertionError(f"{name} failed:\n{done.stdout[-6000:]}")
-
-    def rows(self) -> dict[str, object]:
-        script = (ROOT / "molecule/shared/files/rows.py").read_text()
-        done = run(["podman", "exec", "-i", f"{PAIR}-server", "python3", "-"], input=script)
-        tables = json.loads(done.stdout)
-        for table, columns in VOLATILE.items():
-            for column in columns:
-                tables.get(table, {}).get("columns", {}).pop(column, None)
-        return tables
-
-    def state(self) -> dict[str, object]:
-        return {
-            "rows": self.rows(),
-            "server": on("server", SERVER_STATE).splitlines(),
-            "web": on("web", WEB_STATE).splitlines(),
-        }
-
-    def roll_back(self) -> None:
-        self.must("rollback")
-        on("server", DROP_KEPT_ASIDE)
-
-    def predict(self) -> None:
-        """Run the upgrade in check mode: it must end well and change nothing, in whatever state the instance is."""
-        before = self.state()
-        self.must("upgrade", "--check", "--diff")
-        check(self, before, "after check mode")
-
-    def interrupted_upgrade(self, point: Point) -> None:
-        """Run an upgrade that is killed at the point."""
-        environ = {**os.environ}
-        if point.task:
-            environ |= {
-                "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/faults/callback_plugins"),
-                "ANSIBLE_CALLBACKS_ENABLED": "kill_at_task",
-                "KILL_AT_TASK": point.task,
-            }
-        upgrade = subprocess.Popen(
-            self.playbook("upgrade"),
-            cwd=ROOT,
-            env=environ,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        killer = None
-        if point.process:
-            killer = subprocess.Popen(
-                ["podman", "exec", "-i", f"{PAIR}-server", "python3", "-", point.process, str(point.delay)],
-                stdin=subprocess.PIPE,
-                text=True,
-            )
-            assert killer.stdin
-            killer.stdin.write(KILLER)
-            killer.stdin.close()
-        output, _unused = upgrade.communicate()
-        if killer:
-            killer.kill()
-            killer.wait()
-        expected = -signal.SIGKILL if point.task else None
-        if expected is not None and upgrade.returncode != expected:
-            raise AssertionError(f"the run was not killed {point}:\n{output[-4000:]}")
-
-    def killed_after(self, seconds: float) -> None:
-        """Run an upgrade whose controller dies after a time, or ends before."""
-        upgrade = subprocess.Popen(
-            self.playbook("upgrade"),
-            cwd=ROOT,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def count(self, name: str, work: object, *, ends_new: bool) -> None:
+        """Run a case that begins with the old instance, and bring that back if it ended with the new one."""
+        self.total += 1
+        started = time.monotonic()
         try:
-            upgrade.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(upgrade.pid, signal.SIGKILL)
-            upgrade.wait()
+            work()  # type: ignore[operator]
+            if ends_new:
+                self.back()
+            self.survived += 1
+            print(f"ok   {self.total}: {name} ({time.monotonic() - started:.0f} s)", flush=True)
+        except Failed as error:
+            print(f"FAIL {self.total}: {name}: {error}", flush=True)
+            self.bench.start()
 
 
-def differences(wanted: dict[str, object], found: dict[str, object]) -> list[str]:
-    lines = []
-    for part in ("server", "web"):
-        before, after = wanted[part], found[part]
-        lines += [f"-{line}" for line in before if line not in after] + [
-            f"+{line}" for line in after if line not in before
-        ]
-    tables, now = wanted["rows"], found["rows"]
-    for table in sorted({*tables, *now}):
-        if tables.get(table) != now.get(table):
-            columns = {**(tables.get(table) or {}).get("columns", {})}
-            other = (now.get(table) or {}).get("columns", {})
-            lines.append(f"rows of {table}: {[name for name in columns if columns[name] != other.get(name)]}")
-    return lines
+def short(runner: Runner) -> None:
+    """Every boundary both ways. The finished upgrade is taken back by a rollback that is itself disturbed again and
+    again; the last upgrade is disturbed at each boundary in turn.
+    """
+    cases = [Case([], ROLLBACK, [point for point in OF_ROLLBACK if point.task])]
+    cases += [Case([point], ROLLBACK) for point in BOUNDARIES]
+    for case in [*cases, Case([*BOUNDARIES], RE_RUN)]:
+        runner.count(str(case), lambda c=case: runner.one(c), ends_new=False)
 
 
-def check(bench: Bench, wanted: dict[str, object], what: str) -> None:
-    found = differences(wanted, bench.state())
-    if found:
-        raise AssertionError(f"{what}:\n" + "\n".join(found))
+def every() -> Iterator[Case]:
+    for point in [*BOUNDARIES, *INSIDE, *CONDITIONS]:
+        yield Case([point], ROLLBACK)
+        yield Case([point], RE_RUN)
+    for point in OF_ROLLBACK:
+        yield Case([BOUNDARIES[-2]], ROLLBACK, [point])
 
 
-def one_case(bench: Bench, way: str, old: dict[str, object], new: dict[str, object]) -> None:
-    if way == "re-run":
-        bench.predict()
-        bench.must("upgrade")
-        check(bench, new, "after the re-run the instance is not as after an undisturbed run")
-    bench.roll_back()
-    check(bench, old, "after the rollback the instance is not the old one")
+def chaos(runner: Runner, number: int, seed: int, lasted: float) -> None:
+    chance = random.Random(seed)
+    for _unused in range(number):
+        seconds, way = chance.uniform(0, lasted), chance.choice((RE_RUN, ROLLBACK))
+        victims, again = chance.choice(("controller", PIPED_MODULES)), chance.uniform(0, lasted / 2)
+
+        def work(seconds=seconds, way=way, victims=victims, again=again):  # type: ignore[no-untyped-def]
+            runner.bench.killed_after("upgrade", seconds, victims)
+            runner.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
+            runner.one(Case([], way))
+
+        what = "the controller" if victims == "controller" else "the module at work"
+        name = f"{what} after {seconds:.1f} s, then the controller {again:.1f} s into the {way}"
+        runner.count(name, work, ends_new=way == RE_RUN)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", default="")
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--pair", default="fractal-faults")
     options = parser.parse_args()
-    survived = total = 0
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(folder)
-        run(["tests/bed/run_pair.sh", PAIR])
+        runner = Runner(Bench(options.pair, folder))
         try:
-            old = bench.state()
-            bench.predict()
-            started = time.monotonic()
-            bench.must("upgrade")
-            lasted = time.monotonic() - started
-            new = bench.state()
-            bench.predict()
-            bench.must("upgrade")
-            check(bench, new, "after a second upgrade")
-            bench.roll_back()
-            check(bench, old, "after the rollback of an undisturbed upgrade")
-            print(f"undisturbed: {lasted:.0f} s, rolled back exactly", flush=True)
-            for number, (kill, name, way) in enumerate(cases(bench, options, lasted), 1):
-                total += 1
-                try:
-                    kill()
-                    one_case(bench, way, old, new)
-                    survived += 1
-                    print(f"ok   {number}: {name}, {way}", flush=True)
-                except AssertionError as error:
-                    print(f"FAIL {number}: {name}, {way}: {error}", flush=True)
-                    run(["tests/bed/run_pair.sh", PAIR])
-                    old = bench.state()
+            lasted = runner.reference()
+            if options.short:
+                short(runner)
+            else:
+                runner.back()
+            if options.random:
+                chaos(runner, options.random, options.seed, lasted)
+            elif not options.short:
+                for case in every():
+                    if re.search(options.only, str(case)):
+                        runner.count(str(case), lambda c=case: runner.one(c), ends_new=case.way == RE_RUN)
+                for name, promise in PROMISES.items():
+                    if re.search(options.only, name):
+                        runner.count(name, lambda p=promise: p(runner.bench, runner.old, runner.new), ends_new=False)
         finally:
-            run(["tests/bed/stop_pair.sh", PAIR])
+            runner.bench.stop()
     seed = f" (seed {options.seed})" if options.random else ""
-    print(f"survived {survived} of {total}{seed}")
-    sys.exit(survived != total)
-
-
-def cases(bench: Bench, options: argparse.Namespace, lasted: float) -> list[tuple[object, str, str]]:
-    ways = ["re-run", "rollback"]
-    if options.random:
-        chance = random.Random(options.seed)
-        times = [(chance.uniform(0, lasted), chance.choice(ways)) for _unused in range(options.random)]
-        return [(lambda s=seconds: bench.killed_after(s), f"after {seconds:.1f} s", way) for seconds, way in times]
-    points = [one for one in POINTS if not options.short or ((one.task or one.process) in SHORT and not one.delay)]
-    return [(lambda p=one: bench.interrupted_upgrade(p), str(one), way) for one in points for way in ways]
+    print(f"survived {runner.survived} of {runner.total}{seed}")
+    sys.exit(runner.survived != runner.total)
 
 
 if __name__ == "__main__":

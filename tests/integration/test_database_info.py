@@ -48,6 +48,21 @@ def test_state_of_each_release_read_by_that_release(
     assert state["server_version_num"] >= 150000 and state["size_bytes"] > 1_000_000
 
 
+def test_who_was_left_behind_when_the_old_settings_went(
+    seeded_database: Database, fractal_folder: NewFolder, run_module: RunModule
+) -> None:
+    folder = fractal_folder(seeded_database)
+    folder.upgrade("2.17.1")
+    options = {"_release": "2.17.1", "env_file": str(folder.env_file)}
+    assert run_module("fractal_database_info", **options)["database"]["migrated"] == {"users_left": []}
+    seeded_database.rows(
+        "UPDATE user_oauth SET profile_id = NULL, project_dir = '/PLACEHOLDER' WHERE id = "
+        "(SELECT min(id) FROM user_oauth WHERE is_active AND is_verified)"
+    )
+    left = seeded_database.value("SELECT email FROM user_oauth WHERE profile_id IS NULL AND is_active AND is_verified")
+    assert run_module("fractal_database_info", **options)["database"]["migrated"] == {"users_left": [left]}
+
+
 def test_what_is_in_flight(new_database: NewDatabase, run_module: RunModule) -> None:
     database = new_database()
     user = add_user(database, "ann@example.org")

@@ -46,7 +46,7 @@ def server(window=True, failure="", **facts):
 DONE = {
     "__upgrade_stop": {"at": 100.0, "duration": 2.0},
     "__upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
-    "__backup": {"backup": {"path": "/var/backups/x"}, "duration": 1.0},
+    "__backup": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},
     "__server_hops": [{"release": "2.17.0", "schema": {"duration": 1.5}}],
 }
 GROUPS = {"fractal_server": ["s"], "fractal_web": []}
@@ -60,11 +60,51 @@ def test_an_upgrade_is_told_with_its_window_backup_and_undo():
     found = record(server(**DONE))
     assert (found["outcome"], found["window_seconds"]) == ("upgraded", 13.5)
     assert [stage["seconds"] for stage in found["stages"]] == [2.0, 1.5]
-    assert "--limit s" in found["undo"]
+    assert found["undo"].endswith("platform.rollback")  # the only instance: no host has to be named
     text = render_markdown(found)
     assert "down for 13.5 s" in text
     assert "x\\|y" in text
-    assert "/var/backups/x" in text
+    assert "/var/backups/x, proved by a restore" in text
+
+
+def test_a_backup_without_proof_is_named_with_the_statement_that_changes_that():
+    facts = server(**{**DONE, "__backup": {"backup": {"path": "/b", "proof": {"kind": "list"}}}})
+    facts["__server_state"]["database"] = {"role": "fractal"}
+    found = record(facts)
+    assert [todo for todo in found["remaining"] if "ALTER ROLE fractal CREATEDB;" in todo]
+    for page in (render_markdown(found), render_html(found)):
+        assert "/b, readable, but not proved by a restore" in page
+    assert not [todo for todo in record(server(**DONE))["remaining"] if "CREATEDB" in todo]
+
+
+def test_a_rollback_is_told_with_what_was_kept_of_the_new_release():
+    facts = server(
+        __rollback_done=True,
+        __rollback_backup={"backup": {"version": "2.16.6"}},
+        __rollback_database={"method": "fresh_database", "kept_aside": "fractal_failed_r"},
+    )
+    facts["__server_state"]["instance"]["version"] = "2.17.0"
+    found = record(facts, True)
+    assert (found["outcome"], found["from"], found["to"]) == ("rolled back", "2.17.0", "2.16.6")
+    assert [todo for todo in found["remaining"] if "kept as fractal_failed_r" in todo]
+    in_place = {**facts, "__rollback_database": {"method": "in_place", "kept_aside": ""}}
+    assert [todo for todo in record(in_place, True)["remaining"] if "no copy" in todo]
+    assert record({**facts, "__server_failure": "refused"}, True)["outcome"] == "failed"
+
+
+def test_one_instance_of_many_is_undone_with_its_own_web_hosts():
+    groups = {"fractal_server": ["s", "t"], "fractal_web": ["v", "w"]}
+    web = {"__web_state": {"instance": {"version": "1"}, "version": "1", "findings": [], "failure": ""}}
+    hostvars = {
+        "s": server(**DONE),
+        "t": server(**DONE),
+        "v": {**web, "__web_server": "s"},
+        "w": {**web, "__web_server": "t"},
+    }
+    assert [one["undo"].partition("--limit ")[2] for one in gather(hostvars, groups)] == [
+        "s,v,localhost",
+        "t,w,localhost",
+    ]
 
 
 @pytest.mark.parametrize(

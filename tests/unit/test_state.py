@@ -11,6 +11,7 @@ INSTANCE = {
     "staged": [],
     "active_state": "active",
     "hold": None,
+    "lock": None,
 }
 DATABASE = {"reachable": True, "revision": "981d588fe248", "data_migration": "pending"}
 GOOD = {
@@ -71,6 +72,32 @@ def test_each_thing_that_could_not_be_observed_is_a_finding():
     assert ids(web_state({"instance": {"instance": {"version": "1.20.1"}}, "web": {"msg": "x"}}, "1.21.1")) == [
         "check.failed"
     ]
+
+
+def test_another_run_is_in_the_way_until_it_is_known_to_be_dead():
+    lock = {"run": "a", "controller": "ann@ops1", "since": "2026-11-23T20:00:00Z", "idle": 3.0}
+    results = {**GOOD, "instance": {"instance": {**INSTANCE, "lock": lock}}}
+    refused = server_state(results, "2.17.0", run={"run": "b", "abandoned": ""})
+    assert ids(refused) == ["run.locked"]
+    assert "ann@ops1 holds its lock since 2026-11-23T20:00:00Z" in refused["failure"]
+    assert server_state(results, "2.17.0", run={"run": "b", "abandoned": "a"})["failure"] == ""
+    assert server_state(results, "2.17.0", run={"run": "a", "abandoned": ""})["failure"] == ""
+    web = {"instance": {"instance": {**INSTANCE, "lock": lock}}}
+    assert ids(web_state(web, "1.21.1", run={"run": "b", "abandoned": ""})) == ["run.locked"]
+
+
+def test_when_the_old_settings_are_gone_too_early_the_choice_is_rollback():
+    database = {**DATABASE, "revision": "7673fe18c05d", "data_migration": "not_needed"}
+    left = {**database, "migrated": {"users_left": ["ann@example.org"]}}
+    hold = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
+    held = {**INSTANCE, "version": "2.17.1", "env_generation": "2.17", "active_state": "inactive", "hold": hold}
+    state = server_state({**GOOD, "instance": {"instance": held}, "database": {"database": left}}, "2.17.1")
+    assert ids(state) == ["migration.lost"]
+    assert "ann@example.org" in state["failure"]
+    assert "rollback playbook" in state["findings"][0]["fix"]
+    for instance, rows in ((held, database), ({**held, "hold": None}, left)):  # all migrated; or somebody new
+        results = {**GOOD, "instance": {"instance": instance}, "database": {"database": rows}}
+        assert "migration.lost" not in ids(server_state(results, "2.17.1"))
 
 
 def test_a_blocker_is_a_failure_until_it_is_accepted():

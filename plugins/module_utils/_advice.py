@@ -1,0 +1,49 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What to tell the one who has to go on after a failure: the state that it left, and the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def command(playbook: str, hosts: str = "") -> str:
+    """Return the command that runs one of the playbooks, for some hosts only if any are named."""
+    limit = f" --limit {hosts}" if hosts else ""
+    return f"ansible-playbook -i INVENTORY fractal_ops.platform.{playbook}{limit}"
+
+
+def hosts_of_instance(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> str:
+    """Return the hosts of one instance, and localhost, which writes the report; empty if there is but one instance."""
+    if groups.get("fractal_server", []) == [server]:
+        return ""
+    webs = [name for name in groups.get("fractal_web", []) if hostvars[name].get("__web_server") == server]
+    return ",".join([server, *webs, "localhost"])
+
+
+def how_to_go_on(failed: Mapping[str, Mapping[str, Any]], back: bool, hosts: str) -> str:
+    """Return the state that a failed upgrade left, and how to go on or back.
+
+    Args:
+        failed: What ``fractal_backup_info`` (``backup``) and ``fractal_database_info`` (``stopped_at``) said after it.
+        back: Whether the old instance is in service again.
+        hosts: See `hosts_of_instance`.
+    """
+    on, undo = command("upgrade", hosts), command("rollback", hosts)
+    if back:
+        return f"The old instance is back in service. When the cause is mended, run the upgrade again: {on}"
+    hold = failed["backup"].get("hold")
+    if hold is None:
+        return f"fractal-server was not stopped. When the cause is mended, run the upgrade again: {on}"
+    backup = failed["backup"].get("backup")
+    database = failed["stopped_at"].get("database") or {}
+    where = f"the database is at revision {database['revision']}" if database.get("revision") else "no database answers"
+    if database.get("data_migration") == "partial":
+        where += " with half a data migration, which going on takes back and repeats"
+    return (
+        f"fractal-server is stopped, and held since {hold['since']}; {where}. The backup is "
+        f"{backup['path'] if backup else 'not made'}. To go on, mend the cause, then: {on} "
+        f"To go back: {undo}"
+    )

@@ -1,0 +1,333 @@
+"""The two hosts of the fault tests: running playbooks on them, disturbing these, and telling one state from another."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from points import Point, sql
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+INVENTORY = """
+all:
+  vars:
+    ansible_python_interpreter: /usr/bin/python3
+fractal_server:
+  hosts:
+    server: {{ansible_host: {0}-server, fractal_wheelhouse: /opt/wheelhouse}}
+fractal_web:
+  hosts:
+    web: {{ansible_host: {0}-web, fractal_web_archive: /opt/archives/node-18-fractal-web-v1.21.1.tar.gz}}
+"""
+LIMIT = 900  # seconds for one playbook
+SERVER_STATE = r"""
+cd /opt/fractal/server
+sha256sum .fractal_server.env* *.json | sort -k2
+stat -c '%n %U %G %a' .fractal_server.env* *.json
+find /etc/systemd/system/fractal-server.service* -type f -exec sha256sum {} + | sort -k2
+find /etc/systemd/system/fractal-server.service* -exec stat -c '%n %U %G %a' {} +
+readlink -f /opt/fractal/venv; stat -c %F /opt/fractal/venv
+/opt/fractal/venv/bin/python3 -B -m pip list --format freeze --disable-pip-version-check
+systemctl is-active fractal-server; systemctl is-enabled fractal-server
+find /var/backups /dev/shm/backups -name '*.partial' 2>/dev/null
+ls -d /opt/fractal/* | grep -v -- '-2[.]17[.]0$' | sort
+ls /run | grep -i fractal
+curl -s http://127.0.0.1:8000/api/alive/
+"""
+WEB_STATE = r"""
+sha256sum /opt/fractal-web/.env; stat -c '%n %U %G %a' /opt/fractal-web/.env
+grep '"version"' /opt/fractal-web/package.json; stat -c %F /opt/fractal-web
+ls -d /opt/fractal-web* | grep -v -- '-1[.]21[.]1$'
+ls /run | grep -i fractal
+systemctl is-active fractal-web; systemctl is-enabled fractal-web
+curl -s http://127.0.0.1:5173/alive
+"""
+# Runs a command as soon as a process whose command line holds a text has lived for some time.
+WATCHER = r"""
+import os, pathlib, subprocess, sys, time
+text, delay, command = sys.argv[1].encode(), float(sys.argv[2]), sys.argv[3]
+while True:
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+            except OSError:
+                continue
+            if text in line and not line.startswith((b"/bin/sh -c", b"sh -c", b"sudo ", b"bash -c")):
+                time.sleep(delay)
+                subprocess.run(command, shell=True, env={**os.environ, "PID": entry.name}, stderr=subprocess.DEVNULL)
+                print("done", flush=True)
+                sys.exit()
+    time.sleep(0.01)
+"""
+# Notes the arguments of all processes of some containers, and of those here that name the pair, until it is ended.
+SAMPLER = r"""
+import pathlib, signal, sys, time
+seen = set()
+def end(*_unused):
+    print("\n".join(seen), flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+while True:
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            group = (entry / "cgroup").read_text()
+        except OSError:
+            continue
+        if sys.argv[1] in line or any(one in group for one in sys.argv[2:]):
+            seen.add(line)
+    time.sleep(0.005)
+"""
+# Somebody works while the upgrade prepares: a row between precheck and stop, noted only once it is committed.
+WRITE_AT = "Wait until no job and no task collection runs"
+WRITE = (
+    "systemctl is-active -q fractal-server || exit 0; "
+    + sql("INSERT INTO usergroup (name, timestamp_created, viewer_paths) "
+          "VALUES ('written-' || now(), now(), '[]') RETURNING replace(name, ' ', '_')")
+    + " >> /root/written"
+)  # fmt: skip
+WRITTEN = sql("SELECT replace(name, ' ', '_') FROM usergroup WHERE name LIKE 'written-%'")
+OTHER_GROUPS = sql(
+    "SELECT md5(string_agg(to_jsonb(g)::text, '' ORDER BY id)) FROM usergroup g WHERE name NOT LIKE 'written-%'"
+)
+DATABASES = sql("SELECT datname FROM pg_database WHERE datname LIKE 'fractal%' ORDER BY 1")
+KEPT_ASIDE = sql("SELECT datname FROM pg_database WHERE datname LIKE '%\\_failed\\_%'")
+# What is made anew by each run, or counts its time; everything else must be equal. Groups are told apart by hand.
+VOLATILE = {"resource": ["timestamp_created"]}
+SECRET_VARIABLE = re.compile(r"^\w*(?:PASSWORD|SECRET|_KEY)=['\"]?([^'\"\s]{8,})", re.MULTILINE)
+
+
+class Failed(AssertionError):
+    """A case did not end as it has to."""
+
+
+def run(command: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
+    )  # type: ignore[call-overload,no-any-return]
+
+
+class Bench:
+    """A pair of hosts, always from the same images, and the runs of playbooks on it."""
+
+    def __init__(self, pair: str, folder: str) -> None:
+        self.pair = pair
+        self.inventory = f"{folder}/inventory.yml"
+        self.reports = f"{folder}/reports"
+        self.secrets: set[str] = set()
+        self.images = [
+            f"{alias}={run(['podman', 'image', 'inspect', '-f', '{{.Id}}', image]).stdout.strip()}"
+            for alias, image in (
+                ("server", "localhost/fractal-ops/server:prepared"),
+                ("web", "localhost/fractal-ops/web:prepared"),
+            )
+        ]
+        pathlib.Path(self.inventory).write_text(INVENTORY.format(pair))
+
+    def start(self) -> None:
+        """Begin with new hosts."""
+        done = run(["tests/bed/run_pair.sh", self.pair, *self.images])
+        if done.returncode != 0:
+            raise SystemExit(f"the hosts do not start:\n{done.stdout}")
+        self.learn_secrets()
+
+    def stop(self) -> None:
+        run(["tests/bed/stop_pair.sh", self.pair])
+
+    def on(self, host: str, script: str) -> str:
+        return run(["podman", "exec", f"{self.pair}-{host}", "bash", "-c", script]).stdout
+
+    # -- states -------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, object]:
+        return {
+            "rows": self._rows(),
+            "groups": self.on("server", OTHER_GROUPS).splitlines(),
+            "databases": [one for one in self.on("server", DATABASES).splitlines() if "_failed_" not in one],
+            "server": self.on("server", SERVER_STATE).splitlines(),
+            "web": self.on("web", WEB_STATE).splitlines(),
+        }
+
+    def _rows(self) -> dict[str, object]:
+        script = (ROOT / "molecule/shared/files/rows.py").read_text()
+        done = run(["podman", "exec", "-i", f"{self.pair}-server", "python3", "-"], input=script)
+        if done.returncode != 0:
+            raise Failed(f"the rows cannot be read: {done.stdout}")
+        tables: dict[str, dict[str, dict[str, str]]] = json.loads(done.stdout)
+        del tables["usergroup"]
+        for table, columns in VOLATILE.items():
+            for column in columns:
+                tables.get(table, {}).get("columns", {}).pop(column, None)
+        return dict(tables)
+
+    def must_be(self, wanted: dict[str, object], what: str) -> None:
+        found = differences(wanted, self.state())
+        written = set(self.on("server", "cat /root/written 2>/dev/null").split())
+        lost = written - set(self.on("server", WRITTEN).split())
+        found += [f"lost, of {len(written)} rows written before a stop: {sorted(lost)}"] if lost else []
+        if found:
+            raise Failed(f"{what}:\n" + "\n".join(found))
+
+    def clean_up(self) -> None:
+        """Do what the operator does when sure: drop the databases that were kept aside."""
+        for name in self.kept_aside():
+            self.on("server", sql(f'DROP DATABASE "{name}"'))
+
+    def kept_aside(self) -> list[str]:
+        return self.on("server", KEPT_ASIDE).split()
+
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def playbook(self, name: str, *arguments: str) -> list[str]:
+        call = ["ansible-playbook", "-i", self.inventory, f"fractal_ops.platform.{name}"]
+        return [*call, "-e", f"fractal_report_dir={self.reports}", *arguments]
+
+    def must(self, name: str, *arguments: str) -> str:
+        """Run a playbook, which must end well."""
+        done = run(self.playbook(name, *arguments), timeout=LIMIT)
+        self.must_hold_no_secret(done.stdout, f"the output of {name}")
+        if done.returncode != 0:
+            raise Failed(f"{name} failed:\n{done.stdout[-6000:]}")
+        return done.stdout
+
+    def must_fail(self, name: str, *arguments: str) -> str:
+        """Run a playbook, which must fail."""
+        done = run(self.playbook(name, *arguments), timeout=LIMIT)
+        self.must_hold_no_secret(done.stdout, f"the output of {name}")
+        if done.returncode == 0:
+            raise Failed(f"{name} should have failed:\n{done.stdout[-6000:]}")
+        return done.stdout
+
+    def disturbed(self, name: str, point: Point, *arguments: str) -> str:
+        """Run a playbook that is disturbed at the point, and must not end well. Return its output."""
+        acts = [{"task": WRITE_AT, "command": self.command(WRITE)}]
+        if point.task:
+            acts.append({"task": point.task.strip(), "command": self.command(point.do) if point.do else []})
+        with self._watching(point) as watcher:
+            ended, output = self._run(self.playbook(name, *arguments, *point.arguments), acts, point)
+        self.must_hold_no_secret(output, f"the output of {name}")
+        if watcher and watcher.stdout and "done" not in watcher.stdout.read():
+            raise Failed(f"never seen {point}:\n{output[-4000:]}")
+        expected = -signal.SIGKILL if point.task and not point.do else None
+        if expected is not None and ended != expected:
+            raise Failed(f"not killed {point}:\n{output[-4000:]}")
+        if "Traceback (most recent call last)" in output:
+            raise Failed(f"a traceback, {point}:\n{output[-6000:]}")
+        return output if ended else ""
+
+    def _run(self, command: list[str], acts: list[dict[str, object]], point: Point) -> tuple[int, str]:
+        environ = {
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/faults/callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "at_task",
+            "AT_TASK": json.dumps(acts),
+        }
+        if point.process.startswith("AnsiballZ"):  # a module that comes through a pipe has no name
+            environ["ANSIBLE_PIPELINING"] = environ["ANSIBLE_SSH_PIPELINING"] = "false"
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environ, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip
+            output, _unused = process.communicate(timeout=LIMIT)
+        return process.returncode, output
+
+    @contextmanager
+    def _watching(self, point: Point) -> Iterator[subprocess.Popen[str] | None]:
+        if not point.process:
+            yield None
+            return
+        name = f"{self.pair}-server"
+        call = ["podman", "exec", "-i", name, "python3", "-", point.process, str(point.delay), point.do]
+        with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher:
+            assert watcher.stdin
+            watcher.stdin.write(WATCHER)
+            watcher.stdin.close()
+            yield watcher
+            watcher.kill()
+
+    def command(self, script: str) -> list[str]:
+        """Return the command that runs a script on the server."""
+        return ["podman", "exec", f"{self.pair}-server", "bash", "-c", script]
+
+    def killed_after(self, name: str, seconds: float, victims: str) -> None:
+        """Run a playbook whose controller, or whose programs on the server, die after a time; or that ends before."""
+        with subprocess.Popen(
+            self.playbook(name), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                if victims == "controller":
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    self.on("server", victims)
+                process.wait(timeout=LIMIT)
+
+    # -- secrets ------------------------------------------------------------------------------------------------------
+
+    def learn_secrets(self) -> None:
+        """Note every secret in the environment files as they are now; they are canaries."""
+        text = self.on("server", "cat /opt/fractal/server/.fractal_server.env*")
+        self.secrets |= set(SECRET_VARIABLE.findall(text))
+
+    def must_hold_no_secret(self, text: str, where: str) -> None:
+        found = [line for line in text.splitlines() if any(secret in line for secret in self.secrets)]
+        if found:
+            raise Failed(f"a secret in {where}:\n" + "\n".join(found[:5]))
+
+    @contextmanager
+    def sampled_arguments(self) -> Iterator[None]:
+        """Sample the arguments of all processes on both hosts and here meanwhile: no secret may be among them."""
+        ids = run(
+            ["podman", "ps", "-q", "--no-trunc", "--filter", f"label=fractal_ops.pair={self.pair}"]
+        ).stdout.split()
+        sampler = subprocess.Popen(
+            ["python3", "-c", SAMPLER, self.pair, *ids], stdout=subprocess.PIPE, text=True
+        )  # this machine sees the processes of the containers, too
+        try:
+            yield
+        finally:
+            sampler.terminate()
+            seen = sampler.communicate()[0]
+        if "fractalctl set-db" not in seen or "pg_dump" not in seen:
+            raise Failed("the sampled arguments hold neither fractalctl nor pg_dump: nothing was sampled")
+        self.must_hold_no_secret(seen, "the arguments of a process")
+
+    def must_have_leaked_nothing(self) -> None:
+        """Look for secrets in the journals, the reports, the manifests and what else the backups hold for people."""
+        self.learn_secrets()
+        for host in ("server", "web"):
+            self.must_hold_no_secret(self.on(host, "journalctl --no-pager --quiet"), f"the journal of {host}")
+        for path in pathlib.Path(self.reports).iterdir():
+            self.must_hold_no_secret(path.read_text(), str(path))
+        said = self.on("server", "cat /var/backups/fractal/*/*/{manifest.json,packages.txt} /run/*.upgrade-lock")
+        self.must_hold_no_secret(said, "a manifest")
+        left = self.on(
+            "server", "find /tmp /run /root /home -type f -newer /root -print0 | xargs -0 grep -la fractal_db"
+        )
+        for path in left.split():
+            self.must_hold_no_secret(self.on("server", f"cat {shlex.quote(path)}"), path)
+
+
+def differences(wanted: dict[str, object], found: dict[str, object]) -> list[str]:
+    lines = []
+    for part in ("server", "web", "groups", "databases"):
+        before, after = list(wanted[part]), list(found[part])  # type: ignore[call-overload]
+        lines += [f"-{line}" for line in before if line not in after]
+        lines += [f"+{line}" for line in after if line not in before]
+    tables, now = dict(wanted["rows"]), dict(found["rows"])  # type: ignore[call-overload]
+    for table in sorted({*tables, *now}):
+        if tables.get(table) != now.get(table):
+            columns = (tables.get(table) or {}).get("columns", {})
+            other = (now.get(table) or {}).get("columns", {})
+            changed = [name for name in {**columns, **other} if columns.get(name) != other.get(name)]
+            lines.append(f"rows of {table}: {changed}")
+    return lines

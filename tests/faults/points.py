@@ -1,0 +1,118 @@
+"""Where an upgrade or a rollback is disturbed, and by what: data only."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+KILL = "kill -9 $PID"
+STOP_POSTGRESQL = "systemctl stop postgresql@15-main"
+START_POSTGRESQL = "systemctl start postgresql@15-main"
+CUT_CONNECTION = "pkill -9 -f '^sshd: ops'"
+
+
+def sql(statement: str, database: str = "fractal_db") -> str:
+    """Return the shell command that runs a statement on the server as PostgreSQL's administrator."""
+    return f"runuser -u postgres -- psql -qAtX -d {database} -c {shlex.quote(statement)}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """What happens when a task begins (``task``), or as soon as a process is seen on the server (``process``).
+
+    ``do`` is a shell command on the server; without it the controller is killed as the task begins. ``mend`` undoes it
+    before the next run. ``back`` says that the failed run itself has to bring the old instance back.
+    """
+
+    stage: str
+    task: str = ""
+    process: str = ""
+    delay: float = 0.0
+    do: str = ""
+    mend: str = ""
+    back: bool = False
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"as '{self.task}' begins" if self.task else f"'{self.process.strip()}' + {self.delay:g} s"
+        what = {"": "controller killed", KILL: "killed"}.get(self.do, self.do.strip())
+        return f"{self.stage}: {where}: {what}"
+
+
+def killed(stage: str, process: str, delay: float = 0.0, back: bool = False) -> Point:
+    """Return the point at which a process on the server is killed."""
+    return Point(stage, process=process, delay=delay, do=KILL, back=back)
+
+
+BOUNDARIES = [
+    Point("stage", task="Build the environments of the next releases"),
+    Point("stop", task="Stop fractal-server"),
+    Point("backup", task="Back up the instance and prove the backup"),
+    Point("environment", task="Migrate the environment file"),
+    Point("switch", task="Switch to the new release"),
+    Point("schema", task="Migrate the schema"),
+    Point("data", task="Migrate the data"),
+    Point("start", task="Start fractal-server"),
+    Point("web", task="Run the new release"),
+]
+INSIDE = [
+    killed("stage", "-m venv ", back=True),
+    killed("stage", "-m pip install", delay=2.0, back=True),
+    killed("stage", "AnsiballZ_fractal_server_environment", delay=1.0, back=True),
+    Point("stage", task="Validate it with the new release's own settings"),
+    killed("stop", "AnsiballZ_fractal_service_hold", back=True),
+    killed("backup", "/pg_dump ", back=True),
+    killed("backup", "/pg_restore ", back=True),
+    killed("backup", "AnsiballZ_fractal_backup", delay=0.6, back=True),
+    killed("environment", "AnsiballZ_fractal_env_migrate.py", delay=0.1, back=True),
+    Point("switch", task="Migrate to each release"),
+    killed("switch", "AnsiballZ_fractal_server_environment.py", delay=0.2, back=True),
+    killed("schema", "fractalctl set-db", back=True),
+    killed("schema", "fractalctl set-db", delay=1.0),
+    killed("schema", "AnsiballZ_fractal_schema_migrate"),
+    killed("data", "fractalctl update-db-data"),
+    killed("data", "fractalctl update-db-data", delay=0.8),
+    killed("data", "fractalctl update-db-data", delay=1.1),
+    killed("data", "AnsiballZ_fractal_data_migrate"),
+    killed("start", "fractalctl start"),
+    Point("web", task="Upgrade fractal-web"),
+    Point("web", task="Switch to the new release "),
+]
+CONDITIONS = [
+    Point(
+        "stage",
+        process="-m pip install",
+        do="mv /opt/wheelhouse /opt/wheelhouse-gone",
+        mend="test -e /opt/wheelhouse || mv /opt/wheelhouse-gone /opt/wheelhouse",
+        back=True,
+    ),
+    Point(
+        "backup",
+        process="/pg_dump ",
+        do="head -c 1G /dev/zero > /dev/shm/full",
+        mend="rm -f /dev/shm/full",
+        back=True,
+        arguments=("-e", "fractal_backup_root=/dev/shm/backups"),
+    ),
+    Point("backup", process="/pg_dump ", do="pkill -9 -x postgres", mend=START_POSTGRESQL),
+    Point("backup", process="/pg_restore ", do=CUT_CONNECTION),
+    Point("schema", process="fractalctl set-db", delay=0.3, do=CUT_CONNECTION),
+    Point("schema", process="fractalctl set-db", delay=0.7, do=STOP_POSTGRESQL, mend=START_POSTGRESQL),
+    Point("data", process="fractalctl update-db-data", delay=0.8, do="pkill -9 -x postgres", mend=START_POSTGRESQL),
+    Point(
+        "schema",
+        task="Migrate the schema",
+        do=sql("ALTER ROLE fractal PASSWORD 'wrong'"),
+        mend=sql("ALTER ROLE fractal PASSWORD 'pg-s3cret-7d793037a0760186'"),
+    ),
+]
+OF_ROLLBACK = [
+    Point("rollback", task="Stop fractal-server"),
+    Point("rollback", task="Bring back the database"),
+    killed("rollback", "/pg_restore "),
+    killed("rollback", "AnsiballZ_fractal_database_restore", delay=0.8),
+    Point("rollback", task="Switch back to the old environment"),
+    Point("rollback", task="Bring back the files"),
+    Point("rollback", task="Start the old fractal-server"),
+    Point("rollback", task="Run the old fractal-web"),
+]

@@ -1,0 +1,148 @@
+"""Promises about failures that are no kill: each begins with the old instance, and ends with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import subprocess
+import tarfile
+import time
+
+from bench import LIMIT, ROOT, Bench, Failed
+from points import KILL, Point, sql
+
+State = dict[str, object]
+KILLED_IN_DATA = Point("data", process="fractalctl update-db-data", delay=0.8, do=KILL)
+WRITE_SINCE = sql("INSERT INTO usergroup (name, timestamp_created, viewer_paths) VALUES ('since', now(), '[]')")
+COUNT_SINCE = "SELECT count(*) FROM usergroup WHERE name = 'since'"
+
+
+def says(output: str, *texts: str) -> None:
+    """Fail if the output does not say all of this; it may break lines anywhere."""
+    flat = " ".join(output.split())
+    missing = [text for text in texts if text not in flat]
+    if missing:
+        raise Failed(f"it does not say {missing}:\n{output[-5000:]}")
+
+
+def back(bench: Bench, old: State, *arguments: str) -> None:
+    bench.must("rollback", *arguments)
+    bench.clean_up()
+    bench.on("server", "rm -rf /opt/fractal/venv-2.17.0.wheels")  # prepared for an upgrade in place, kept for the next
+    bench.must_be(old, "after the rollback the instance is not the old one")
+
+
+def second_controller(bench: Bench, old: State, new: State) -> None:
+    """The second of two runs is refused and told by whom; the first one ends well and leaves no lock."""
+    first = subprocess.Popen(
+        bench.playbook("upgrade"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    end = time.monotonic() + LIMIT
+    while not bench.on("server", "ls /run/*.upgrade-lock 2>/dev/null") and time.monotonic() < end:
+        time.sleep(0.2)
+    for playbook in ("upgrade", "rollback"):
+        output = bench.must_fail(playbook)
+        says(output, "Another run works on fractal-server.service", "holds its lock since")
+    said, _unused = first.communicate(timeout=LIMIT)
+    if first.returncode != 0:
+        raise Failed(f"the first run failed:\n{said[-4000:]}")
+    bench.must_be(new, "after the first run")
+    back(bench, old)
+
+
+def going_back_by_itself(bench: Bench, old: State, _new: State) -> None:
+    """With fractal_on_failure=rollback a failure after the change of the database brings the old instance back."""
+    output = bench.disturbed("upgrade", KILLED_IN_DATA, "-e", "fractal_on_failure=rollback")
+    says(output, "The old instance is back in service")
+    bench.clean_up()
+    bench.must_be(old, "after the failure the instance is not the old one")
+
+
+def stopping(bench: Bench, old: State, _new: State) -> None:
+    """By default a failure after the change of the database says the state and the two commands."""
+    output = bench.disturbed("upgrade", KILLED_IN_DATA)
+    says(output, "is stopped, and held since", "half a data migration", "platform.upgrade", "platform.rollback")
+    back(bench, old)
+
+
+def without_the_right_to_create_databases(bench: Bench, old: State, new: State) -> None:
+    """Precheck names the statement; with the opt-out both ways work, and the reports say what could not be had."""
+    bench.on("server", sql("ALTER ROLE fractal NOCREATEDB"))
+    says(bench.must_fail("precheck"), "ALTER ROLE fractal CREATEDB;")
+    opt_out = ("-e", "fractal_backup_proof=list")
+    bench.disturbed("upgrade", KILLED_IN_DATA, *opt_out)
+    says(bench.must("rollback", *opt_out), "no copy of the failed database could be kept")
+    bench.must_be(old, "after the rollback the instance is not the old one")
+    bench.disturbed("upgrade", KILLED_IN_DATA, *opt_out)
+    bench.must("upgrade", *opt_out)
+    bench.must_be(new, "after the re-run the instance is not as after an undisturbed run")
+    back(bench, old, *opt_out)
+    says(bench.must("upgrade", *opt_out), "not proved by a restore", "ALTER ROLE fractal CREATEDB;")
+    back(bench, old, *opt_out)
+    bench.on("server", sql("ALTER ROLE fractal CREATEDB"))
+
+
+def work_of_users_is_not_lost_in_silence(bench: Bench, old: State, _new: State) -> None:
+    """Rows written to the new release are named by table; only with consent does the rollback go on, keeping them."""
+    bench.must("upgrade")
+    bench.on("server", WRITE_SINCE)
+    before = bench.state()
+    says(bench.must_fail("rollback"), "usergroup:", "fractal_accept_data_loss=true")
+    bench.must_be(before, "the refused rollback changed something")
+    bench.must("rollback", "-e", "fractal_accept_data_loss=true")
+    aside = bench.kept_aside()
+    if len(aside) != 1 or bench.on("server", sql(COUNT_SINCE, aside[0])).strip() != "1":
+        raise Failed(f"the row written since is not in the database kept aside: {aside}")
+    bench.clean_up()
+    bench.must_be(old, "after the rollback the instance is not the old one")
+
+
+def in_place(bench: Bench, old: State, _new: State) -> None:
+    """An upgrade in place whose pip is killed goes on when run again, and is taken back with the packages of before."""
+    strategy = ("-e", "fractal_install_strategy=in_place")
+    killed_in_pip = Point(
+        "switch", process="-m pip install --disable-pip-version-check --no-input --no-index", delay=3.0, do=KILL
+    )
+    bench.disturbed("upgrade", killed_in_pip, *strategy)
+    back(bench, old, *strategy)
+    bench.disturbed("upgrade", killed_in_pip, *strategy)
+    bench.must("upgrade", *strategy)
+    alive = bench.on("server", "curl -s http://127.0.0.1:8000/api/alive/; stat -c %F /opt/fractal/venv")
+    if "2.17.0" not in alive or "directory" not in alive:
+        raise Failed(f"the upgrade in place ended with: {alive}")
+    back(bench, old, *strategy)
+
+
+def backups_as_the_operator_wants_them(bench: Bench, old: State, _new: State) -> None:
+    """Only after an upgrade the older backups go; its own is copied to the controller, whole and for nobody else."""
+    copies = pathlib.Path(bench.reports).with_name("copies")
+    bench.must("upgrade")
+    back(bench, old)
+    bench.must("upgrade", "-e", "fractal_backup_keep=1", "-e", f"fractal_backup_copy_to={copies}")
+    left = bench.on("server", "ls -A /var/backups/fractal/fractal-server.service").split()
+    copied = list(copies.iterdir())
+    if len(left) != 1 or [path.name for path in copied] != [f"server-{left[0]}.tar"]:
+        raise Failed(f"backups on the host: {left}, copies: {copied}")
+    if copied[0].stat().st_mode & 0o777 != 0o600 or copies.stat().st_mode & 0o777 != 0o700:
+        raise Failed("others can read the copy")
+    with tarfile.open(copied[0]) as tar:
+        manifest = json.load(tar.extractfile(f"{left[0]}/manifest.json"))  # type: ignore[arg-type]
+        for entry in [manifest["dump"], *manifest["files"]]:
+            content = tar.extractfile(f"{left[0]}/{entry['file']}").read()  # type: ignore[union-attr]
+            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+                raise Failed(f"{entry['file']} in the copy is damaged")
+    if bench.on("server", "ls -d /tmp/fractal-backup-* 2>/dev/null"):
+        raise Failed("the packed backup is left on the host")
+    back(bench, old)
+
+
+PROMISES = {
+    "two controllers at once": second_controller,
+    "fractal_on_failure rollback": going_back_by_itself,
+    "fractal_on_failure stop": stopping,
+    "without CREATEDB": without_the_right_to_create_databases,
+    "in place, pip killed": in_place,
+    "backups kept and copied": backups_as_the_operator_wants_them,
+    "rows written since": work_of_users_is_not_lost_in_silence,
+}
