@@ -170,7 +170,7 @@ def test_a_kill_at_any_commit_is_healed(
 def test_a_killed_module_leaves_no_race(
     cluster: Cluster, folder: FractalFolder, undisturbed: dict[str, Any], start_module: StartModule
 ) -> None:
-    """The module is killed, update-db-data lives on: the next run waits for it instead of running a second one."""
+    """update-db-data ends with its module; the next run waits for the session that it left, then takes its rows back."""
     options = {"_release": "2.17.0", "env_file": str(folder.env_file)}
     with blocked(cluster, folder.database, BLOCKERS["projects attached"]):
         first = start_module("fractal_data_migrate", **options)
@@ -181,7 +181,7 @@ def test_a_killed_module_leaves_no_race(
         query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'fractal_ops.platform'"
         wait_until(lambda: folder.database.rows(query))
     result = second.result()
-    assert not result["changed"] and result["state_before"] == "done" and result["proof"] == PROOF
+    assert result["changed"] and result["healed"] and result["state_before"] == "partial" and result["proof"] == PROOF
     assert without_folder(rows(folder.database)) == undisturbed
 
 
