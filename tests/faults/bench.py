@@ -211,10 +211,13 @@ class Bench:
         acts = [{"task": WRITE_AT, "command": self.command(WRITE)}]
         if point.task:
             acts.append({"task": point.task.strip(), "command": self.command(point.do) if point.do else []})
-        with self._watching(point) as watcher:
+        watcher = self._watch(point) if point.process else None
+        try:
             ended, output = self._run(self.playbook(name, *arguments, *point.arguments), acts, point)
+        finally:
+            self.on("server", "pkill -f '[w]atch-for-a-fault'")
         self.must_hold_no_secret(output, f"the output of {name}")
-        if watcher and watcher.stdout and "done" not in watcher.stdout.read():
+        if watcher and "done" not in watcher.communicate()[0]:
             raise Failed(f"never seen {point}:\n{output[-4000:]}")
         expected = -signal.SIGKILL if point.task and not point.do else None
         if expected is not None and ended != expected:
@@ -239,19 +242,10 @@ class Bench:
             output, _unused = process.communicate(timeout=LIMIT)
         return process.returncode, output
 
-    @contextmanager
-    def _watching(self, point: Point) -> Iterator[subprocess.Popen[str] | None]:
-        if not point.process:
-            yield None
-            return
-        name = f"{self.pair}-server"
-        call = ["podman", "exec", "-i", name, "python3", "-", point.process, str(point.delay), point.do]
-        with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher:
-            assert watcher.stdin
-            watcher.stdin.write(WATCHER)
-            watcher.stdin.close()
-            yield watcher
-            watcher.kill()
+    def _watch(self, point: Point) -> subprocess.Popen[str]:
+        program = ["python3", "-c", WATCHER, point.process, str(point.delay), point.do, "watch-for-a-fault"]
+        call = ["podman", "exec", f"{self.pair}-server", *program]
+        return subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
 
     def command(self, script: str) -> list[str]:
         """Return the command that runs a script on the server."""

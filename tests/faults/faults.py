@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -97,7 +98,7 @@ class Runner:
                 self.back()
             self.survived += 1
             print(f"ok   {self.total}: {name} ({time.monotonic() - started:.0f} s)", flush=True)
-        except Failed as error:
+        except (Failed, subprocess.TimeoutExpired) as error:
             print(f"FAIL {self.total}: {name}: {error}", flush=True)
             self.bench.start()
 
