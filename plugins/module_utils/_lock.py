@@ -133,12 +133,16 @@ def locked(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> It
             os.utime(descriptor)
 
 
-def give_back(unit: str, run: Mapping[str, str]) -> bool:
-    """Remove the lock if it is this run's; return whether it was."""
+def give_back(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> bool:
+    """Remove the lock if it is this run's or that of an abandoned one; return whether it was.
+
+    Raises:
+        FractalError: What a killed run left is still at work after ``patience`` seconds.
+    """
     lock = read_lock(unit)
-    if lock is None or lock.run != run["run"]:
+    if lock is None or lock.run not in (run["run"], run["abandoned"]):
         return False
-    with contextlib.suppress(FileNotFoundError):
+    with _exclusive(unit, run, patience):
         os.unlink(lock_path(unit))
     return True
 

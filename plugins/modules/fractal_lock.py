@@ -124,7 +124,7 @@ def take_or_give_back(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
 
 def predict(unit: str, run: Mapping[str, str], state: str) -> dict[str, Any]:
     found = read_lock(unit)
-    own = found is not None and found.run == run["run"]
+    own = found is not None and found.run in (run["run"], run["abandoned"] if state == "absent" else run["run"])
     if state == "present" and found is not None and is_in_the_way(found.as_dict(), run):
         raise FractalError(f"{why_locked(unit, found.as_dict())} {HOW_TO_UNLOCK}")
     return {"changed": own == (state == "absent")}

@@ -170,7 +170,7 @@ def test_a_kill_at_any_commit_is_healed(
 def test_a_killed_module_leaves_no_race(
     cluster: Cluster, folder: FractalFolder, undisturbed: dict[str, Any], start_module: StartModule
 ) -> None:
-    """update-db-data ends with its module; the next run waits for the session that is left, then takes its rows back."""
+    """update-db-data ends with its module; the next run waits for its session to end, then takes its rows back."""
     options = {"_release": "2.17.0", "env_file": str(folder.env_file)}
     with blocked(cluster, folder.database, BLOCKERS["projects attached"]):
         first = start_module("fractal_data_migrate", **options)

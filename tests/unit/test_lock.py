@@ -99,6 +99,13 @@ def test_a_run_known_to_be_dead_is_not_waited_for() -> None:
     assert take(UNIT, {**BOB, "abandoned": "a"})[0] is True
 
 
+def test_the_lock_of_a_dead_run_goes_where_nothing_is_left_to_do(folder: Path) -> None:
+    take(UNIT, ANN)
+    assert give_back(UNIT, BOB) is False
+    assert give_back(UNIT, {**BOB, "abandoned": "a"}) is True
+    assert list(folder.iterdir()) == []
+
+
 def test_what_a_dead_run_left_working_is_waited_for(at_work: subprocess.Popen[bytes]) -> None:
     heir = {**BOB, "abandoned": "a"}
     with pytest.raises(FractalError, match="still works"):
