@@ -61,13 +61,21 @@ def release_of(host: Host, python: str) -> str:
     return found.removeprefix(f"{python} ")
 
 
-def without_workers(playbook: str, *arguments: str) -> Run:
-    """Run a playbook with an inventory that says nothing of the cluster."""
+def run_with_cluster(told: dict[str, str] | None, playbook: str, *arguments: str) -> Run:
+    """Run a playbook with an inventory that says something else of the cluster, or nothing of it."""
     path = Path(os.environ["MOLECULE_INVENTORY_FILE"])
-    inventory = {name: group for name, group in yaml.safe_load(path.read_text()).items() if name != "fractal_worker"}
-    other = path.with_name("without_workers.yml")
+    inventory = yaml.safe_load(path.read_text())
+    if told is None:
+        del inventory["fractal_worker"]
+    else:
+        inventory["fractal_worker"]["hosts"]["cluster"].update(told)
+    other = path.with_name("other_inventory.yml")
     other.write_text(yaml.safe_dump(inventory))
     return run_playbook(playbook, *arguments, inventory=other)
+
+
+def blockers(run: Run) -> list[str]:
+    return [one["id"] for one in run.reports["server"]["findings"] if one["severity"] == "blocker"]
 
 
 def stages(run: Run) -> dict[str, dict[str, Any]]:
@@ -152,7 +160,7 @@ def test_workers_of_the_old_release_are_found_and_the_upgrade_brings_them_along(
     assert found["job_execution"]["status"] == "failed"
     assert "Fractal-server version mismatch" in found["job_execution"]["message"]
     assert found["task_collection"]["status"] == found["probe_removed"]["status"] == "passed"
-    asked = without_workers("verify").checks["server"]["worker_python"]
+    asked = run_with_cluster(None, "verify").checks["server"]["worker_python"]
     assert (asked["status"], asked["message"]) == ("failed", found["worker_python"]["message"])
 
     predicted = run_playbook("upgrade", "--check")
@@ -208,11 +216,11 @@ def test_the_workers_go_back_and_forth_with_the_server(host: Host, cluster: Host
     assert not cluster.file("/opt/fractal/workers").is_symlink, "what it was before: a folder"
     assert run_again(host, "alice")["status"] == "done"
 
-    refused = without_workers("precheck")
+    refused = run_with_cluster(None, "precheck")
     [blocker] = [one for one in refused.reports["server"]["findings"] if one["severity"] == "blocker"]
     assert refused.code != 0 and blocker["id"] == "worker.remote"
     assert f"{WORKERS} -m pip install fractal-server==2.17.0" in blocker["fix"]
-    assert without_workers("precheck", "-e", '{"fractal_accept": ["worker.remote"]}').code == 0
+    assert run_with_cluster(None, "precheck", "-e", '{"fractal_accept": ["worker.remote"]}').code == 0
 
     forth = run_playbook("upgrade", *ACCOUNT)
     assert forth.code == 0 and forth.reports["server"]["outcome"] == "upgraded"
@@ -220,11 +228,19 @@ def test_the_workers_go_back_and_forth_with_the_server(host: Host, cluster: Host
     assert release_of(cluster, WORKERS) == "2.17.0"
 
 
-def test_workers_that_cannot_be_upgraded_stop_the_upgrade_before_its_first_change(host: Host) -> None:
-    nowhere = ("-e", '{"fractal_target_version": "2.17.2"}', "-e", "fractal_worker_python=/nowhere/bin/python3")
-    run = run_playbook("upgrade", *nowhere)
-    assert run.code != 0 and run.changed == 0
-    assert [one["id"] for one in run.reports["server"]["findings"] if one["severity"] == "blocker"] == [
-        "worker.unusable"
-    ]
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"fractal_worker_python": "/nowhere/bin/python3"}, "worker.unusable"),
+        ({"ansible_host": "nowhere.invalid"}, "host.unreachable"),
+        ({"fractal_server_host": "sever"}, "worker.no_server"),
+        ({"fractal_worker_pyhton": WORKERS}, "variable.unknown"),
+    ],
+)
+def test_what_is_wrong_with_the_cluster_stops_an_upgrade_before_its_first_change(
+    host: Host, told: dict[str, str], found: str
+) -> None:
+    run = run_with_cluster(told, "upgrade", "-e", "fractal_target_version=2.17.2")
+    assert run.code != 0 and run.changed == 0 and blockers(run) == [found]
+    assert "Traceback" not in run.output
     assert send(host, "GET", "/api/alive/")["version"] == "2.17.0"
