@@ -37,6 +37,11 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY c.relname
 """
+# without any schema that is there and may be used, PostgreSQL would take public for what is meant
+_ROLE = """
+SELECT current_user, quote_ident(coalesce(current_schema(), 'public')),
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
+"""
 _SESSIONS = f"""
 SELECT usename, coalesce(nullif(application_name, ''), 'some program'), {CLIENT}
 FROM pg_stat_activity
@@ -69,9 +74,9 @@ def check_programs_for_dump(host: ServerHost) -> Iterator[Finding]:
 
 
 def check_rights(host: ServerHost) -> Iterator[Finding]:
-    """The role may read everything (dump), alter everything (set-db), and make a database (proof of the backup)."""
+    """The role may read all (dump), alter and make tables (set-db, restore), and databases (proof of the backup)."""
     with host.connection() as connection:
-        role = str(connection.exec_driver_sql("SELECT current_user").scalar_one())
+        role, schema, may_make_tables = connection.exec_driver_sql(_ROLE).one()
         objects = connection.exec_driver_sql(_OBJECTS).all()
         creates = may_create(connection)
     foreign = [name for name, not_owned, _unused in objects if not_owned]
@@ -80,6 +85,8 @@ def check_rights(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["database.not_readable"].finding(role, objects=examples(unreadable))
     if foreign:
         yield FINDINGS["database.not_owner"].finding(role, objects=examples(foreign))
+    if not may_make_tables:
+        yield FINDINGS["database.no_create"].finding(role, schema=schema, quoted=quoted(role))
     if not creates and host.params["backup_proof"] == "restore":
         yield FINDINGS["database.no_createdb"].finding(role, quoted=quoted(role))
 

@@ -143,6 +143,14 @@ FINDINGS = rule_table(
         "fractal-server 2.17.0, migrations/versions",
     ),
     _blocker(
+        "database.no_create",
+        "Tables cannot be made",
+        "The role {subject} may not create tables in the schema {schema}, so neither can set-db make those of 2.17 nor "
+        "a rollback those of the backup.",
+        "As PostgreSQL's administrator, in this database: GRANT CREATE ON SCHEMA {schema} TO {quoted};",
+        "fractal-server 2.17.0, migrations/versions; PostgreSQL 15, release notes (schema public)",
+    ),
+    _blocker(
         "database.no_createdb",
         "Backup cannot be proved",
         "The role {subject} may not create databases, so the backup cannot be proved by restoring it.",

@@ -144,6 +144,28 @@ def test_the_fix_for_a_foreign_owner_works(
     folder.set_db("2.17.0")
 
 
+def test_the_fix_for_a_closed_schema_works(
+    cluster: Cluster, new_database: Callable[..., Database], checked: Callable[..., set[tuple[str, str]]],
+    fractal_folder: Folder,
+) -> None:  # fmt: skip
+    database = new_database()
+    administrator = cluster.superuser(database.dbname)
+    for statement in (
+        "ALTER SCHEMA public OWNER TO postgres",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC, pg_database_owner",
+    ):
+        administrator.rows(statement)
+    assert checked(database) == {("database.no_create", "fractal")}
+    folder = fractal_folder(database)
+    folder.write_new_generation()
+    assert folder.fractalctl("2.17.0", "set-db").returncode != 0
+    administrator.rows('GRANT CREATE ON SCHEMA public TO "fractal"')
+    folder.write()
+    assert checked(database) == set()
+    folder.write_new_generation()
+    folder.set_db("2.17.0")
+
+
 def test_other_sessions(
     cluster: Cluster, seeded_database: Database, checked: Callable[..., set[tuple[str, str]]]
 ) -> None:
