@@ -1,9 +1,9 @@
 """Time and memory of the user check for 1,000, 10,000 and 100,000 users: python tests/bench/bench_user_check.py.
 
-A real PostgreSQL and the Python of the real release 2.16.6; each size is a process of its own. Of the users, one in
+A real PostgreSQL and the Python of the real release 2.16.6; each check is a process of its own. Of the users, one in
 twenty is inactive, one in twenty not verified, one in a hundred has settings that stop the migration. Time is that of
-the check, statements included (on a machine that is busy otherwise, look at the processor's); memory is the greatest
-of the whole process, interpreter and libraries included.
+the check, statements included, the fastest of three (on a machine that is busy otherwise, look at the processor's);
+memory is the greatest of the whole process, interpreter and libraries included.
 """
 
 from __future__ import annotations
