@@ -68,6 +68,11 @@ class FindingRule:
         )
 
 
+def blocker(rule_id: str, title: str, message: str, fix: str, reference: str = "") -> FindingRule:
+    """Return the rule for what would break the upgrade; no operator can accept it."""
+    return FindingRule(rule_id, "blocker", title, message, fix, reference, acceptable=False)
+
+
 def rule_table(*rules: FindingRule) -> dict[str, FindingRule]:
     """Return the rules by id, refusing an id used twice."""
     table = {rule.id: rule for rule in rules}

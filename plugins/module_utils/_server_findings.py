@@ -5,38 +5,34 @@
 
 from __future__ import annotations
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, blocker, rule_table
 
 _MIGRATION = "fractal-server 2.17.0, data_migrations/2_17_0.py"
 
 
-def _blocker(rule_id: str, title: str, message: str, fix: str, reference: str = "") -> FindingRule:
-    return FindingRule(rule_id, "blocker", title, message, fix, reference, acceptable=False)
-
-
 FINDINGS = rule_table(
     # --- the releases to install ---
-    _blocker(
+    blocker(
         "release.backend_local",
         "Backend without a data migration",
         "FRACTAL_RUNNER_BACKEND is {value}; the automatic data migration is only supported for instances on SLURM.",
         "Upgrade this instance by hand, or set up a new one.",
         "upgrade page, note on local instances",
     ),
-    _blocker(
+    blocker(
         "release.backend_unknown",
         "Unknown backend",
         "FRACTAL_RUNNER_BACKEND is {value!r}, which fractal-server knows neither in 2.16 nor in 2.17.",
         "Set FRACTAL_RUNNER_BACKEND to slurm or slurm_ssh.",
         "fractal-server 2.16.6, config.py",
     ),
-    _blocker(
+    blocker(
         "release.unknown",
         "No way to the target",
         "{reason}",
         "Set fractal_target_version to a release that this collection knows.",
     ),
-    _blocker(
+    blocker(
         "release.python_unsupported",
         "Python too old or too new",
         "fractal-server {subject} needs Python >= {lowest} and < {too_new}; the environment {environment} has "
@@ -45,7 +41,7 @@ FINDINGS = rule_table(
         "fractal_server_python.",
         "fractal-server, pyproject.toml of the release",
     ),
-    _blocker(
+    blocker(
         "release.not_offered",
         "Release not to be had",
         "pip cannot get fractal-server {subject} from {source}: {reason}",
@@ -59,13 +55,13 @@ FINDINGS = rule_table(
         "Neither {subject} nor {base} has pip, so it was not checked whether the new release can be had.",
         "Nothing, if the upgrade's first stage succeeds: it builds the new environment while the service runs.",
     ),
-    _blocker(
+    blocker(
         "release.no_venv",
         "No virtual environment can be made",
         "{subject} cannot make virtual environments: {reason}",
         "Install the venv package of that Python (python3-venv), or set fractal_install_strategy to in_place.",
     ),
-    _blocker(
+    blocker(
         "release.not_a_venv",
         "fractal-server does not run in a virtual environment",
         "{subject} is not a virtual environment, so its successor cannot take its place.",
@@ -80,35 +76,35 @@ FINDINGS = rule_table(
         "fractal-server 2.17.2, CHANGELOG",
     ),
     # --- JSON configurations, which 2.17 takes into the database ---
-    _blocker(
+    blocker(
         "config.missing",
         "Configuration file not named",
         "{variable} is not set; the data migration needs it.",
         "Set {variable} to the JSON file with the SLURM configuration.",
         _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "config.unreadable",
         "Configuration file cannot be read",
         "{subject}, named by {variable}, cannot be read: {reason}.",
         "Repair the file, or correct {variable}.",
         _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "config.not_json",
         "Configuration file is not JSON",
         "{subject}, named by {variable}, is not a JSON object: {reason}.",
         "Correct the file.",
         _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "config.refused",
         "Configuration that 2.17 refuses",
         "{subject}, named by {variable}, would be refused: {problem}.",
         "Correct this field in {subject}; 2.17 is stricter than 2.16.",
         "fractal-server 2.17.0, runner/config/ and tasks/config/",
     ),
-    _blocker(
+    blocker(
         "config.resource_refused",
         "Setting that 2.17 refuses",
         "The data migration would make a resource that fractal-server refuses: {problem}.",
@@ -116,33 +112,33 @@ FINDINGS = rule_table(
         "fractal-server 2.17.0, app/schemas/v2/resource.py",
     ),
     # --- database ---
-    _blocker(
+    blocker(
         "database.postgres_too_old",
         "PostgreSQL too old",
         "{subject} runs on PostgreSQL {version}; fractal-server's driver needs 10 or later.",
         "Upgrade PostgreSQL first.",
         "psycopg 3",
     ),
-    _blocker(
+    blocker(
         "database.no_dump_programs",
         "No suitable pg_dump and pg_restore",
         "{reason}",
         "Install PostgreSQL's client programs, of the server's version or later, on this host.",
     ),
-    _blocker(
+    blocker(
         "database.not_readable",
         "Database cannot be dumped",
         "The role {subject} may not read {objects}, so the database cannot be dumped.",
         "Let the tables' owner be the role that fractal-server uses, or give it SELECT on them.",
     ),
-    _blocker(
+    blocker(
         "database.not_owner",
         "Schema cannot be migrated",
         "The role {subject} does not own {objects}, so set-db cannot alter them.",
         "As PostgreSQL's administrator, in this database: REASSIGN OWNED BY <their owner> TO the role {subject}.",
         "fractal-server 2.17.0, migrations/versions",
     ),
-    _blocker(
+    blocker(
         "database.no_create",
         "Tables cannot be made",
         "The role {subject} may not create tables in the schema {schema}, so neither can set-db make those of 2.17 nor "
@@ -150,7 +146,7 @@ FINDINGS = rule_table(
         "As PostgreSQL's administrator, in this database: GRANT CREATE ON SCHEMA {schema} TO {quoted};",
         "fractal-server 2.17.0, migrations/versions; PostgreSQL 15, release notes (schema public)",
     ),
-    _blocker(
+    blocker(
         "database.no_createdb",
         "Backup cannot be proved",
         "The role {subject} may not create databases, so the backup cannot be proved by restoring it.",
@@ -254,7 +250,7 @@ FINDINGS = rule_table(
         "Remove one of the two, so that nobody changes the wrong one.",
         "systemd.exec(5); fractal-server 2.16.6, config.py",
     ),
-    _blocker(
+    blocker(
         "unit.no_environment_file",
         "No environment file in the working directory",
         "{subject} has the working directory {directory}, where there is no .fractal_server.env; fractal-server and "
@@ -263,7 +259,7 @@ FINDINGS = rule_table(
         "sets.",
         "fractal-server 2.17.0, __main__.py (update-db-data) and config/_settings_config.py",
     ),
-    _blocker(
+    blocker(
         "unit.account_unknown",
         "Account of the unit does not exist",
         "{subject} runs as {account}, an account that this host does not know.",
@@ -313,7 +309,7 @@ FINDINGS = rule_table(
         "{subject} has NoNewPrivileges=yes, so fractal-server cannot run sudo, and every job fails.",
         "Remove NoNewPrivileges from the unit.",
     ),
-    _blocker(
+    blocker(
         "oauth.provider_unreachable",
         "OpenID provider does not answer",
         "{url} ({subject}) does not answer as an OpenID provider: {reason}. fractal-server asks it when it starts, "

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, blocker, rule_table
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import (
     HOW_TO_UNLOCK,
     is_in_the_way,
@@ -23,77 +23,61 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._variables im
 _TOLD = 5  # blockers that the failure itself names; the report has all
 
 FINDINGS = rule_table(
-    FindingRule(
-        id="host.unreachable",
-        severity="blocker",
-        title="The host cannot be reached",
-        message="Ansible cannot reach {subject}: {reason}",
-        fix="Check the host, the network and ansible_host, then run again.",
-        acceptable=False,
+    blocker(
+        "host.unreachable",
+        "The host cannot be reached",
+        "Ansible cannot reach {subject}: {reason}",
+        "Check the host, the network and ansible_host, then run again.",
+    ),
+    blocker(
+        "unit.missing",
+        "The unit leads to no instance",
+        "{reason}",
+        "Name the unit in fractal_server_service or fractal_web_service, or repair it.",
+    ),
+    blocker(
+        "check.failed",
+        "A check could not be made",
+        "The check '{subject}' could not be made: {reason}",
+        "Mend what the message names, then run again.",
+    ),
+    blocker(
+        "run.locked",
+        "Another run works on the instance",
+        "{reason}",
+        HOW_TO_UNLOCK,
+    ),
+    blocker(
+        "database.unreachable",
+        "The database cannot be reached",
+        "The database cannot be reached: {reason}",
+        "Start PostgreSQL, or correct the POSTGRES_ variables in the environment file.",
+    ),
+    blocker(
+        "worker.unusable",
+        "The workers' environment on a host of fractal_worker cannot be upgraded",
+        "The workers' environment on {subject} cannot be upgraded: {reason}",
+        "Mend what the message names; or take {subject} out of the group fractal_worker and upgrade it by hand.",
+    ),
+    blocker(
+        "worker.no_server",
+        "A host of fractal_worker belongs to no server",
+        "{subject} is in the group fractal_worker, but it is not said for which server it works.",
+        "Set fractal_server_host of {subject} to the name of its server in the inventory.",
     ),
     FindingRule(
-        id="unit.missing",
-        severity="blocker",
-        title="The unit leads to no instance",
-        message="{reason}",
-        fix="Name the unit in fractal_server_service or fractal_web_service, or repair it.",
-        acceptable=False,
-    ),
-    FindingRule(
-        id="check.failed",
-        severity="blocker",
-        title="A check could not be made",
-        message="The check '{subject}' could not be made: {reason}",
-        fix="Mend what the message names, then run again.",
-        acceptable=False,
-    ),
-    FindingRule(
-        id="run.locked",
-        severity="blocker",
-        title="Another run works on the instance",
-        message="{reason}",
-        fix=HOW_TO_UNLOCK,
-        acceptable=False,
-    ),
-    FindingRule(
-        id="database.unreachable",
-        severity="blocker",
-        title="The database cannot be reached",
-        message="The database cannot be reached: {reason}",
-        fix="Start PostgreSQL, or correct the POSTGRES_ variables in the environment file.",
-        acceptable=False,
-    ),
-    FindingRule(
-        id="worker.unusable",
-        severity="blocker",
-        title="The workers' environment on a host of fractal_worker cannot be upgraded",
-        message="The workers' environment on {subject} cannot be upgraded: {reason}",
-        fix="Mend what the message names; or take {subject} out of the group fractal_worker and upgrade it by hand.",
-        acceptable=False,
-    ),
-    FindingRule(
-        id="worker.no_server",
-        severity="blocker",
-        title="A host of fractal_worker belongs to no server",
-        message="{subject} is in the group fractal_worker, but it is not said for which server it works.",
-        fix="Set fractal_server_host of {subject} to the name of its server in the inventory.",
-        acceptable=False,
-    ),
-    FindingRule(
-        id="migration.lost",
-        severity="blocker",
-        title="The data migration was not finished before the old settings went",
-        message="Users without profile and project directory, whose old settings went with the schema: {users}",
-        fix="Run the rollback playbook, which brings the old settings back, then upgrade again. Accept this if they "
+        "migration.lost",
+        "blocker",
+        "The data migration was not finished before the old settings went",
+        "Users without profile and project directory, whose old settings went with the schema: {users}",
+        "Run the rollback playbook, which brings the old settings back, then upgrade again. Accept this if they "
         "were verified only after an earlier upgrade.",
     ),
-    FindingRule(
-        id="plan.blocked",
-        severity="blocker",
-        title="The release path does not lead from here to the target",
-        message="{reason}",
-        fix="Do what the message says, then run again.",
-        acceptable=False,
+    blocker(
+        "plan.blocked",
+        "The release path does not lead from here to the target",
+        "{reason}",
+        "Do what the message says, then run again.",
     ),
 )
 

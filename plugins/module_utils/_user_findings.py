@@ -5,68 +5,69 @@
 
 from __future__ import annotations
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, blocker, rule_table
 
 _MIGRATION = "fractal-server 2.17.0, data_migrations/2_17_0.py"
 _ACCESS = "fractal-server 2.17.0, app/routes/auth/__init__.py; upgrade page, preliminary check 1"
 _OAUTH = "fractal-server 2.17.0, config/_oauth.py and app/security/__init__.py"
 
 
-def _blocker(rule_id: str, title: str, message: str, fix: str, reference: str = _MIGRATION) -> FindingRule:
-    return FindingRule(rule_id, "blocker", title, message, fix, reference, acceptable=False)
-
-
 FINDINGS = rule_table(
     # --- the data migration would stop ---
-    _blocker(
+    blocker(
         "user.settings_missing",
         "User without settings",
         "{subject} is active and verified but has no settings (user_settings_id is NULL); the data migration stops "
         "here.",
         "Give {subject} settings with fractal_users ({setting}), or set is_verified: false if they are not to use "
         "Fractal.",
+        _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "user.setting_unset",
         "User without a setting that the migration needs",
         "{subject} is active and verified but has no {setting}; the data migration stops here.",
         "Set {setting} of {subject} with fractal_users, or set is_verified: false if they are not to use Fractal.",
         _MIGRATION + "; upgrade page, preliminary check 2",
     ),
-    _blocker(
+    blocker(
         "user.superuser_without_settings",
         "Administrator whom the migration takes for a user",
         "{subject} is an active and verified superuser without {setting} (as set-db makes the first one); the data "
         "migration stops here.",
         "Set is_verified: false for {subject} with fractal_users: the account stays administrator, without jobs of "
         "its own. Or set {setting}.",
+        _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "user.setting_invalid",
         "Setting that the migration refuses",
         "The {setting} of {subject}, {value!r}, {problem}; the data migration fails on it.",
         "Set {setting} of {subject} with fractal_users to {expected}.",
         "fractal-server 2.17.0, app/schemas/v2/profile.py, urls.py and data_migrations/2_17_0.py",
     ),
-    _blocker(
+    blocker(
         "user.ssh_profile_conflict",
         "One SSH user, different settings",
         "{subject} and {other} both have ssh_username {username!r} but differ in {settings}; they would share one "
         "profile, so the data migration stops here.",
         "Give both the same {settings} with fractal_users, or different ssh_username.",
+        _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "user.ssh_host_missing",
         "No SSH host",
         "The backend is slurm_ssh but no user has an ssh_host; the data migration fails.",
         "Set ssh_host with fractal_users (one rule for all users will do).",
+        _MIGRATION,
     ),
-    _blocker(
+    blocker(
         "user.ssh_host_empty",
         "Empty SSH host",
         "The ssh_host that most settings have (or one of several equally frequent) is empty or blank; the data "
         "migration fails on it.",
         "Set ssh_host of {users} with fractal_users to the host of the SLURM cluster.",
+        _MIGRATION,
     ),
     # --- nothing fails, but somebody is hurt ---
     FindingRule(
