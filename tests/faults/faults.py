@@ -7,11 +7,14 @@ hash, owner and mode, packages by list, units by their state. Every row written 
     faults.py --short             for make test: every boundary, both ways, within minutes
     faults.py --only '^backup'    the cases whose names match
     faults.py --random 20 [--seed S]
+    faults.py --kept FILE ...     goes on with the hosts and the states that an earlier run with this option left
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import pathlib
 import random
 import re
 import subprocess
@@ -61,6 +64,18 @@ class Runner:
         bench.must_have_leaked_nothing()
         self.new = bench.state()
         print(f"undisturbed: {lasted:.0f} s; {len(bench.secrets)} secrets, none seen anywhere", flush=True)
+        return lasted
+
+    def resume(self, kept: pathlib.Path) -> float:
+        """Go on where an earlier run stopped, or begin; return how long the undisturbed upgrade took."""
+        if kept.exists():
+            self.old, self.new, lasted, secrets = json.loads(kept.read_text())
+            self.bench.secrets = set(secrets)
+            self.bench.must_be(self.old, "the hosts that were kept are not the old instance any more")
+            return float(lasted)
+        lasted = self.reference()
+        self.back()
+        kept.write_text(json.dumps([self.old, self.new, lasted, sorted(self.bench.secrets)]))
         return lasted
 
     def back(self) -> None:
@@ -144,14 +159,15 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--pair", default="fractal-faults")
+    parser.add_argument("--kept", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runner = Runner(Bench(options.pair, folder))
         try:
-            lasted = runner.reference()
+            lasted = runner.resume(options.kept) if options.kept else runner.reference()
             if options.short:
                 short(runner)
-            else:
+            elif not options.kept:
                 runner.back()
             if options.random:
                 chaos(runner, options.random, options.seed, lasted)
@@ -163,7 +179,8 @@ def main() -> None:
                     if re.search(options.only, name):
                         runner.count(name, lambda p=promise: p(runner.bench, runner.old, runner.new), ends_new=False)
         finally:
-            runner.bench.stop()
+            if not options.kept:
+                runner.bench.stop()
     seed = f" (seed {options.seed})" if options.random else ""
     print(f"survived {runner.survived} of {runner.total}{seed}")
     sys.exit(runner.survived != runner.total)
