@@ -2,11 +2,15 @@
 
 import os
 import sys
+import venv
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
     additional_packages,
+    package_lines,
     relocate,
+    remove_partial,
+    restore_in_place,
     run_tool,
     staged_releases,
 )
@@ -76,3 +80,37 @@ def test_a_failed_tool_tells_its_last_lines_without_credentials():
     assert "s3cret" not in str(caught.value)
     with pytest.raises(FractalError, match="/nonexistent"):
         run_tool(["/nonexistent"], os.environ, "run it")
+
+
+def environment(path, *packages):
+    """Make an environment that holds packages, as far as their lists go."""
+    venv.create(path, with_pip=False)
+    for name in packages:
+        folder = path / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/{name}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    return {"environment": str(path), "python": str(path / "bin" / "python"), "version": "2.16.6"}
+
+
+def test_an_upgrade_in_place_is_taken_back_also_if_pip_did_not_get_to_fractal_server(tmp_path):
+    half = environment(tmp_path / "venv", "Fractal", "new")
+    environment(tmp_path / "venv-2.16.6", "Fractal", "old")
+    before = ["Fractal==1", "old==1"]
+    assert restore_in_place(half, "2.16.6", before) is True
+    assert package_lines(half["python"]) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["venv"]
+    assert restore_in_place(half, "2.16.6", before) is False
+
+
+def test_an_environment_that_is_as_it_was_stays(tmp_path):
+    untouched = environment(tmp_path / "venv", "old")
+    environment(tmp_path / "venv-2.16.6", "half")  # what a rollback left that was killed: it must not come back
+    assert restore_in_place(untouched, "2.16.6", ["old==1"]) is False
+    assert package_lines(untouched["python"]) == ["old==1"]
+
+
+def test_what_a_killed_preparation_left_goes(tmp_path):
+    for name in ("venv", "venv-2.17.0", "venv-2.17.0.partial"):
+        (tmp_path / name).mkdir()
+    assert remove_partial(str(tmp_path / "venv")) == [str(tmp_path / "venv-2.17.0.partial")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["venv", "venv-2.17.0"]
