@@ -206,6 +206,12 @@ class Bench:
             raise Failed(f"{name} should have failed:\n{done.stdout[-6000:]}")
         return done.stdout
 
+    def predict(self) -> None:
+        """Run the upgrade in check mode: it must end well and change nothing, in whatever state the instance is."""
+        before = self.state()
+        self.must("upgrade", "--check", "--diff")
+        self.must_be(before, "check mode changed something")
+
     def disturbed(self, name: str, point: Point, *arguments: str) -> str:
         """Run a playbook that is disturbed at the point, and must not end well. Return its output."""
         acts = [{"task": WRITE_AT, "command": self.command(WRITE)}]

@@ -92,6 +92,8 @@ class Runner:
                 bench.on("server", "rm -rf /opt/fractal/*.partial") if point.stage == "stage" else None
                 bench.must_be(self.old, "the failed run did not bring the old instance back")
             bench.on("server", point.mend)
+        if case.way == RE_RUN and len(case.points) == 1:
+            bench.predict()
         name = "upgrade" if case.way == RE_RUN else "rollback"
         for point in case.then:
             bench.disturbed(name, point, *arguments)
