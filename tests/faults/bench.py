@@ -206,10 +206,10 @@ class Bench:
             raise Failed(f"{name} should have failed:\n{done.stdout[-6000:]}")
         return done.stdout
 
-    def predict(self) -> None:
+    def predict(self, *arguments: str) -> None:
         """Run the upgrade in check mode: it must end well and change nothing, in whatever state the instance is."""
         before = self.state()
-        self.must("upgrade", "--check", "--diff")
+        self.must("upgrade", "--check", "--diff", *arguments)
         self.must_be(before, "check mode changed something")
 
     def disturbed(self, name: str, point: Point, *arguments: str) -> str:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import Bench, Failed
@@ -78,13 +78,14 @@ class Runner:
         kept.write_text(json.dumps([self.old, self.new, lasted, sorted(self.bench.secrets)]))
         return lasted
 
-    def back(self) -> None:
+    def back(self, *arguments: str) -> None:
         """Go back to the old instance, which is checked."""
-        self.bench.must("rollback")
+        self.bench.must("rollback", *arguments)
         self.bench.clean_up()
         self.bench.must_be(self.old, "after the rollback the instance is not the old one")
 
-    def one(self, case: Case) -> None:
+    def one(self, case: Case, *, ends_old: bool = True) -> None:
+        """Run a case that begins with the old instance, and go back to that unless told otherwise."""
         bench, arguments = self.bench, [one for point in case.points for one in point.arguments]
         for point in case.points:
             output = bench.disturbed("upgrade", point)
@@ -93,7 +94,7 @@ class Runner:
                 bench.must_be(self.old, "the failed run did not bring the old instance back")
             bench.on("server", point.mend)
         if case.way == RE_RUN and len(case.points) == 1:
-            bench.predict()
+            bench.predict(*arguments)
         name = "upgrade" if case.way == RE_RUN else "rollback"
         for point in case.then:
             bench.disturbed(name, point, *arguments)
@@ -102,17 +103,17 @@ class Runner:
         bench.clean_up()
         if case.way == RE_RUN:
             bench.must_be(self.new, "after the re-run the instance is not as after an undisturbed run")
+            if ends_old:
+                self.back(*arguments)
         else:
             bench.must_be(self.old, "after the rollback the instance is not the old one")
 
-    def count(self, name: str, work: object, *, ends_new: bool) -> None:
-        """Run a case that begins with the old instance, and bring that back if it ended with the new one."""
+    def count(self, name: str, work: Callable[[], None]) -> None:
+        """Run something, say how it ended, and begin with new hosts if it did not end well."""
         self.total += 1
         started = time.monotonic()
         try:
-            work()  # type: ignore[operator]
-            if ends_new:
-                self.back()
+            work()
             self.survived += 1
             print(f"ok   {self.total}: {name} ({time.monotonic() - started:.0f} s)", flush=True)
         except (Failed, subprocess.TimeoutExpired) as error:
@@ -127,7 +128,7 @@ def short(runner: Runner) -> None:
     cases = [Case([], ROLLBACK, [point for point in OF_ROLLBACK if point.task])]
     cases += [Case([point], ROLLBACK) for point in BOUNDARIES]
     for case in [*cases, Case([*BOUNDARIES], RE_RUN)]:
-        runner.count(str(case), lambda c=case: runner.one(c), ends_new=False)
+        runner.count(str(case), lambda c=case: runner.one(c, ends_old=False))
 
 
 def every() -> Iterator[Case]:
@@ -151,7 +152,7 @@ def chaos(runner: Runner, number: int, seed: int, lasted: float) -> None:
 
         what = "the controller" if victims == "controller" else "the module at work"
         name = f"{what} after {seconds:.1f} s, then the controller {again:.1f} s into the {way}"
-        runner.count(name, work, ends_new=way == RE_RUN)
+        runner.count(name, work)
 
 
 def main() -> None:
@@ -176,10 +177,10 @@ def main() -> None:
             elif not options.short:
                 for case in every():
                     if re.search(options.only, str(case)):
-                        runner.count(str(case), lambda c=case: runner.one(c), ends_new=case.way == RE_RUN)
+                        runner.count(str(case), lambda c=case: runner.one(c))
                 for name, promise in PROMISES.items():
                     if re.search(options.only, name):
-                        runner.count(name, lambda p=promise: p(runner.bench, runner.old, runner.new), ends_new=False)
+                        runner.count(name, lambda p=promise: p(runner.bench, runner.old, runner.new))
         finally:
             if not options.kept:
                 runner.bench.stop()
