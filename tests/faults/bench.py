@@ -120,8 +120,8 @@ class Bench:
 
     def __init__(self, pair: str, folder: str) -> None:
         self.pair = pair
-        self.inventory = f"{folder}/inventory.yml"
-        self.reports = f"{folder}/reports"
+        self.inventory = f"{folder}/{pair}.yml"
+        self.reports = f"{folder}/{pair}-reports"
         self.secrets: set[str] = set()
         self.images = [
             f"{alias}={run(['podman', 'image', 'inspect', '-f', '{{.Id}}', image]).stdout.strip()}"

@@ -4,7 +4,7 @@ A re-run must end in the state of an undisturbed run, a rollback in exactly the 
 hash, owner and mode, packages by list, units by their state. Every row written before a stop is counted.
 
     faults.py                     every point, both ways, and the other promises (PROMISES)
-    faults.py --short             for make test: every boundary, both ways, within minutes
+    faults.py --short             for make test: every boundary, both ways, within minutes, on two pairs of hosts
     faults.py --only '^backup'    the cases whose names match
     faults.py --random 20 [--seed S]
     faults.py --kept FILE ...     goes on with the hosts and the states that an earlier run with this option left
@@ -22,7 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from bench import Bench, Failed
 from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, Point
@@ -108,6 +110,12 @@ class Runner:
         else:
             bench.must_be(self.old, "after the rollback the instance is not the old one")
 
+    def killed_twice(self, way: str, first: tuple[float, str], again: float) -> None:
+        """Kill an upgrade after some time, then what goes on or back from there; see that this ends well in the end."""
+        self.bench.killed_after("upgrade", *first)
+        self.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
+        self.one(Case([], way))
+
     def count(self, name: str, work: Callable[[], None]) -> None:
         """Run something, say how it ended, and begin with new hosts if it did not end well."""
         self.total += 1
@@ -121,14 +129,28 @@ class Runner:
             self.bench.start()
 
 
-def short(runner: Runner) -> None:
-    """Every boundary both ways. The finished upgrade is taken back by a rollback that is itself disturbed again and
-    again; the last upgrade is disturbed at each boundary in turn.
+def short(runners: Sequence[Runner]) -> None:
+    """Every boundary both ways, on two pairs at a time.
+
+    On the first an upgrade that nothing disturbs is taken back by a rollback disturbed at each boundary in turn, then
+    comes an upgrade disturbed at each in turn. On the other each boundary is followed by a rollback.
     """
-    cases = [Case([], ROLLBACK, [point for point in OF_ROLLBACK if point.task])]
-    cases += [Case([point], ROLLBACK) for point in BOUNDARIES]
-    for case in [*cases, Case([*BOUNDARIES], RE_RUN)]:
-        runner.count(str(case), lambda c=case: runner.one(c, ends_old=False))
+
+    def forwards(runner: Runner) -> None:
+        runner.reference()
+        kills = [point for point in OF_ROLLBACK if point.task]
+        for case in (Case([], ROLLBACK, kills), Case([*BOUNDARIES], RE_RUN)):
+            runner.count(str(case), partial(runner.one, case, ends_old=False))
+
+    def backwards(runner: Runner) -> None:
+        runner.bench.start()
+        runner.old = runner.bench.state()
+        for case in [Case([point], ROLLBACK) for point in BOUNDARIES]:
+            runner.count(str(case), partial(runner.one, case))
+
+    with ThreadPoolExecutor() as pool:
+        for ended in [pool.submit(way, runner) for way, runner in zip((forwards, backwards), runners)]:
+            ended.result()
 
 
 def every() -> Iterator[Case]:
@@ -145,14 +167,26 @@ def chaos(runner: Runner, number: int, seed: int, lasted: float) -> None:
         seconds, way = chance.uniform(0, lasted), chance.choice((RE_RUN, ROLLBACK))
         victims, again = chance.choice(("controller", PIPED_MODULES)), chance.uniform(0, lasted / 2)
 
-        def work(seconds=seconds, way=way, victims=victims, again=again):  # type: ignore[no-untyped-def]
-            runner.bench.killed_after("upgrade", seconds, victims)
-            runner.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
-            runner.one(Case([], way))
-
         what = "the controller" if victims == "controller" else "the module at work"
         name = f"{what} after {seconds:.1f} s, then the controller {again:.1f} s into the {way}"
-        runner.count(name, work)
+        runner.count(name, partial(runner.killed_twice, way, (seconds, victims), again))
+
+
+def long(runner: Runner, options: argparse.Namespace) -> None:
+    if options.kept:
+        lasted = runner.resume(options.kept)
+    else:
+        lasted = runner.reference()
+        runner.back()
+    if options.random:
+        chaos(runner, options.random, options.seed, lasted)
+        return
+    for case in every():
+        if re.search(options.only, str(case)):
+            runner.count(str(case), partial(runner.one, case))
+    for name, promise in PROMISES.items():
+        if re.search(options.only, name):
+            runner.count(name, partial(promise, runner.bench, runner.old, runner.new))
 
 
 def main() -> None:
@@ -165,28 +199,20 @@ def main() -> None:
     parser.add_argument("--kept", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runner = Runner(Bench(options.pair, folder))
+        pairs = [options.pair, f"{options.pair}-2"] if options.short else [options.pair]
+        runners = [Runner(Bench(pair, folder)) for pair in pairs]
         try:
-            lasted = runner.resume(options.kept) if options.kept else runner.reference()
             if options.short:
-                short(runner)
-            elif not options.kept:
-                runner.back()
-            if options.random:
-                chaos(runner, options.random, options.seed, lasted)
-            elif not options.short:
-                for case in every():
-                    if re.search(options.only, str(case)):
-                        runner.count(str(case), lambda c=case: runner.one(c))
-                for name, promise in PROMISES.items():
-                    if re.search(options.only, name):
-                        runner.count(name, lambda p=promise: p(runner.bench, runner.old, runner.new))
+                short(runners)
+            else:
+                long(runners[0], options)
         finally:
-            if not options.kept:
+            for runner in runners if not options.kept else []:
                 runner.bench.stop()
+    survived, total = sum(one.survived for one in runners), sum(one.total for one in runners)
     seed = f" (seed {options.seed})" if options.random else ""
-    print(f"survived {runner.survived} of {runner.total}{seed}")
-    sys.exit(runner.survived != runner.total)
+    print(f"survived {survived} of {total}{seed}")
+    sys.exit(survived != total)
 
 
 if __name__ == "__main__":
