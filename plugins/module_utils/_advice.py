@@ -23,14 +23,19 @@ def hosts_of_instance(hostvars: Mapping[str, Any], groups: Mapping[str, list[str
     return ",".join([server, *webs, "localhost"])
 
 
-def how_to_go_on(failed: Mapping[str, Mapping[str, Any]], back: bool, hosts: str) -> str:
-    """Return the state that a failed upgrade left, and how to go on or back.
+def how_to_go_on(failed: Mapping[str, Any], back: bool, hosts: str) -> str:
+    """Return why an upgrade failed, the state that this left, and how to go on or back.
 
     Args:
-        failed: What ``fractal_backup_info`` (``backup``) and ``fractal_database_info`` (``stopped_at``) said after it.
+        failed: ``why``, and what came of ``fractal_backup_info`` (``backup``) and ``fractal_database_info``
+            (``stopped_at``) after it.
         back: Whether the old instance is in service again.
         hosts: See `hosts_of_instance`.
     """
+    return f"{failed['why']}\n{_state_and_commands(failed, back, hosts)}"
+
+
+def _state_and_commands(failed: Mapping[str, Any], back: bool, hosts: str) -> str:
     on, undo = command("upgrade", hosts), command("rollback", hosts)
     if back:
         return f"The old instance is back in service. When the cause is mended, run the upgrade again: {on}"

@@ -62,7 +62,7 @@ def going_back_by_itself(bench: Bench, old: State, _new: State) -> None:
 def stopping(bench: Bench, old: State, _new: State) -> None:
     """By default a failure after the change of the database says the state and the two commands."""
     output = bench.disturbed("upgrade", KILLED_IN_DATA)
-    says(output, "is stopped, and held since", "half a data migration", "platform.upgrade", "platform.rollback")
+    says(output, "is stopped, and held since", "at revision 83bc2ad3ffcc", "platform.upgrade", "platform.rollback")
     back(bench, old)
 
 

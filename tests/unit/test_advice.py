@@ -6,12 +6,13 @@ HOLD = {"run": "r", "since": "2026-11-23T20:00:00Z", "controller": "ops1", "back
 
 
 def told(hold=HOLD, backup=None, back=False, hosts="", **database):
-    failed = {"backup": {"hold": hold, "backup": backup}, "stopped_at": {"database": database}}
+    failed = {"why": "set-db broke", "backup": {"hold": hold, "backup": backup}, "stopped_at": {"database": database}}
     return how_to_go_on(failed, back, hosts)
 
 
 def test_a_held_service_with_its_state_and_both_commands():
     text = told(backup={"path": "/b"}, revision="83bc2ad3ffcc", data_migration="partial", hosts="s,w,localhost")
+    assert text.startswith("set-db broke\n")
     for part in (
         "held since 2026-11-23T20:00:00Z",
         "revision 83bc2ad3ffcc with half a data migration",
@@ -23,7 +24,7 @@ def test_a_held_service_with_its_state_and_both_commands():
 
 
 def test_without_an_answer_of_the_database_it_still_says_how_to_go_on():
-    text = how_to_go_on({"backup": {"hold": HOLD, "backup": None}, "stopped_at": {}}, False, "")
+    text = how_to_go_on({"why": "x", "backup": {"hold": HOLD, "backup": None}, "stopped_at": {}}, False, "")
     assert "no database answers" in text
     assert "platform.rollback" in text
 
