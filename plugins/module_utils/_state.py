@@ -81,11 +81,12 @@ FINDINGS = rule_table(
     ),
 )
 
-NO_RUN: Mapping[str, str] = {"run": "", "abandoned": ""}
-
 
 def server_state(
-    results: Mapping[str, Mapping[str, Any]], target: str, accept: Iterable[str] = (), run: Mapping[str, str] = NO_RUN
+    results: Mapping[str, Mapping[str, Any]],
+    target: str,
+    accept: Iterable[str] = (),
+    run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server.
 
@@ -131,7 +132,10 @@ def server_state(
 
 
 def web_state(
-    results: Mapping[str, Mapping[str, Any]], version: str, accept: Iterable[str] = (), run: Mapping[str, str] = NO_RUN
+    results: Mapping[str, Mapping[str, Any]],
+    version: str,
+    accept: Iterable[str] = (),
+    run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return ``instance``, ``findings``, ``failure``, ``refused`` and the ``version`` to arrive at of a web host."""
     instance = results["instance"].get("instance")
@@ -152,9 +156,9 @@ def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, 
     return []
 
 
-def _lock_findings(instance: Mapping[str, Any] | None, run: Mapping[str, str]) -> list[dict[str, Any]]:
+def _lock_findings(instance: Mapping[str, Any] | None, run: Mapping[str, str] | None) -> list[dict[str, Any]]:
     lock = (instance or {}).get("lock")
-    if instance is None or lock is None or not is_in_the_way(lock, run):
+    if instance is None or lock is None or not is_in_the_way(lock, run or {"run": "", "abandoned": ""}):
         return []
     return [FINDINGS["run.locked"].finding(instance["service"], reason=why_locked(instance["service"], lock)).as_dict()]
 

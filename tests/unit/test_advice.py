@@ -5,8 +5,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._advice impor
 HOLD = {"run": "r", "since": "2026-11-23T20:00:00Z", "controller": "ops1", "backup": "/b"}
 
 
-def told(hold=HOLD, backup=None, back=False, hosts="", **database):
-    failed = {"why": "set-db broke", "backup": {"hold": hold, "backup": backup}, "stopped_at": {"database": database}}
+def told(backup=None, back=False, hosts="", held=True, **database):
+    failed = {
+        "why": "set-db broke",
+        "backup": {"hold": HOLD if held else None, "backup": backup},
+        "stopped_at": {"database": database},
+    }
     return how_to_go_on(failed, back, hosts)
 
 
@@ -31,5 +35,5 @@ def test_without_an_answer_of_the_database_it_still_says_how_to_go_on():
 
 def test_a_service_that_is_back_or_was_never_stopped_needs_no_rollback():
     assert "back in service" in told(back=True)
-    assert "was not stopped" in told(hold=None)
-    assert "rollback" not in told(back=True) + told(hold=None)
+    assert "was not stopped" in told(held=False)
+    assert "rollback" not in told(back=True) + told(held=False)
