@@ -202,6 +202,11 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
     copy = (facts.get("__backup_copy") or {}).get("dest")
     if copy:
         todo.append(f"A copy of the backup is at {copy} on this controller; it holds secrets, too.")
+    ended = [
+        one for name in ("__upgrade_drain", "__upgrade_settle") for one in (facts.get(name) or {}).get("stopped", [])
+    ]
+    if ended:
+        todo.append(f"Ended for the upgrade, to be submitted again by their owners: {', '.join(ended)}.")
     if record["outcome"] == "upgraded" and record["backup"]:
         todo.append(f"Keep the backup {record['backup']} until you are sure, then remove it: it holds secrets.")
     return todo

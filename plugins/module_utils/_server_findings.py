@@ -174,8 +174,8 @@ FINDINGS = rule_table(
         "warning",
         "Jobs run",
         "{count} job(s) run now: {who}. fractal_jobs_in_flight is {mode}.",
-        "With 'fail', the upgrade refuses to start while jobs run; with 'wait', it waits for their end; with "
-        "'abort', it ends them. Choose a quiet hour.",
+        "With 'fail', the upgrade does not begin while jobs run; with 'wait', it waits for their end; with 'abort', it "
+        "ends them as failed. Choose a quiet hour.",
         "fractal-server 2.16.6, runner/shutdown.py",
     ),
     FindingRule(
@@ -183,7 +183,7 @@ FINDINGS = rule_table(
         "warning",
         "Task collections run",
         "{count} task-group activities run now: {who}. fractal_jobs_in_flight is {mode}.",
-        "Let them end before the upgrade; a stop kills them.",
+        "Let them end before the upgrade; a stop kills them. With 'abort', they are marked as failed then.",
         "fractal-server 2.16.6, schemas/v2/task_group.py",
     ),
     FindingRule(
@@ -192,7 +192,7 @@ FINDINGS = rule_table(
         "Jobs that only seem to run",
         "{count} job(s) are 'submitted' but began before fractal-server was last started, so nothing runs them any "
         "more: {who}. They block their datasets.",
-        "For each: PATCH /admin/v2/job/<id>/ with status failed, before the upgrade.",
+        "For each: PATCH /admin/v2/job/<id>/ with status failed, before the upgrade; or fractal_jobs_in_flight: abort.",
         "fractal-server 2.16.6, routes/admin/v2/job.py",
     ),
     FindingRule(
@@ -201,7 +201,8 @@ FINDINGS = rule_table(
         "Task collections that only seem to run",
         "{count} task-group activities began before fractal-server was last started, so nothing runs them any "
         "more: {who}.",
-        "Set their status to failed in the table taskgroupactivityv2; Fractal has no endpoint for it.",
+        "Set their status to failed in the table taskgroupactivityv2, Fractal has no endpoint for it; or "
+        "fractal_jobs_in_flight: abort.",
         "fractal-server 2.16.6, schemas/v2/task_group.py",
     ),
     FindingRule(

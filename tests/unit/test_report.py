@@ -178,6 +178,15 @@ def test_what_the_review_leaves_for_a_person_remains_to_do():
     assert "dora cannot use Fractal." in render_html(found)
 
 
+def test_work_that_was_ended_is_to_be_submitted_again():
+    facts = {"__upgrade_drain": {"stopped": ["job 1 of a@x"]}, "__upgrade_settle": {"stopped": ["job 2 of b@x"]}}
+    found = record(server(window=False, **facts))
+    assert found["remaining"] == [
+        "Ended for the upgrade, to be submitted again by their owners: job 1 of a@x, job 2 of b@x."
+    ]
+    assert record(server(window=False, __upgrade_drain={"skipped": True}))["remaining"] == []
+
+
 def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
     found = record(server(window=False, __verify_review=reviewed(*[f"user {i}" for i in range(40)])))
     assert len(found["remaining"]) == 6
