@@ -153,8 +153,12 @@ def _why_not(work: list[Work], alive: list[Work], mode: str) -> str:
     dead = [one for one in work if one not in alive]
     text = f"In flight: {_listed(work)}." if mode == "fail" else f"Still in flight: {_listed(work)}."
     if dead:
-        text += f" Nothing works on these any more, fractal-server was started since: {_listed(dead)}."
-    later = "Run the upgrade again later, with a longer fractal_jobs_timeout, or with fractal_jobs_in_flight: abort"
+        text += (
+            f" Nothing works on these any more, as fractal-server was started since: {_listed(dead)}. They do not end."
+        )
+    later = (
+        "Run the upgrade later or with a longer fractal_jobs_timeout, or end them with fractal_jobs_in_flight: abort"
+    )
     choices = "Wait for their end, or set fractal_jobs_in_flight to wait or abort" if mode == "fail" else later
     return f"{text} {choices}."
 
