@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
     build_environment,
+    remove_partial,
     staged_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
@@ -92,6 +93,7 @@ def settle_worker(
     worker = discover_worker(python)
     wanted = str(release)
     changed = state != "read" and worker.version != wanted and not (state == "staged" and wanted in worker.staged)
+    left = state == "original" and not check_mode and bool(remove_partial(worker.environment))  # by a killed build
     if changed and not check_mode:
         if state == "staged":
             build_environment(worker.as_dict(), wanted, pip_arguments, environ)
@@ -102,4 +104,4 @@ def settle_worker(
         worker = discover_worker(python)
         if state != "staged" and worker.version != wanted:
             raise FractalError(f"{os.path.realpath(worker.environment)} holds {worker.version}, not {wanted}.")
-    return {"changed": changed, "worker": worker.as_dict()}
+    return {"changed": changed or left, "worker": worker.as_dict()}

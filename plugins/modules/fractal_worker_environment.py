@@ -37,7 +37,7 @@ options:
       - V(staged) builds the environment of O(release) beside the one in use. Packages that the old one has in addition
         are carried over.
       - V(switched) makes the known path lead to O(release), by one atomic rename.
-      - V(original) switches back to O(release), which was there before.
+      - V(original) switches back to O(release), which was there before, and removes what a build that was killed left.
     type: str
     choices: [read, staged, switched, original]
     default: read

@@ -53,6 +53,13 @@ def test_switch_and_back_and_each_only_once(venv: Path) -> None:
     assert settle(venv, "original", "2.16.6")["changed"] is False
 
 
+def test_going_back_removes_what_a_killed_build_left(venv: Path) -> None:
+    left = venv.with_name("venv-2.17.2.partial")
+    left.mkdir()
+    assert settle(venv, "original", "2.16.6", check_mode=True)["changed"] is False and left.exists()
+    assert settle(venv, "original", "2.16.6")["changed"] is True and not left.exists()
+
+
 def test_a_release_that_was_not_prepared_is_refused(venv: Path) -> None:
     with pytest.raises(FractalError, match=r"2\.17\.2 was not prepared"):
         settle(venv, "switched", "2.17.2")
