@@ -2,7 +2,7 @@
 
 A real PostgreSQL and the Python of the real release 2.16.6; each check is a process of its own. Of the users, one in
 twenty is inactive, one in twenty not verified, one in a hundred has settings that stop the migration. Time is that of
-the check, statements included, the fastest of three (on a machine that is busy otherwise, look at the processor's);
+the check, statements included, the fastest of three (on a busy machine, look at what the processor did for it);
 memory is the greatest of the whole process, interpreter and libraries included.
 """
 
@@ -28,7 +28,7 @@ RUNS = 3
 MOST_SECONDS, MOST_MEGABYTES = 3.0, 200.0
 
 _CHECK = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import DatabaseSettings, connect
 from ansible_collections.fractal_ops.platform.plugins.modules.fractal_user_precheck import check
 settings = DatabaseSettings(**json.load(sys.stdin))
@@ -37,8 +37,11 @@ with connect(settings, read_only=True) as connection:
     report = check(connection, {}, sys.argv[1], None)
     findings = [finding.as_dict() for finding in report.findings]
     seconds, processor = time.monotonic() - start, time.process_time() - processor
+    backend = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    with open(f"/proc/{backend}/stat") as stat:
+        postgres = sum(map(int, stat.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([seconds, processor, memory, len(findings), len(report.with_access)]))
+print(json.dumps([seconds, processor, postgres, memory, len(findings), len(report.with_access)]))
 """
 _USERS = """
 INSERT INTO user_settings (id, slurm_accounts, slurm_user, project_dir,
@@ -63,7 +66,7 @@ FROM generate_series(1, {number}) AS n;
 
 
 def measure(database: Database, backend: str, libraries: str) -> list[float]:
-    """Return seconds, seconds of processor, megabytes, findings and users with access of one check."""
+    """Return seconds, of them the processor's (check, PostgreSQL), megabytes, findings, users with access."""
     done = subprocess.run(
         [python_of("2.16.6"), "-c", _CHECK, backend],
         input=json.dumps(database.module_args()),
@@ -84,7 +87,7 @@ def print_table(libraries: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             done = FractalFolder(Path(folder), template).fractalctl("2.16.6", "set-db", "--skip-init-data")
             assert done.returncode == 0, done.stderr
-        print("   users     backend  seconds  of them processor  us/user    MB  findings  with access")
+        print("   users     backend  seconds  processor: check  PostgreSQL  us/user    MB  findings  with access")
         for number in SIZES:
             database = cluster.create(template.dbname)
             with database.connect() as connection:
@@ -92,10 +95,10 @@ def print_table(libraries: str) -> None:
                 connection.execute("ANALYZE")
             for backend in ("slurm_sudo", "slurm_ssh"):
                 runs = [measure(database, backend, libraries) for _unused in range(RUNS)]
-                seconds, processor, memory, findings, access = min(runs)
+                seconds, processor, postgres, memory, findings, access = min(runs)
                 print(
-                    f"{number:>8} {backend:>11} {seconds:>8.2f} {processor:>18.2f} {seconds / number * 1e6:>8.1f} "
-                    f"{memory:>5.0f} {findings:>9.0f} {access:>12.0f}",
+                    f"{number:>8} {backend:>11} {seconds:>8.2f} {processor:>17.2f} {postgres:>11.2f} "
+                    f"{seconds / number * 1e6:>8.1f} {memory:>5.0f} {findings:>9.0f} {access:>12.0f}",
                     flush=True,
                 )
                 over = over or seconds > MOST_SECONDS or memory > MOST_MEGABYTES
