@@ -87,7 +87,7 @@ while True:
     time.sleep(0.005)
 """
 # Somebody works while the upgrade prepares: a row between precheck and stop, noted only once it is committed.
-WRITE_AT = "Wait until no job and no task collection runs"
+WRITE_AT = "Leave no job and no task collection for the stop to kill"
 WRITE = (
     "systemctl is-active -q fractal-server || exit 0; "
     + sql("INSERT INTO usergroup (name, timestamp_created, viewer_paths) "
@@ -168,9 +168,12 @@ class Bench:
                 tables.get(table, {}).get("columns", {}).pop(column, None)
         return dict(tables)
 
+    def written(self) -> set[str]:
+        return set(self.on("server", "cat /root/written 2>/dev/null").split())
+
     def must_be(self, wanted: dict[str, object], what: str) -> None:
         found = differences(wanted, self.state())
-        written = set(self.on("server", "cat /root/written 2>/dev/null").split())
+        written = self.written()
         lost = written - set(self.on("server", WRITTEN).split())
         found += [f"lost, of {len(written)} rows written before a stop: {sorted(lost)}"] if lost else []
         if found:
@@ -216,7 +219,7 @@ class Bench:
         """Run a playbook that is disturbed at the point, and must not end well. Return its output."""
         acts = [{"task": WRITE_AT, "command": self.command(WRITE)}]
         if point.task:
-            acts.append({"task": point.task.strip(), "command": self.command(point.do) if point.do else []})
+            acts.append({"task": point.task, "command": self.command(point.do) if point.do else []})
         watcher = self._watch(point) if point.process else None
         try:
             ended, output = self._run(self.playbook(name, *arguments, *point.arguments), acts, point)

@@ -116,6 +116,13 @@ class Runner:
         self.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
         self.one(Case([], way))
 
+    def must_have_counted(self) -> None:
+        """See that there were rows to lose: each case looked whether they are still there."""
+        written = len(self.bench.written())
+        print(f"{written} rows were written between precheck and stop", flush=True)
+        if not written:
+            raise Failed("no row was written, so nothing could get lost")
+
     def count(self, name: str, work: Callable[[], None]) -> None:
         """Run something, say how it ended, and begin with new hosts if it did not end well."""
         self.total += 1
@@ -147,6 +154,7 @@ def short(runners: Sequence[Runner]) -> None:
         runner.old = runner.bench.state()
         for case in [Case([point], ROLLBACK) for point in BOUNDARIES]:
             runner.count(str(case), partial(runner.one, case))
+        runner.count("rows written between precheck and stop", runner.must_have_counted)
 
     with ThreadPoolExecutor() as pool:
         for ended in [pool.submit(way, runner) for way, runner in zip((forwards, backwards), runners)]:
@@ -187,6 +195,8 @@ def long(runner: Runner, options: argparse.Namespace) -> None:
     for name, promise in PROMISES.items():
         if re.search(options.only, name):
             runner.count(name, partial(promise, runner.bench, runner.old, runner.new))
+    if not options.only:
+        runner.count("rows written between precheck and stop", runner.must_have_counted)
 
 
 def main() -> None:

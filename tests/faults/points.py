@@ -76,7 +76,6 @@ INSIDE = [
     killed("data", "AnsiballZ_fractal_data_migrate"),
     killed("start", "fractalctl start"),
     Point("web", task="Upgrade fractal-web"),
-    Point("web", task="Switch to the new release "),
 ]
 CONDITIONS = [
     Point(
