@@ -34,7 +34,7 @@ def reported(bench: Bench) -> str:
 def back(bench: Bench, old: State, *arguments: str) -> None:
     bench.must("rollback", *arguments)
     bench.clean_up()
-    bench.on("server", "rm -rf /opt/fractal/venv-2.17.0.wheels")  # prepared for an upgrade in place, kept for the next
+    bench.on("server", "rm -rf /opt/fractal/venv-2.17.0.wheels /opt/fractal/venv-2.16.6")  # prepared for one in place
     bench.must_be(old, "after the rollback the instance is not the old one")
 
 
