@@ -60,8 +60,9 @@ def _run_that_sees(results: dict[str, Any]) -> dict[str, str]:
 
 
 def failure(result: dict[str, Any], task: str) -> str:
-    """Return one line that says which task failed and why."""
-    return f"{task}: {result.get('msg') or 'it gave no answer'}"
+    """Return one line that says which task failed and why; of a loop, its first item that failed."""
+    failed = next((item for item in result.get("results", []) if item.get("failed")), result)
+    return f"{task}: {failed.get('msg') or 'it gave no answer'}"
 
 
 def only(items: list[str]) -> str:
@@ -90,6 +91,12 @@ def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], s
     return [name for name in groups.get("fractal_worker", []) if server_of(name) == server]
 
 
+def failed_web_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
+    """Return the web hosts of a server that may not be upgraded."""
+    hosts = groups.get("fractal_web", [])
+    return [name for name in hosts if hostvars[name].get("__web_server") == server and hostvars[name]["__web_failure"]]
+
+
 def worker_problems(workers: list[dict[str, Any]]) -> str:
     """Return which hosts of workers did not do what was asked, and why; empty if all did."""
     wrong = [result for result in workers if "worker" not in result]
@@ -102,6 +109,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
+            "failed_web_hosts": failed_web_hosts,
             "failure": failure,
             "hosts_of_instance": hosts_of_instance,
             "how_to_go_on": how_to_go_on,

@@ -117,7 +117,7 @@ def make_backup(
         run: Name of the backup's folder.
         proof: ``restore`` (into a scratch database, contents compared), ``list`` (only readable) or ``none``.
         extra_paths: Further files to keep.
-        check_mode: Only say whether a backup would be made.
+        check_mode: Only say whether a backup would be made, and fail where the database or the programs are missing.
 
     Returns:
         ``changed``, ``backup`` (see `Backup.summary`), ``dump_seconds`` and ``proof_seconds``.
@@ -130,9 +130,11 @@ def make_backup(
     path = os.path.join(root, run)
     if os.path.lexists(path):
         return {"changed": False, "backup": open_backup(path).summary(), "dump_seconds": 0.0, "proof_seconds": 0.0}
-    if check_mode:
-        return {"changed": True, "backup": {"path": path, "run": run}, "dump_seconds": 0.0, "proof_seconds": 0.0}
     settings = installation_settings(installation)
+    if check_mode:
+        with connect(settings, read_only=True) as source:
+            find_programs(source.exec_driver_sql(DATABASE_FACTS).mappings().one()["server_version_num"])
+        return {"changed": True, "backup": {"path": path, "run": run}, "dump_seconds": 0.0, "proof_seconds": 0.0}
     with _partial_folder(root, run) as folder:
         manifest = _fill(folder, installation, settings, python, run, proof, extra_paths)
         with _explained("finish", folder):

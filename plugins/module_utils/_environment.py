@@ -88,8 +88,10 @@ def build_environment(
     return {"path": target, "version": version, "carried_over": carried}
 
 
-def prepared_in_place(environment: str) -> list[str]:
-    """Return the versions whose wheels were fetched for an upgrade in place."""
+def prepared_in_place(environment: str, installed: str | None) -> list[str]:
+    """Return the versions whose wheels were fetched for an upgrade in place, if what is installed was copied aside."""
+    if installed is None or not os.path.isdir(release_path(environment, installed)):
+        return []
     suffix = ".wheels"
     found = glob.glob(glob.escape(environment) + "-*" + suffix)
     return sorted(folder[len(environment) + 1 : -len(suffix)] for folder in found)
@@ -112,8 +114,9 @@ def prepare_in_place(
         if not os.path.isdir(copy):
             shutil.copytree(environment, copy + ".partial", symlinks=True)
             os.rename(copy + ".partial", copy)
-        run_tool([*fetch, "--dest", wheels + ".partial", f"fractal-server=={version}"], environ, f"fetch {version}")
-        os.rename(wheels + ".partial", wheels)
+        if not os.path.isdir(wheels):
+            run_tool([*fetch, "--dest", wheels + ".partial", f"fractal-server=={version}"], environ, f"fetch {version}")
+            os.rename(wheels + ".partial", wheels)
     except (OSError, shutil.Error) as error:
         raise FractalError(f"Cannot copy {environment} to {copy}: {error}") from error
     finally:

@@ -78,7 +78,7 @@ def installed_version(python: str) -> str:
         FractalError: It has none, or the interpreter does not run.
     """
     try:
-        if os.path.dirname(python) == os.path.dirname(sys.executable):
+        if os.path.realpath(os.path.dirname(python)) == os.path.realpath(os.path.dirname(sys.executable)):
             return importlib.metadata.version("fractal-server")
         done = subprocess.run([python, "-I", "-B", "-c", _VERSION], capture_output=True, text=True, check=True)
     except (importlib.metadata.PackageNotFoundError, OSError, subprocess.SubprocessError) as error:

@@ -151,7 +151,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
         is_venv=facts["is_venv"],
         python_version=facts["python_version"],
         version=facts["version"],
-        staged=sorted({*staged_releases(environment), *prepared_in_place(environment)}),
+        staged=sorted({*staged_releases(environment), *prepared_in_place(environment, facts["version"])}),
         env_generation=_generation(env_file),
         worker_python=_worker_python(env_file, own_variables),
         host=host,

@@ -141,7 +141,7 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
         "workers": _together(facts.get("__upgrade_workers") or []),
         "start": facts.get("__upgrade_start"),
     }
-    hops = {hop["release"]: hop for hop in facts.get("__server_hops", [])}
+    hops = {hop.get("__upgrade_release"): hop for hop in facts.get("__upgrade_hops", {}).get("results", [])}
     of_hop = {"install": "switch", "schema": "schema", "data": "data"}
     shown = []
     for stage in stages:

@@ -165,7 +165,7 @@ class ServerHost:
     @cached_property
     def missing_releases(self) -> list[Release]:
         """The releases of ``hops`` that are not prepared yet."""
-        there = {*staged_releases(self.environment), *prepared_in_place(self.environment), self.version}
+        there = {*staged_releases(self.environment), *prepared_in_place(self.environment, self.version), self.version}
         return [hop for hop in self.hops if hop.version not in there]
 
     @property

@@ -69,8 +69,8 @@ def release_and_start(service: str) -> bool:
         systemctl("daemon-reload")
     if unit.active_state == "active":
         return held
-    if unit.active_state == "failed":
-        systemctl("reset-failed", unit.name)
+    if unit.active_state != "inactive":
+        systemctl("reset-failed", unit.name)  # also of its starts, which systemd counts while it fails again and again
     systemctl("start", unit.name)
     return True
 
@@ -83,6 +83,7 @@ def restart(service: str) -> None:
     """
     if read_unit(service).needs_reload:
         systemctl("daemon-reload")
+    systemctl("reset-failed", service)  # see release_and_start()
     systemctl("restart", service)
 
 

@@ -141,7 +141,11 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     if params["wheelhouse"]:
         arguments += ["--no-index", "--find-links", params["wheelhouse"]]
     if params["state"] == "staged":
-        there = [*staged_releases(environment), *prepared_in_place(environment), instance["version"]]
+        there = [
+            *staged_releases(environment),
+            *prepared_in_place(environment, instance["version"]),
+            instance["version"],
+        ]
         missing = [version for version in params["releases"] if version not in there]
         build = prepare_in_place if in_place else build_environment
         built = [] if check_mode else [build(instance, version, arguments, os.environ) for version in missing]

@@ -44,14 +44,15 @@ def killed(stage: str, process: str, delay: float = 0.0, back: bool = False) -> 
     return Point(stage, process=process, delay=delay, do=KILL, back=back)
 
 
+# As each stage begins; schema and data are inside one module call, so they are met at work.
 BOUNDARIES = [
     Point("stage", task="Build the environments of the next releases"),
     Point("stop", task="Stop fractal-server"),
     Point("backup", task="Back up the instance and prove the backup"),
     Point("environment", task="Migrate the environment file"),
-    Point("switch", task="Switch to the new release"),
-    Point("schema", task="Migrate the schema"),
-    Point("data", task="Migrate the data"),
+    Point("switch", task="Switch to each release, migrate its schema and data"),
+    killed("schema", "fractalctl set-db", delay=1.0),
+    killed("data", "fractalctl update-db-data", delay=0.8),
     Point("start", task="Start fractal-server"),
     Point("web", task="Run the new release"),
 ]
@@ -65,15 +66,12 @@ INSIDE = [
     killed("backup", "/pg_restore ", back=True),
     killed("backup", "AnsiballZ_fractal_backup", delay=0.6, back=True),
     killed("environment", "AnsiballZ_fractal_env_migrate.py", delay=0.1, back=True),
-    Point("switch", task="Migrate to each release"),
-    killed("switch", "AnsiballZ_fractal_server_environment.py", delay=0.2, back=True),
+    killed("switch", "AnsiballZ_fractal_hop", delay=0.3, back=True),
     killed("schema", "fractalctl set-db", back=True),
-    killed("schema", "fractalctl set-db", delay=1.0),
-    killed("schema", "AnsiballZ_fractal_schema_migrate"),
+    killed("schema", "AnsiballZ_fractal_hop", delay=1.5),
     killed("data", "fractalctl update-db-data"),
-    killed("data", "fractalctl update-db-data", delay=0.8),
     killed("data", "fractalctl update-db-data", delay=1.1),
-    killed("data", "AnsiballZ_fractal_data_migrate"),
+    killed("data", "AnsiballZ_fractal_hop", delay=3.0),
     killed("start", "fractalctl start"),
     Point("web", task="Upgrade fractal-web"),
 ]
@@ -100,7 +98,7 @@ CONDITIONS = [
     Point("data", process="fractalctl update-db-data", delay=0.8, do="pkill -9 -x postgres", mend=START_POSTGRESQL),
     Point(
         "schema",
-        task="Migrate the schema",
+        process="fractalctl set-db",
         do=sql("ALTER ROLE fractal PASSWORD 'wrong'"),
         mend=sql("ALTER ROLE fractal PASSWORD 'pg-s3cret-7d793037a0760186'"),
     ),

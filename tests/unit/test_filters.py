@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.filter.upgrade import worker_hosts, worker_problems
+from ansible_collections.fractal_ops.platform.plugins.filter.upgrade import (
+    failed_web_hosts,
+    failure,
+    worker_hosts,
+    worker_problems,
+)
 
 GROUPS = {"fractal_server": ["one", "two"], "fractal_worker": ["cluster", "two", "lost", "wrong"]}
 HOSTVARS: dict[str, Any] = {
@@ -31,3 +36,20 @@ def test_every_worker_that_did_not_follow_is_named() -> None:
     bad = [{"host": "b", "msg": "no room"}, {"host": "c", "unreachable": True}]
     assert worker_problems([good]) == ""
     assert worker_problems([good, *bad]) == "The workers on b: no room; The workers on c: it gave no answer"
+
+
+def test_a_server_does_not_begin_without_its_web_hosts() -> None:
+    hostvars = {
+        "a": {"__web_server": "one", "__web_failure": ""},
+        "b": {"__web_server": "one", "__web_failure": "no archive"},
+        "c": {"__web_server": "two", "__web_failure": "down"},
+    }
+    assert failed_web_hosts(hostvars, {"fractal_web": ["a", "b", "c"]}, "one") == ["b"]
+    assert failed_web_hosts({}, {}, "one") == []
+
+
+def test_of_a_loop_the_item_that_failed_says_why() -> None:
+    items = {"msg": "One or more items failed", "results": [{"failed": False}, {"failed": True, "msg": "no room"}]}
+    assert failure(items, "Go") == "Go: no room"
+    assert failure({"msg": "no room"}, "Go") == "Go: no room"
+    assert failure({}, "Go") == "Go: it gave no answer"

@@ -47,7 +47,7 @@ DONE = {
     "__upgrade_stop": {"at": 100.0, "duration": 2.0},
     "__upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
     "__backup": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},
-    "__server_hops": [{"release": "2.17.0", "schema": {"duration": 1.5}}],
+    "__upgrade_hops": {"results": [{"__upgrade_release": "2.17.0", "schema": {"duration": 1.5}}]},
 }
 GROUPS = {"fractal_server": ["s"], "fractal_web": []}
 

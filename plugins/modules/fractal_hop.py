@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take a stopped fractal-server to the next release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fractal_hop
+short_description: Take a stopped fractal-server to the next release
+version_added: 0.1.0
+description:
+  - Switches to the environment that M(fractal_ops.platform.fractal_server_environment) built beside the one in use,
+    migrates the schema as M(fractal_ops.platform.fractal_schema_migrate) does and, for a release with a data migration,
+    the data as M(fractal_ops.platform.fractal_data_migrate) does.
+  - It is one call because the service is down meanwhile. A stage that is done already is left alone, so a hop that was
+    interrupted is made again.
+  - Needs the libraries before the switch and after it. So run it under an environment that does not change meanwhile,
+    which is the new one, or the copy that an installation in place keeps.
+author:
+  - The fractal_ops.platform developers (@fractal-ops)
+extends_documentation_fragment:
+  - fractal_ops.platform.database.installation
+  - fractal_ops.platform.lock
+attributes:
+  check_mode:
+    description: Can run in check mode and return what it would return otherwise.
+    details: Says only whether the new release, under which the module runs, could migrate the schema.
+    support: partial
+  diff_mode:
+    description: Returns details on what has changed.
+    support: none
+options:
+  release:
+    description: The release of fractal-server to go to.
+    type: str
+    required: true
+  strategy:
+    description:
+      - Whether to switch to the environment of the release beside the one in use, or to install the release in that
+        one with pip.
+    type: str
+    choices: [staged, in_place]
+    default: staged
+  python:
+    description: The interpreter that the unit uses, if its command line does not tell.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Switch to 2.17.0, migrate schema and data
+  fractal_ops.platform.fractal_hop:
+    release: 2.17.0
+  vars:
+    ansible_python_interpreter: /opt/fractal/venv-2.17.0/bin/python3
+"""
+
+RETURN = r"""
+switch:
+  description: Whether the known path was switched, and the seconds it took.
+  returned: success, not in check mode
+  type: dict
+  sample:
+    changed: true
+    duration: 0.05
+schema:
+  description: What M(fractal_ops.platform.fractal_schema_migrate) returns.
+  returned: success
+  type: dict
+data:
+  description: What M(fractal_ops.platform.fractal_data_migrate) returns; null for a release without a data migration.
+  returned: success, not in check mode
+  type: dict
+duration:
+  description: Seconds that the module took.
+  returned: always
+  type: float
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    INSTALLATION_ARGUMENTS,
+    LIBRARY_IMPORT_ERROR,
+    find_installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._hop import make_hop
+from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **INSTALLATION_ARGUMENTS,
+            **LOCK_ARGUMENT,
+            "release": {"type": "str", "required": True},
+            "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
+            "python": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    if LIBRARY_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
+    options = module.params
+    run_module(
+        module,
+        lambda: make_hop(
+            find_installation(options), options["python"], options["release"], options["strategy"], module.check_mode
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
