@@ -75,7 +75,7 @@ def without_the_right_to_create_databases(bench: Bench, old: State, new: State) 
     """Precheck names the statement; with the opt-out both ways work, and the reports say what could not be had."""
     bench.on("server", sql("ALTER ROLE fractal NOCREATEDB"))
     bench.must_fail("precheck")
-    says(reported(bench), "ALTER ROLE fractal CREATEDB;")
+    says(reported(bench), r"ALTER ROLE \"fractal\" CREATEDB;")
     opt_out = ("-e", "fractal_backup_proof=list")
     bench.disturbed("upgrade", KILLED_IN_DATA, *opt_out)
     bench.must("rollback", *opt_out)
