@@ -90,6 +90,8 @@ class Runner:
         """Run a case that begins with the old instance, and go back to that unless told otherwise."""
         bench, arguments = self.bench, [one for point in case.points for one in point.arguments]
         for point in case.points:
+            if point.stage == "stage":  # what an earlier case prepared would be used again
+                bench.on("server", "rm -rf /opt/fractal/venv-2.17.0*")
             output = bench.disturbed("upgrade", point)
             if point.back and output:
                 bench.on("server", "rm -rf /opt/fractal/*.partial") if point.stage == "stage" else None
