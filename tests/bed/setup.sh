@@ -46,7 +46,8 @@ fi
 
 if [ ! -e "$SSH/id_ed25519" ]; then
     say "making a key for the connections to the containers ..."
-    mkdir -p -m 0700 "$SSH/hosts.d"
+    mkdir -p "$SSH/hosts.d"
+    chmod 0700 "$SSH"
     ssh-keygen -q -t ed25519 -N '' -C fractal_ops -f "$SSH/id_ed25519"
 fi
 cat > "$SSH/config" <<CONFIG
