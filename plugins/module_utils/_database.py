@@ -24,7 +24,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._errors impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import RELEASES, release_at_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
 
-LIBRARY_IMPORT_ERROR: str | None = None
+DATABASE_LIBRARIES: dict[str, str | None] = {"sqlalchemy and psycopg": None}
+"""For ``run_module``."""
+
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.pool import NullPool
@@ -35,7 +37,7 @@ else:
         from sqlalchemy.pool import NullPool
     except ImportError:
         sa = None
-        LIBRARY_IMPORT_ERROR = traceback.format_exc()
+        DATABASE_LIBRARIES["sqlalchemy and psycopg"] = traceback.format_exc()
 
 SERVER_ENV_FILE = ".fractal_server.env"
 DEFAULT_SERVICE = "fractal-server"

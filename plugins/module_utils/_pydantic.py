@@ -13,7 +13,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-PYDANTIC_IMPORT_ERROR: str | None = None
+PYDANTIC_LIBRARY: dict[str, str | None] = {"pydantic": None}
+"""For ``run_module``."""
 
 if TYPE_CHECKING:
     from pydantic import (
@@ -43,7 +44,7 @@ else:
         )
         from pydantic_core import from_json
     except ImportError:
-        PYDANTIC_IMPORT_ERROR = traceback.format_exc()
+        PYDANTIC_LIBRARY["pydantic"] = traceback.format_exc()
 
         class _Inert:
             """Takes whatever the real class takes and does nothing."""
@@ -74,7 +75,7 @@ else:
 
 
 __all__ = [
-    "PYDANTIC_IMPORT_ERROR",
+    "PYDANTIC_LIBRARY",
     "AfterValidator",
     "BaseModel",
     "ConfigDict",

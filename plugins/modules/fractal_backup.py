@@ -171,7 +171,7 @@ import os
 import sys
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import (
     PROOFS,
     make_backup,
@@ -179,8 +179,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup impor
     tidy_up,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._files_restore import pack_backup, prune_backups
@@ -233,9 +233,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
-    run_module(module, lambda: back_up(module.params, module.check_mode))
+    run_module(module, lambda: back_up(module.params, module.check_mode), DATABASE_LIBRARIES)
 
 
 if __name__ == "__main__":

@@ -143,10 +143,10 @@ duration:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
     DATABASE_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
+    DATABASE_LIBRARIES,
     connect,
     database_settings,
     database_state,
@@ -177,9 +177,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
-    run_module(module, lambda: read_state(module.params))
+    run_module(module, lambda: read_state(module.params), DATABASE_LIBRARIES)
 
 
 if __name__ == "__main__":

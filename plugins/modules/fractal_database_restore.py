@@ -104,10 +104,10 @@ duration:
   type: float
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
@@ -126,8 +126,6 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
     options = module.params
     run_module(
         module,
@@ -138,6 +136,7 @@ def main() -> None:
             options["method"],
             module.check_mode,
         ),
+        DATABASE_LIBRARIES,
     )
 
 

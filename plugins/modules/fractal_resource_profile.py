@@ -287,14 +287,14 @@ duration:
   type: float
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
     DATABASE_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
+    DATABASE_LIBRARIES,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_IMPORT_ERROR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_declaration import declare_or_review
 
 STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
@@ -354,12 +354,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR or PYDANTIC_IMPORT_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("sqlalchemy, psycopg and pydantic"),
-            exception=LIBRARY_IMPORT_ERROR or PYDANTIC_IMPORT_ERROR,
-        )
-    run_module(module, lambda: declare_or_review(module.params, module.check_mode))
+    run_module(
+        module, lambda: declare_or_review(module.params, module.check_mode), {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY}
+    )
 
 
 if __name__ == "__main__":

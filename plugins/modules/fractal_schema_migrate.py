@@ -83,10 +83,10 @@ duration:
 
 import sys
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
@@ -104,14 +104,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
     options = module.params
     run_module(
         module,
         lambda: migrate_schema(
             find_installation(options), options["python"] or sys.executable, options["release"], module.check_mode
         ),
+        DATABASE_LIBRARIES,
     )
 
 

@@ -113,17 +113,17 @@ duration:
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
     DATABASE_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
+    DATABASE_LIBRARIES,
     connect,
     database_settings,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_IMPORT_ERROR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks import (
     BACKENDS,
     UserReport,
@@ -189,11 +189,7 @@ def main() -> NoReturn:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
-    if PYDANTIC_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("pydantic"), exception=PYDANTIC_IMPORT_ERROR)
-    run_module(module, lambda: precheck(module.params))
+    run_module(module, lambda: precheck(module.params), {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY})
 
 
 if __name__ == "__main__":

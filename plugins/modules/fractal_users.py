@@ -180,16 +180,16 @@ duration:
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
     DATABASE_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
+    DATABASE_LIBRARIES,
     connect,
     database_settings,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_IMPORT_ERROR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._user_query import read_schema, read_users
 from ansible_collections.fractal_ops.platform.plugins.module_utils._users import (
     FLAGS,
@@ -253,11 +253,7 @@ def main() -> NoReturn:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
-    if PYDANTIC_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("pydantic"), exception=PYDANTIC_IMPORT_ERROR)
-    run_module(module, lambda: settle(module.params, module.check_mode))
+    run_module(module, lambda: settle(module.params, module.check_mode), {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY})
 
 
 if __name__ == "__main__":

@@ -82,10 +82,10 @@ duration:
   type: float
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
-    LIBRARY_IMPORT_ERROR,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
@@ -104,13 +104,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if LIBRARY_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("sqlalchemy and psycopg"), exception=LIBRARY_IMPORT_ERROR)
     options = module.params
     if options["state"] == "settled":
-        run_module(module, lambda: settle(find_installation(options), module.check_mode))
+        run_module(module, lambda: settle(find_installation(options), module.check_mode), DATABASE_LIBRARIES)
     run_module(
-        module, lambda: drain(find_installation(options), options["mode"], options["timeout"], module.check_mode)
+        module,
+        lambda: drain(find_installation(options), options["mode"], options["timeout"], module.check_mode),
+        DATABASE_LIBRARIES,
     )
 
 

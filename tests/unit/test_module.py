@@ -1,0 +1,57 @@
+"""What every module does around its one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+
+
+class Ended(Exception):
+    """A module ended, with this result."""
+
+
+class Module:
+    """Stands for AnsibleModule."""
+
+    check_mode = False
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+
+    def exit_json(self, **result: Any) -> None:
+        raise Ended({**result, "failed": False})
+
+    def fail_json(self, **result: Any) -> None:
+        raise Ended({**result, "failed": True})
+
+
+def result_of(*arguments: Any) -> dict[str, Any]:
+    with pytest.raises(Ended) as ended:
+        run_module(Module(), *arguments)  # type: ignore[arg-type]
+    result: dict[str, Any] = ended.value.args[0]
+    return result
+
+
+def test_the_result_says_when_and_how_long() -> None:
+    result = result_of(lambda: {"rows": 3}, {"here": None})
+    assert (result["failed"], result["changed"], result["rows"]) == (False, False, 3)
+    assert result["at"] > 0 and result["duration"] >= 0
+
+
+def test_an_error_is_its_text() -> None:
+    def work() -> dict[str, Any]:
+        raise FractalError("the disk is full: free 3 GB")
+
+    result = result_of(work)
+    assert (result["failed"], result["msg"]) == (True, "the disk is full: free 3 GB")
+    assert "duration" in result
+
+
+def test_nothing_is_done_without_the_libraries() -> None:
+    done = []
+    result = result_of(lambda: done.append("work"), {"here": None, "sqlalchemy and psycopg": "Traceback ..."})
+    assert result["failed"] and not done
+    assert "sqlalchemy and psycopg" in result["msg"] and result["exception"] == "Traceback ..."
