@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import hosts_of_instance, how_to_go_on
+from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import (
+    hosts_of_instance,
+    how_to_go_on,
+    why_failed,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._controller import this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
@@ -62,7 +66,7 @@ def _run_that_sees(results: dict[str, Any]) -> dict[str, str]:
 def failure(result: dict[str, Any], task: str) -> str:
     """Return one line that says which task failed and why; of a loop, its first item that failed."""
     failed = next((item for item in result.get("results", []) if item.get("failed")), result)
-    return f"{task}: {failed.get('msg') or 'it gave no answer'}"
+    return f"{task}: {why_failed(failed)}"
 
 
 def only(items: list[str]) -> str:

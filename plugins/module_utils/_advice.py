@@ -9,6 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def why_failed(result: Mapping[str, Any]) -> str:
+    """Return why a task failed; of a program that died, with the last that it said, such as ``Killed``."""
+    message = str(result.get("msg") or "").strip()
+    said = [line.strip() for line in str(result.get("module_stderr") or "").splitlines()]
+    last = [line for line in said if line and not line.startswith("Shared connection to")][-1:]
+    return ": ".join([part for part in [message, *last] if part]) or "it gave no answer"
+
+
 def command(playbook: str, hosts: str = "") -> str:
     """Return the command that runs one of the playbooks, for some hosts only if any are named."""
     limit = f" --limit {hosts}" if hosts else ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import why_failed
 from ansible_collections.fractal_ops.platform.plugins.module_utils._findings import FindingRule, blocker, rule_table
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import (
     HOW_TO_UNLOCK,
@@ -149,9 +150,9 @@ def web_state(
 
 def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
     if result.get("unreachable"):
-        return [FINDINGS["host.unreachable"].finding(what, reason=_reason(result)).as_dict()]
+        return [FINDINGS["host.unreachable"].finding(what, reason=why_failed(result)).as_dict()]
     if result.get("instance") is None:
-        reason = result.get("reason") or _reason(result)
+        reason = result.get("reason") or why_failed(result)
         return [FINDINGS["unit.missing"].finding(what, reason=reason).as_dict()]
     return []
 
@@ -170,7 +171,7 @@ def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> l
     for name in names:
         result = results.get(name, {})
         if result and not result.get("skipped") and wanted.get(name, "findings") not in result:
-            found.append(FINDINGS["check.failed"].finding(name, reason=_reason(result)).as_dict())
+            found.append(FINDINGS["check.failed"].finding(name, reason=why_failed(result)).as_dict())
     return found
 
 
@@ -183,9 +184,9 @@ def _worker_findings(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str,
     found = [FINDINGS["worker.no_server"].finding(name) for name in results.get("workers", {}).get("strays", ())]
     for result in results.get("workers", {}).get("answers", []):
         if result.get("unreachable"):
-            found.append(FINDINGS["host.unreachable"].finding(result["host"], reason=_reason(result)))
+            found.append(FINDINGS["host.unreachable"].finding(result["host"], reason=why_failed(result)))
         elif "worker" not in result:
-            found.append(FINDINGS["worker.unusable"].finding(result["host"], reason=_reason(result)))
+            found.append(FINDINGS["worker.unusable"].finding(result["host"], reason=why_failed(result)))
     return [finding.as_dict() for finding in found]
 
 
@@ -210,7 +211,3 @@ def _in_words(blockers: list[dict[str, Any]]) -> str:
     told = [one["message"] for one in blockers]
     more = f"; and {len(told) - _TOLD} more, all in the report" if len(told) > _TOLD else ""
     return f"{len(told)} blocking finding(s): {'; '.join(told[:_TOLD])}{more}" if told else ""
-
-
-def _reason(result: Mapping[str, Any]) -> str:
-    return str(result.get("msg") or result.get("module_stderr") or "it gave no answer").strip()

@@ -1,6 +1,6 @@
 """What a failed upgrade says at night: the state that it left, and the two commands."""
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import how_to_go_on
+from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import how_to_go_on, why_failed
 
 HOLD = {"run": "r", "since": "2026-11-23T20:00:00Z", "controller": "ops1", "backup": "/b"}
 
@@ -37,3 +37,12 @@ def test_a_service_that_is_back_or_was_never_stopped_needs_no_rollback():
     assert "back in service" in told(back=True)
     assert "was not stopped" in told(held=False)
     assert "rollback" not in told(back=True) + told(held=False)
+
+
+def test_a_program_that_died_is_told_by_its_last_words():
+    died = "Module result deserialization failed: No start of json char found"
+    for said in ("Killed\n", "Starting\nKilled\r\nShared connection to ops1 closed.\r\n"):
+        assert why_failed({"msg": died, "module_stderr": said}) == f"{died}: Killed"
+    assert why_failed({"module_stderr": "sudo: a password is required"}) == "sudo: a password is required"
+    assert why_failed({"msg": " no room "}) == "no room"
+    assert why_failed({}) == "it gave no answer"

@@ -173,13 +173,13 @@ def test_workers_of_the_old_release_are_found_and_the_upgrade_brings_them_along(
     failed = run_playbook("upgrade")
     assert failed.code != 0 and failed.reports["server"]["outcome"] == "failed"
     assert "The workers on cluster: /opt/fractal/workers-2.16.6 is in the way" in failed.reports["server"]["failure"]
-    assert "held since" in failed.reports["server"]["failure"]
-    assert "To go on, mend the cause" in failed.reports["server"]["failure"]
+    assert "The old instance is back in service" in failed.reports["server"]["failure"]
+    assert host.service("fractal-server").is_running
     cluster.check_output("rmdir /opt/fractal/workers-2.16.6")
 
     done = run_playbook("upgrade", *ACCOUNT)
     assert done.code == 0 and done.reports["server"]["outcome"] == "upgraded"
-    assert {name for name, stage in stages(done).items() if stage["state"] == "pending"} == {"workers", "start"}
+    assert {name for name, stage in stages(done).items() if stage["state"] == "pending"} == {"stop", "workers", "start"}
     assert stages(done)["workers"]["seconds"] is not None
     assert done.checks["server"]["worker_python"]["status"] == "passed"
     assert done.checks["server"]["job_execution"]["status"] == "passed"
