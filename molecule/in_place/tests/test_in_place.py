@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import testinfra
-from conftest import curl, hosts_of
+from scenario import curl, hosts_of
 from testinfra.host import Host
 
 from playbooks import rows, run_playbook, state

@@ -1,30 +1,17 @@
-"""What this scenario's tests share with the others'."""
+"""Every scenario has the facts and fixtures of scenario.py; this one knows its two instances by name, too."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import testinfra
+from scenario import EPHEMERAL, hosts_of
 from testinfra.host import Host
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "tests"
-sys.path.append(str(SHARED))
-_spec = importlib.util.spec_from_file_location("shared_conftest", SHARED / "conftest.py")
-assert _spec and _spec.loader
-shared = sys.modules["shared_conftest"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(shared)
+pytest_plugins = ["scenario"]
 
-EPHEMERAL, hosts_of, query, seed, server = (
-    shared.EPHEMERAL,
-    shared.hosts_of,
-    shared.query,
-    shared.seed,
-    shared.server,
-)
 FILES = Path(__file__).resolve().parents[1] / "files"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conftest import FILES, before, hosts_of, query
+from conftest import FILES, before
+from scenario import hosts_of, query
 from testinfra.host import Host
 
 testinfra_hosts = [name for name in hosts_of("fractal_server") if name.endswith("-server")]

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import execute, named, query
+from conftest import execute, named
+from scenario import query
 from testinfra.host import Host
 
 from playbooks import rows, run_playbook, state

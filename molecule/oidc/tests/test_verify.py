@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import execute, named, query
+from conftest import execute, named
+from scenario import query
 
 from playbooks import Run, run_playbook
 

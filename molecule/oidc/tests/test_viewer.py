@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from conftest import FILES, before, hosts_of
+from conftest import FILES, before
+from scenario import hosts_of
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_server")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import hosts_of
+from scenario import hosts_of
 from testinfra.host import Host
 
 from playbooks import Run, rows, run_playbook, state

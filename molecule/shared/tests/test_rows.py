@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import Target, hosts_of, query
+from scenario import Target, hosts_of, query
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_server")

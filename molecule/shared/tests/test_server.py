@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from conftest import BED, Target, curl, hosts_of, query
 from dotenv import dotenv_values
+from scenario import BED, Target, curl, hosts_of, query
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_server")

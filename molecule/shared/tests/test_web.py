@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 
-from conftest import Target, curl, hosts_of
 from dotenv import dotenv_values
+from scenario import Target, curl, hosts_of
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_web")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conftest import SHARED, hosts_of
+from scenario import SHARED, hosts_of
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_server")

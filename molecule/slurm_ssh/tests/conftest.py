@@ -1,15 +1,3 @@
-"""What this scenario's tests share with the others'."""
+"""Every scenario has the facts and fixtures of scenario.py."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "tests"
-sys.path.append(str(SHARED))
-_spec = importlib.util.spec_from_file_location("shared_conftest", SHARED / "conftest.py")
-assert _spec and _spec.loader
-_shared = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _shared
-_spec.loader.exec_module(_shared)
-
-EPHEMERAL, hosts_of, query = _shared.EPHEMERAL, _shared.hosts_of, _shared.query
+pytest_plugins = ["scenario"]

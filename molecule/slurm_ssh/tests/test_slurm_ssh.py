@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import testinfra
 import yaml
-from conftest import EPHEMERAL, hosts_of, query
+from scenario import EPHEMERAL, hosts_of, query
 from testinfra.host import Host
 
 from playbooks import Run, run_playbook
