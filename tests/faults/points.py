@@ -9,6 +9,8 @@ KILL = "kill -9 $PID"
 STOP_POSTGRESQL = "systemctl stop postgresql@15-main"
 START_POSTGRESQL = "systemctl start postgresql@15-main"
 CUT_CONNECTION = "pkill -9 -f '^sshd: ops'"
+LOCK = "/run/fractal-server.service.upgrade-lock"
+WAIT_FOR_MODULE = f"test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
 
 
 def sql(statement: str, database: str = "fractal_db") -> str:
@@ -92,8 +94,8 @@ CONDITIONS = [
         arguments=("-e", "fractal_backup_root=/dev/shm/backups"),
     ),
     Point("backup", process="/pg_dump ", do="pkill -9 -x postgres", mend=START_POSTGRESQL),
-    Point("backup", process="/pg_restore ", do=CUT_CONNECTION),
-    Point("schema", process="fractalctl set-db", delay=0.3, do=CUT_CONNECTION),
+    Point("backup", process="/pg_restore ", do=CUT_CONNECTION, mend=WAIT_FOR_MODULE),
+    Point("schema", process="fractalctl set-db", delay=0.3, do=CUT_CONNECTION, mend=WAIT_FOR_MODULE),
     Point("schema", process="fractalctl set-db", delay=0.7, do=STOP_POSTGRESQL, mend=START_POSTGRESQL),
     Point("data", process="fractalctl update-db-data", delay=0.8, do="pkill -9 -x postgres", mend=START_POSTGRESQL),
     Point(
