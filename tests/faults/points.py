@@ -22,8 +22,9 @@ def sql(statement: str, database: str = "fractal_db") -> str:
 class Point:
     """What happens when a task begins (``task``), or as soon as a process is seen on the server (``process``).
 
-    ``do`` is a shell command on the server; without it the controller is killed as the task begins. ``mend`` undoes it
-    before the next run. ``back`` says that the failed run itself has to bring the old instance back.
+    ``do`` is a shell command on the server, ``what`` its name in the output; without it the controller is killed as the
+    task begins. ``mend`` undoes it before the next run. ``back`` says that the failed run itself has to bring the old
+    instance back.
     """
 
     stage: str
@@ -31,19 +32,27 @@ class Point:
     process: str = ""
     delay: float = 0.0
     do: str = ""
+    what: str = ""
     mend: str = ""
     back: bool = False
     arguments: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"as '{self.task}' begins" if self.task else f"'{self.process.strip()}' + {self.delay:g} s"
-        what = {"": "controller killed", KILL: "killed"}.get(self.do, self.do.strip())
-        return f"{self.stage}: {where}: {what}"
+        known = {"": "controller killed", KILL: "killed"}
+        return f"{self.stage}: {where}: {self.what or known.get(self.do, self.do)}"
 
 
 def killed(stage: str, process: str, delay: float = 0.0, back: bool = False) -> Point:
     """Return the point at which a process on the server is killed."""
     return Point(stage, process=process, delay=delay, do=KILL, back=back)
+
+
+def killed_with_a_row_in(table: str) -> Point:
+    """Return the point at which the data migration is killed as soon as it has committed a row of a table."""
+    wait = sql(f"DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM {table}) LOOP PERFORM pg_sleep(0.001); END LOOP; END $$")
+    what = f"killed with the first row in {table}"
+    return Point("data", process="fractalctl update-db-data", do=f"{wait}; {KILL}", what=what)
 
 
 # As each stage begins; schema and data are inside one module call, so they are met at work.
@@ -72,7 +81,8 @@ INSIDE = [
     killed("schema", "fractalctl set-db", delay=1.0),
     killed("schema", "AnsiballZ_fractal_hop", delay=1.5),
     killed("data", "fractalctl update-db-data", delay=0.8),
-    killed("data", "fractalctl update-db-data", delay=1.1),
+    killed_with_a_row_in("resource"),
+    killed_with_a_row_in("profile"),
     killed("data", "AnsiballZ_fractal_hop", delay=3.0),
     killed("start", "fractalctl start"),
     Point("web", task="Upgrade fractal-web"),
@@ -102,6 +112,7 @@ CONDITIONS = [
         "schema",
         process="fractalctl set-db",
         do=sql("ALTER ROLE fractal PASSWORD 'wrong'"),
+        what="the database password is another",
         mend=sql("ALTER ROLE fractal PASSWORD 'pg-s3cret-7d793037a0760186'"),
     ),
 ]
