@@ -97,6 +97,11 @@ def prepared_in_place(environment: str, installed: str | None) -> list[str]:
     return sorted(folder[len(environment) + 1 : -len(suffix)] for folder in found)
 
 
+def prepared_releases(environment: str, installed: str | None, strategy: str) -> list[str]:
+    """Return the versions that lie prepared for the installation strategy; what was prepared for another is no use."""
+    return prepared_in_place(environment, installed) if strategy == "in_place" else staged_releases(environment)
+
+
 def prepare_in_place(
     instance: Mapping[str, Any], version: str, pip_arguments: Sequence[str], environ: Mapping[str, str]
 ) -> dict[str, Any]:

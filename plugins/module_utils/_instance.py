@@ -22,8 +22,7 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import generation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
-    prepared_in_place,
-    staged_releases,
+    prepared_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
@@ -112,10 +111,12 @@ class WebInstance:
         return asdict(self)
 
 
-def discover_server(service: str, python: str | None = None, url: str | None = None) -> ServerInstance:
+def discover_server(
+    service: str, python: str | None = None, url: str | None = None, strategy: str = "staged"
+) -> ServerInstance:
     """Return the fractal-server instance behind the unit ``service``.
 
-    ``python`` and ``url`` replace what the unit's command line leads to.
+    ``python`` and ``url`` replace what the unit's command line leads to; ``strategy`` is how releases get installed.
 
     Raises:
         FractalError: The unit does not exist, or its command line leads to no Python environment.
@@ -151,7 +152,7 @@ def discover_server(service: str, python: str | None = None, url: str | None = N
         is_venv=facts["is_venv"],
         python_version=facts["python_version"],
         version=facts["version"],
-        staged=sorted({*staged_releases(environment), *prepared_in_place(environment, facts["version"])}),
+        staged=prepared_releases(environment, facts["version"], strategy),
         env_generation=_generation(env_file),
         worker_python=_worker_python(env_file, own_variables),
         host=host,

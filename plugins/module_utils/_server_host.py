@@ -25,8 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
-    prepared_in_place,
-    staged_releases,
+    prepared_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import ServerInstance, discover_server
@@ -165,7 +164,8 @@ class ServerHost:
     @cached_property
     def missing_releases(self) -> list[Release]:
         """The releases of ``hops`` that are not prepared yet."""
-        there = {*staged_releases(self.environment), *prepared_in_place(self.environment, self.version), self.version}
+        strategy = self.params["install_strategy"]
+        there = {*prepared_releases(self.environment, self.version, strategy), self.version}
         return [hop for hop in self.hops if hop.version not in there]
 
     @property

@@ -42,6 +42,11 @@ options:
   url:
     description: Address at which the service answers on its own host, if the unit's command does not tell.
     type: str
+  strategy:
+    description: How the next releases get installed. C(staged) names those that lie prepared for that. Server only.
+    type: str
+    choices: [staged, in_place]
+    default: staged
   optional:
     description: Return V(null) and the reason instead of failing if there is no such unit.
     type: bool
@@ -105,7 +110,8 @@ def discover(params: Mapping[str, Any]) -> dict[str, Any]:
     service = params["service"] or f"fractal-{params['kind']}"
     try:
         if params["kind"] == "server":
-            return {"instance": discover_server(service, params["python"], params["url"]).as_dict()}
+            found = discover_server(service, params["python"], params["url"], params["strategy"])
+            return {"instance": found.as_dict()}
         return {"instance": discover_web(service, params["env_file"], params["url"]).as_dict()}
     except FractalError as error:
         if not params["optional"]:
@@ -121,6 +127,7 @@ def main() -> NoReturn:
             "python": {"type": "path"},
             "env_file": {"type": "path"},
             "url": {"type": "str"},
+            "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "optional": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

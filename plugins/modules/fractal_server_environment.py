@@ -119,10 +119,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._environment 
     build_environment,
     install_in_place,
     prepare_in_place,
-    prepared_in_place,
     remove_partial,
     restore_in_place,
-    staged_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
@@ -134,18 +132,14 @@ if TYPE_CHECKING:
 
 
 def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    instance = discover_server(params["service"], params["python"]).as_dict()
+    instance = discover_server(params["service"], params["python"], strategy=params["strategy"]).as_dict()
     environment = instance["environment"]
     in_place = params["strategy"] == "in_place"
     arguments = list(params["pip_extra_args"])
     if params["wheelhouse"]:
         arguments += ["--no-index", "--find-links", params["wheelhouse"]]
     if params["state"] == "staged":
-        there = [
-            *staged_releases(environment),
-            *prepared_in_place(environment, instance["version"]),
-            instance["version"],
-        ]
+        there = [*instance["staged"], instance["version"]]
         missing = [version for version in params["releases"] if version not in there]
         build = prepare_in_place if in_place else build_environment
         built = [] if check_mode else [build(instance, version, arguments, os.environ) for version in missing]

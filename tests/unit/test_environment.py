@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
     additional_packages,
     package_lines,
+    prepared_releases,
     relocate,
     remove_partial,
     restore_in_place,
@@ -69,6 +70,18 @@ def test_only_complete_environments_count_as_staged(tmp_path):
         (tmp_path / folder / "lib/python3.11/site-packages" / f"fractal_server-{version}.dist-info").mkdir(parents=True)
     os.symlink("venv-2.17.0", tmp_path / "venv-2.16.6")
     assert staged_releases(environment) == ["2.17.0"]
+
+
+def test_what_was_prepared_for_the_other_strategy_does_not_count(tmp_path):
+    environment = str(tmp_path / "venv")
+    (tmp_path / "venv-2.17.0/lib/python3.11/site-packages/fractal_server-2.17.0.dist-info").mkdir(parents=True)
+    assert prepared_releases(environment, "2.16.6", "staged") == ["2.17.0"]
+    assert prepared_releases(environment, "2.16.6", "in_place") == []
+    (tmp_path / "venv-2.17.1.wheels").mkdir()
+    assert prepared_releases(environment, "2.16.6", "in_place") == [], "without the copy there is no way back"
+    (tmp_path / "venv-2.16.6").mkdir()
+    assert prepared_releases(environment, "2.16.6", "in_place") == ["2.17.1"]
+    assert prepared_releases(environment, "2.16.6", "staged") == ["2.17.0"]
 
 
 def test_a_failed_tool_tells_its_last_lines_without_credentials():
