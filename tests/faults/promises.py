@@ -145,6 +145,22 @@ def backups_as_the_operator_wants_them(bench: Bench, old: State, _new: State) ->
     back(bench, old)
 
 
+def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
+    """An upgraded instance is upgraded once more; back goes one upgrade at a time, and further to a backup by name."""
+    target = ("-e", "fractal_target_version=2.17.2")
+    bench.must("upgrade")
+    first = bench.on("server", "ls -d /var/backups/fractal/fractal-server.service/* | tail -1").strip()
+    bench.must("upgrade", *target)
+    alive = bench.on("server", "curl -s http://127.0.0.1:8000/api/alive/")
+    if "2.17.2" not in alive:
+        raise Failed(f"the second upgrade ended with: {alive}")
+    bench.must("rollback", *target)
+    bench.clean_up()
+    bench.on("server", "rm -rf /opt/fractal/venv-2.17.[12]")  # prepared releases stay for the next try
+    bench.must_be(new, "after the rollback of the second upgrade the instance is not as after the first")
+    back(bench, old, "-e", f"fractal_backup={first}")
+
+
 PROMISES = {
     "two controllers at once": second_controller,
     "fractal_on_failure rollback": going_back_by_itself,
@@ -152,5 +168,6 @@ PROMISES = {
     "without CREATEDB": without_the_right_to_create_databases,
     "in place, pip killed": in_place,
     "backups kept and copied": backups_as_the_operator_wants_them,
+    "one upgrade after the other": one_upgrade_after_the_other,
     "rows written since": work_of_users_is_not_lost_in_silence,
 }
