@@ -73,7 +73,6 @@ def check_environment_file(host: ServerHost) -> Iterator[Finding]:
 
 ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("backend", check_backend),
-    ("environment file", check_environment_file),
     ("Python", check_python),
     ("virtual environments", check_environment),
     ("package index", check_offered),
@@ -81,9 +80,12 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("unit", check_unit),
     ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
-    ("way back from the OpenID provider", check_oauth_way_back),
     ("SLURM", check_slurm),
     ("worker Python", check_worker_python),
+)
+LEAVING_2_16: tuple[tuple[str, Check], ...] = (
+    ("environment file", check_environment_file),
+    ("way back from the OpenID provider", check_oauth_way_back),
     ("clients", check_gone_endpoints),
 )
 IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
@@ -101,7 +103,7 @@ IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
 
 def check_server(host: ServerHost) -> list[Finding]:
     """Return all findings about a server. What cannot be checked is a finding too."""
-    found = run_checks(host, ON_THE_HOST)
+    found = run_checks(host, (*ON_THE_HOST, *(LEAVING_2_16 if host.leaves_2_16 else ())))
     try:
         with host.connection():
             pass

@@ -157,6 +157,11 @@ class ServerHost:
         return self._route[0]
 
     @property
+    def leaves_2_16(self) -> bool:
+        """Whether the way leads out of 2.16, with all that 2.17.0 changed; so too while no way is known."""
+        return not self.hops or any(hop.data_migration for hop in self.hops)
+
+    @property
     def route_error(self) -> str:
         """Why the release path does not lead to the target."""
         return self._route[1]

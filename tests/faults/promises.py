@@ -150,6 +150,8 @@ def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
     target = ("-e", "fractal_target_version=2.17.2")
     bench.must("upgrade")
     first = bench.on("server", "ls -d /var/backups/fractal/fractal-server.service/* | tail -1").strip()
+    bench.must_fail("precheck", *target, "-e", "fractal_wheelhouse=/nowhere")
+    says(reported(bench), "release.not_offered")
     bench.must("upgrade", *target)
     alive = bench.on("server", "curl -s http://127.0.0.1:8000/api/alive/")
     if "2.17.2" not in alive:
