@@ -36,7 +36,7 @@ lint: setup ## Style, types, ansible-lint (production), ansible-test sanity, doc
 molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIOS="default ..."
 	@tests/bed/scenarios.sh $(SCENARIOS)
 
-faults: bed ## Disturb upgrades at every stage, both ways on: hours; FAULTS=--short, as in make test, FAULTS="--only backup"
+faults: bed ## Disturb upgrades at every stage, both ways on: two hours; FAULTS=--short, as in make test, FAULTS="--only backup"
 	@python tests/faults/faults.py $(FAULTS)
 
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1

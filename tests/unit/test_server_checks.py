@@ -22,7 +22,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._release_chec
     check_python,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import hops, release
-from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import last_lines, run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import ServerHost, last_lines, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import as_account, check_worker_python
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
@@ -254,6 +254,17 @@ def test_a_check_that_breaks_is_a_finding_and_stops_no_other() -> None:
     assert ids(found) == [("plan.blocked", "x"), ("check.failed", "a"), ("check.failed", "b"), ("plan.blocked", "x")]
     assert "ValueError in test_server_checks.py" in found[1].message and "s3cret" not in found[1].message
     assert "The file /x cannot be read." in found[2].message
+
+
+@pytest.mark.parametrize(
+    ("installed", "target", "leaves"),
+    [("2.16.6", "2.17.2", True), ("2.17.0", "2.17.2", False), ("2.16.6", "9.9.9", True)],
+)
+def test_what_2_17_0_changed_is_checked_where_the_way_leads_out_of_2_16(
+    installed: str, target: str, leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServerHost, "version", installed)
+    assert ServerHost({"target_version": target}).leaves_2_16 is leaves
 
 
 def test_sizes(tmp_path: Path) -> None:
