@@ -52,7 +52,9 @@ options:
     description: Environment file of fractal-web, if the unit does not lead to it.
     type: path
   server_version:
-    description: Release of fractal-server that fractal-web must reach, for O(state=running).
+    description:
+      - With O(state=running), the release of fractal-server that fractal-web must reach.
+      - With O(state=original), the one that the server went back to. A fractal-web that belongs to it stays.
     type: str
   url:
     description: Address at which fractal-web answers on its own host, if the unit does not tell.
@@ -117,6 +119,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._module impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._service import release_and_start, restart
 from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._web_release import (
+    belongs_to,
     kept_release,
     official_archive,
     runs_older_state,
@@ -136,12 +139,15 @@ def apply(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if params["state"] == "running":
         return {**result, **start_or_restart(params, instance, check_mode)}
     if check_mode:
-        return {**result, "changed": instance["version"] != version}
+        stays = params["state"] == "original" and belongs_to(instance, params["server_version"])
+        return {**result, "changed": instance["version"] != version and not stays}
     if params["state"] == "staged":
         archive = params["archive"] or official_archive(version, instance["node_version"])
         changed = stage_web_release(instance, version, archive, params["checksum"])
     elif params["state"] == "switched":
         changed = switch_web_release(instance, version)
+    elif belongs_to(instance, params["server_version"]):
+        changed = False
     else:
         changed = switch_web_release_back(instance, version)
     return {**result, "changed": changed}

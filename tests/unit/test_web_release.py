@@ -10,6 +10,7 @@ import tarfile
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._web_release import (
+    belongs_to,
     official_archive,
     runs_older_state,
     stage_web_release,
@@ -85,6 +86,16 @@ def test_switch_takes_the_operators_files_along_and_back_leaves_the_old_ones(tmp
     assert switch_web_release_back(web, "1.20.1") is True
     assert env.read_text() == "PORT=1\n"
     assert json.loads((tmp_path / "fractal-web" / "package.json").read_text())["version"] == "1.20.1"
+
+
+def test_it_stays_only_with_a_server_whose_release_it_was_switched_to(tmp_path, web):
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    assert not belongs_to(web, "2.16.6"), "a switch that was killed may have to be taken back"
+    switch_web_release(web, "1.21.1")
+    new = {**web, "version": "1.21.1"}
+    assert belongs_to(new, "2.17.0")
+    assert not belongs_to(new, "2.16.6")
+    assert not belongs_to(new, None)
 
 
 def test_an_environment_file_elsewhere_comes_back_too(tmp_path, web):
