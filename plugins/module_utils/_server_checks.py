@@ -34,7 +34,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._release_chec
 from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import (
     check_slurm,
     check_slurm_users,
-    check_worker_python,
+    check_worker_pythons,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS as STATE_FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
@@ -81,7 +81,6 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
     ("SLURM", check_slurm),
-    ("worker Python", check_worker_python),
 )
 LEAVING_2_16: tuple[tuple[str, Check], ...] = (
     ("environment file", check_environment_file),
@@ -98,6 +97,7 @@ IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("workflows", check_workflows),
     ("clock", check_clock),
     ("SLURM users", check_slurm_users),
+    ("worker Python", check_worker_pythons),
 )
 
 

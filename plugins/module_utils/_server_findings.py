@@ -371,15 +371,16 @@ FINDINGS = rule_table(
         "worker.broken",
         "warning",
         "Worker Python does not run fractal-server",
-        "{subject} (FRACTAL_SLURM_WORKER_PYTHON) has no fractal-server: {reason}",
-        "Correct FRACTAL_SLURM_WORKER_PYTHON before the upgrade; the data migration takes it over.",
+        "{subject} (the workers' Python) has no fractal-server: {reason}",
+        "Correct FRACTAL_SLURM_WORKER_PYTHON before the upgrade to 2.17.0, which takes it over; after it, "
+        "jobs_slurm_python_worker of the resource.",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),
     FindingRule(
         "worker.other_version",
         "warning",
         "Worker Python has another fractal-server",
-        "{subject} (FRACTAL_SLURM_WORKER_PYTHON) has fractal-server {found}, the server has {version}; jobs fail.",
+        "{subject} (the workers' Python) has fractal-server {found}, the server has {version}; jobs fail.",
         "Install the server's version there now, so that a rollback finds it: {command}",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),
@@ -387,7 +388,7 @@ FINDINGS = rule_table(
         "worker.own_environment",
         "blocker",
         "Worker Python has an environment of its own",
-        "{subject} (FRACTAL_SLURM_WORKER_PYTHON) is not in the server's environment, so the upgrade does not "
+        "{subject} (the workers' Python) is not in the server's environment, so the upgrade does not "
         "change it; jobs fail until it has the server's version.",
         "Put this host into the group fractal_worker too, and it is upgraded with the server. Or accept "
         "worker.own_environment and run, right after the server's upgrade: {command}",
@@ -397,7 +398,7 @@ FINDINGS = rule_table(
         "worker.other_path",
         "info",
         "Worker Python under another name",
-        "{subject} (FRACTAL_SLURM_WORKER_PYTHON) is the server's own Python, but not by the same name ({python}), "
+        "{subject} (the workers' Python) is the server's own Python, but not by the same name ({python}), "
         "so Fractal runs it through sudo to compare versions.",
         "Set FRACTAL_SLURM_WORKER_PYTHON to {python}, and no sudo rule is needed for it.",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",

@@ -36,6 +36,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._user_checks 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_WORKER_PYTHONS = "SELECT DISTINCT coalesce(jobs_slurm_python_worker, '') AS python FROM resource ORDER BY python"
 _FACTS = """
 import importlib.metadata as m, json, sys
 try:
@@ -159,7 +160,15 @@ class ServerHost:
     @property
     def leaves_2_16(self) -> bool:
         """Whether the way leads out of 2.16, with all that 2.17.0 changed; so too while no way is known."""
-        return not self.hops or any(hop.data_migration for hop in self.hops)
+        return bool(self.route_error) or any(hop.data_migration for hop in self.hops)
+
+    @cached_property
+    def worker_pythons(self) -> list[str]:
+        """The interpreters of the jobs, which 2.17.0 took from the environment file into resources; empty if unset."""
+        if self.leaves_2_16:
+            return [self.values.get("FRACTAL_SLURM_WORKER_PYTHON", "")]
+        with self.connection() as connection:
+            return list(connection.exec_driver_sql(_WORKER_PYTHONS).scalars())
 
     @property
     def route_error(self) -> str:

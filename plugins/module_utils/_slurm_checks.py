@@ -72,9 +72,13 @@ def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["slurm.folder_closed"].finding(path, accounts=examples(who))
 
 
-def check_worker_python(host: ServerHost) -> Iterator[Finding]:
+def check_worker_pythons(host: ServerHost) -> Iterator[Finding]:
     """The jobs' Python has the server's version of fractal-server, now and after the upgrade."""
-    worker = host.values.get("FRACTAL_SLURM_WORKER_PYTHON")
+    for worker in host.worker_pythons:
+        yield from _check_worker(host, worker)
+
+
+def _check_worker(host: ServerHost, worker: str) -> Iterator[Finding]:
     remote = host.backend == "slurm_ssh"
     if not remote and (not host.on_slurm or not worker or worker == host.python):
         return
@@ -82,9 +86,9 @@ def check_worker_python(host: ServerHost) -> Iterator[Finding]:
     upgraded = [one for one in host.params["workers"] if one.get("python") in (worker, None)]
     found = {one["version"] for one in upgraded if one["version"]}
     if not upgraded and not remote:
-        done = run([str(worker), "-I", "-B", "-c", _VERSION])
+        done = run([worker, "-I", "-B", "-c", _VERSION])
         if done.returncode != 0:
-            yield FINDINGS["worker.broken"].finding(str(worker), reason=last_lines(done, 1))
+            yield FINDINGS["worker.broken"].finding(worker, reason=last_lines(done, 1))
             return
         found = {done.stdout.strip()}
     python = worker or "the workers' Python"

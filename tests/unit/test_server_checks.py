@@ -23,7 +23,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._release_chec
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import hops, release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import ServerHost, last_lines, run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import as_account, check_worker_python
+from ansible_collections.fractal_ops.platform.plugins.module_utils._slurm_checks import as_account, check_worker_pythons
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._unit_checks import (
     check_oauth_way_back,
@@ -130,9 +130,7 @@ def test_programs_that_a_release_calls(monkeypatch: pytest.MonkeyPatch, tmp_path
     ],
 )
 def test_worker_python(worker: str, values: dict[str, Any], expected: str | None) -> None:
-    found = [
-        finding.id for finding in check_worker_python(host(values={"FRACTAL_SLURM_WORKER_PYTHON": worker}, **values))
-    ]
+    found = [finding.id for finding in check_worker_pythons(host(worker_pythons=[worker], **values))]
     assert found == ([expected] if expected else [])
 
 
@@ -146,8 +144,8 @@ def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
     other_name.symlink_to(server)
 
     def found(path: Path) -> list[str]:
-        values = {"FRACTAL_SLURM_WORKER_PYTHON": str(path)}
-        return [finding.id for finding in check_worker_python(host(values=values, python=str(server)))]
+        checked = host(worker_pythons=[str(path)], python=str(server))
+        return [finding.id for finding in check_worker_pythons(checked)]
 
     assert found(server) == []
     assert found(other_name) == ["worker.other_path"]
@@ -187,11 +185,10 @@ def test_another_environment_of_the_workers_blocks_unless_it_is_upgraded_too(
     worker = tmp_path / "python3"
     worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
     worker.chmod(0o755)
-    variables = {"FRACTAL_SLURM_WORKER_PYTHON": str(worker)}
 
     def found(*workers: dict[str, Any]) -> list[Any]:
         params = {"target_version": "2.17.2", "workers": list(workers)}
-        return list(check_worker_python(host(values=variables, params=params, **values)))
+        return list(check_worker_pythons(host(worker_pythons=[str(worker)], params=params, **values)))
 
     [blocker] = found()
     assert blocker.severity == "blocker" and blocker.acceptable
@@ -258,7 +255,12 @@ def test_a_check_that_breaks_is_a_finding_and_stops_no_other() -> None:
 
 @pytest.mark.parametrize(
     ("installed", "target", "leaves"),
-    [("2.16.6", "2.17.2", True), ("2.17.0", "2.17.2", False), ("2.16.6", "9.9.9", True)],
+    [
+        ("2.16.6", "2.17.2", True),
+        ("2.17.0", "2.17.2", False),
+        ("2.17.0", "2.17.0", False),
+        ("2.16.6", "9.9.9", True),
+    ],
 )
 def test_what_2_17_0_changed_is_checked_where_the_way_leads_out_of_2_16(
     installed: str, target: str, leaves: bool, monkeypatch: pytest.MonkeyPatch
