@@ -81,6 +81,7 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
     ("SLURM", check_slurm),
+    ("worker Python", check_worker_pythons),
 )
 LEAVING_2_16: tuple[tuple[str, Check], ...] = (
     ("environment file", check_environment_file),
@@ -97,7 +98,6 @@ IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("workflows", check_workflows),
     ("clock", check_clock),
     ("SLURM users", check_slurm_users),
-    ("worker Python", check_worker_pythons),
 )
 
 
