@@ -17,7 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._advice impor
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._controller import this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release, web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather
 from ansible_collections.fractal_ops.platform.plugins.module_utils._state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._variables import unknown_variables
@@ -34,14 +34,6 @@ def release_row(version: str) -> dict[str, Any]:
         return release(version).as_dict()
     except FractalError as error:
         raise AnsibleFilterError(str(error)) from error
-
-
-def web_version(version: str) -> str:
-    """Return the release of fractal-web that belongs to a release of fractal-server; empty for an unknown one."""
-    try:
-        return release(version).web
-    except FractalError:
-        return ""  # the plan refuses the release, with the reason
 
 
 def stage_pending(plan: dict[str, Any], name: str) -> bool:
@@ -125,7 +117,7 @@ class FilterModule:
             "stage_pending": stage_pending,
             "this_run": this_run,
             "web_state": state_of_web,
-            "web_version": web_version,
+            "web_version": web_release,
             "worker_hosts": worker_hosts,
             "worker_problems": worker_problems,
         }

@@ -21,9 +21,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_migration import generation
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
-    prepared_releases,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import read_lock

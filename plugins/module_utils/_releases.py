@@ -100,6 +100,12 @@ def release(version: str) -> Release:
     return found
 
 
+def web_release(version: str) -> str:
+    """Return the release of fractal-web that belongs to a release of fractal-server; empty for an unknown one."""
+    found = _BY_VERSION.get(version)
+    return found.web if found else ""
+
+
 def release_at_head(alembic_head: str | None) -> Release | None:
     """Return the newest release whose schema ends at ``alembic_head``, or None for an unknown revision."""
     return next((known for known in reversed(RELEASES) if known.alembic_head == alembic_head), None)

@@ -24,9 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database imp
     database_settings,
     find_installation,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
-    prepared_releases,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import ServerInstance, discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import Release, hops, version_key

@@ -24,7 +24,7 @@ from typing import Any
 from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._masking import mask_urls
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import RELEASES, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import version_key, web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import (
     is_switched,
     own_like,
@@ -134,8 +134,7 @@ def kept_release(instance: Mapping[str, Any]) -> str | None:
 
 def belongs_to(instance: Mapping[str, Any], server_version: str | None) -> bool:
     """Return whether what was switched to is the release of fractal-web for ``server_version``."""
-    known = next((one for one in RELEASES if one.version == server_version), None)
-    return known is not None and known.web == instance["version"] and kept_release(instance) is not None
+    return web_release(server_version or "") == instance["version"] and kept_release(instance) is not None
 
 
 def own_files(names: Iterable[str]) -> list[str]:
