@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._advice import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release, web_release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import (
     hosts_of_instance,
     how_to_go_on,
     why_failed,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._controller import this_run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import release, web_release
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report import gather
-from ansible_collections.fractal_ops.platform.plugins.module_utils._state import server_state, web_state
-from ansible_collections.fractal_ops.platform.plugins.module_utils._variables import unknown_variables
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import gather
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import locked
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import locked
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

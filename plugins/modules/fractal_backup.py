@@ -172,19 +172,22 @@ import sys
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import (
     PROOFS,
     make_backup,
     open_backup,
     tidy_up,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_files import (
+    pack_backup,
+    prune_backups,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._files_restore import pack_backup, prune_backups
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 

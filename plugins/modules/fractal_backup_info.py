@@ -85,10 +85,13 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._files_restore import find_backup, read_manifest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_files import (
+    find_backup,
+    read_manifest,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -144,15 +144,15 @@ duration:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
     DATABASE_LIBRARIES,
     connect,
     database_settings,
     database_state,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 

@@ -105,14 +105,17 @@ duration:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_database import (
+    METHODS,
+    restore_database,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._restore import METHODS, restore_database
 
 
 def main() -> None:

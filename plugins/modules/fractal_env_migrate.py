@@ -214,8 +214,8 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_files import EnvTask
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 if TYPE_CHECKING:

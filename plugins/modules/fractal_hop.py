@@ -78,14 +78,14 @@ duration:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._hop import make_hop
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop
 
 
 def main() -> None:

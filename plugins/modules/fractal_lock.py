@@ -94,8 +94,9 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import (
     HOW_TO_UNLOCK,
     LOCK_ARGUMENT,
     give_back,
@@ -105,7 +106,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import 
     why_locked,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

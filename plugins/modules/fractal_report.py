@@ -72,10 +72,10 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._atomic_file import write_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report import failures
-from ansible_collections.fractal_ops.platform.plugins.module_utils._report_pages import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import failures
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
     render_html,
     render_markdown,
     render_text,

@@ -288,14 +288,14 @@ duration:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
     DATABASE_LIBRARIES,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_LIBRARY
-from ansible_collections.fractal_ops.platform.plugins.module_utils._resource_declaration import declare_or_review
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.run import declare_or_review
 
 STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
 RESOURCE = {

@@ -115,17 +115,17 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._environment import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch, switch_back
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import (
     build_environment,
     install_in_place,
     prepare_in_place,
     remove_partial,
     restore_in_place,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_server
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
-from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._switch import switch, switch_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -111,14 +111,14 @@ duration:
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
     DATABASE_LIBRARIES,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_LIBRARY
-from ansible_collections.fractal_ops.platform.plugins.module_utils._server_checks import check_server
-from ansible_collections.fractal_ops.platform.plugins.module_utils._server_host import ServerHost
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
 
 def main() -> NoReturn:

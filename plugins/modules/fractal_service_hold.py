@@ -100,16 +100,16 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._health import wait_until_healthy
-from ansible_collections.fractal_ops.platform.plugins.module_utils._hold import read_hold
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
-from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._service import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit, unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
     new_hold,
     release_and_start,
     stop_and_hold,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit, unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -74,9 +74,9 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import unit_environment
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import unit_environment
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._settings_check import check_settings
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.settings_check import check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

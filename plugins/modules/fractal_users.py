@@ -181,17 +181,17 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
     DATABASE_LIBRARIES,
     connect,
     database_settings,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._pydantic import PYDANTIC_LIBRARY
-from ansible_collections.fractal_ops.platform.plugins.module_utils._user_query import read_schema, read_users
-from ansible_collections.fractal_ops.platform.plugins.module_utils._users import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import read_schema, read_users
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.settle_users import (
     FLAGS,
     SETTINGS,
     apply_changes,

@@ -80,10 +80,10 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._web_checks import WebHost, check_web, web_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import WebHost, check_web, web_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

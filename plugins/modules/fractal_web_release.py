@@ -112,13 +112,15 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._health import running_version, wait_until_healthy
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discover_web
-from ansible_collections.fractal_ops.platform.plugins.module_utils._lock import LOCK_ARGUMENT
-from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._service import release_and_start, restart
-from ansible_collections.fractal_ops.platform.plugins.module_utils._systemd import read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._web_release import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import (
+    running_version,
+    wait_until_healthy,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import release_and_start, restart
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     belongs_to,
     kept_release,
     official_archive,
@@ -127,6 +129,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._web_release 
     switch_web_release,
     switch_web_release_back,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

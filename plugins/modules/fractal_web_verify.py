@@ -60,8 +60,8 @@ duration:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verification import VERIFICATION_ARGUMENTS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_web import verify_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import VERIFICATION_ARGUMENTS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.web import verify_web
 
 
 def main() -> None:

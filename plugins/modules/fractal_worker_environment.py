@@ -111,8 +111,8 @@ duration:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.worker import settle_worker
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._worker import settle_worker
 
 
 def main() -> None:

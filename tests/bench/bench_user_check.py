@@ -29,7 +29,7 @@ MOST_SECONDS, MOST_MEGABYTES = 3.0, 200.0
 
 _CHECK = """
 import json, os, resource, sys, time
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import DatabaseSettings, connect
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import DatabaseSettings, connect
 from ansible_collections.fractal_ops.platform.plugins.modules.fractal_user_precheck import check
 settings = DatabaseSettings(**json.load(sys.stdin))
 with connect(settings, read_only=True) as connection:

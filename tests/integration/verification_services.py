@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._api import Answer, Api, request
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import read_env_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import ServerInstance
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verify_server import Session
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Answer, Api, request
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.session import Session
 from postgres_cluster import Cluster, Database
 from postgres_seed import seed
 from releases_environments import CACHE, FractalFolder, environment, python_of

@@ -51,10 +51,12 @@ def rules() -> dict[str, object]:
         ValueError: Two tables use the same id.
     """
     found: dict[str, object] = {}
-    for path in sorted((ROOT / "plugins" / "module_utils").glob("_*.py")):
-        if "rule_table(" not in path.read_text(encoding="utf-8") or path.name == "_findings.py":
+    folder = ROOT / "plugins" / "module_utils"
+    for path in sorted(folder.glob("_*/**/*.py")):
+        if "= rule_table(" not in path.read_text(encoding="utf-8"):
             continue
-        for name, rule in importlib.import_module(f"{PACKAGE}.{path.stem}").FINDINGS.items():
+        module = ".".join(path.relative_to(folder).with_suffix("").parts)
+        for name, rule in importlib.import_module(f"{PACKAGE}.{module}").FINDINGS.items():
             if name in found:
                 raise ValueError(f"the id {name} is used twice")
             found[name] = rule

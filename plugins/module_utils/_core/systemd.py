@@ -1,0 +1,183 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What systemd knows about a unit, read with ``systemctl show``."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, assignments, parse
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+
+_PROPERTIES = (
+    "LoadState ActiveState UnitFileState FragmentPath DropInPaths User Group WorkingDirectory ExecStart Environment "
+    "EnvironmentFiles Restart UMask MainPID NRestarts Result NeedDaemonReload "
+    "ExecMainStartTimestampMonotonic UnsetEnvironment"
+).split()
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd service unit, as loaded."""
+
+    name: str
+    load_state: str
+    active_state: str
+    enabled_state: str
+    fragment_path: str
+    drop_in_paths: list[str]
+    user: str
+    group: str
+    working_directory: str
+    command: list[str]
+    restart_policy: str
+    umask: str
+    environment: dict[str, str]
+    unset_environment: list[str]
+    required_files: list[str]
+    optional_files: list[str]
+    main_pid: int
+    restarts: int
+    result: str
+    needs_reload: bool
+    started_at: float | None  # seconds since the epoch, None if it does not run
+
+    @property
+    def environment_files(self) -> list[str]:
+        """Files named by ``EnvironmentFile=``."""
+        return self.required_files + self.optional_files
+
+    def process_environment(self, also_unset: bool = False) -> dict[str, str]:
+        """Return what the unit puts into its process environment (systemd.exec(5)).
+
+        Files win over ``Environment=``, and ``UnsetEnvironment=`` over both unless ``also_unset``.
+
+        Raises:
+            FractalError: A file that the unit requires cannot be read.
+        """
+        values = dict(self.environment)
+        for pattern in self.environment_files:
+            for path in sorted(glob.glob(pattern)) or [pattern]:
+                try:
+                    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+                        found = assignments(parse(stream.read(), Reader.SYSTEMD))
+                        values.update({name: value for name, value in found.items() if value is not None})
+                except OSError as error:
+                    if path in self.required_files:
+                        raise FractalError(
+                            f"The unit {self.name} reads {path}, which cannot be read: {error.strerror}."
+                        ) from error
+        taken: set[str] = set() if also_unset else set(self.unset_environment)
+        return {name: value for name, value in values.items() if not taken & {name, f"{name}={value}"}}
+
+
+def unit_name(service: str) -> str:
+    """Return the full name of a service unit."""
+    return service if service.endswith(".service") else service + ".service"
+
+
+def read_unit(service: str) -> Unit:
+    """Return the unit ``service`` (with or without ``.service``); an unknown one has ``load_state`` ``not-found``.
+
+    Raises:
+        FractalError: systemd does not answer.
+    """
+    name = unit_name(service)
+    return parse_unit(name, systemctl("show", "--no-pager", "--property=" + ",".join(_PROPERTIES), name))
+
+
+def systemctl(*arguments: str, timeout: float = 120) -> str:
+    """Run ``systemctl`` and return its output.
+
+    Raises:
+        FractalError: It is missing, fails, or does not answer within ``timeout`` seconds.
+    """
+    try:
+        done = subprocess.run(
+            ["systemctl", *arguments], capture_output=True, text=True, timeout=timeout, check=False, env=_C_LOCALE
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FractalError(f"systemctl {' '.join(arguments)} did not run: {type(error).__name__}.") from error
+    if done.returncode != 0:
+        raise FractalError(f"systemctl {' '.join(arguments)} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def parse_unit(name: str, text: str) -> Unit:
+    """Return the unit described by the output of ``systemctl show``."""
+    properties: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _unused, value = line.partition("=")
+        properties.setdefault(key, []).append(value)
+
+    def first(key: str) -> str:
+        return properties.get(key, [""])[0]
+
+    user = first("User") or "root"
+    files = [_environment_file(value) for value in properties.get("EnvironmentFiles", []) if value]
+    directory = first("WorkingDirectory").lstrip("!").lstrip("-")
+    return Unit(
+        name=name,
+        load_state=first("LoadState"),
+        active_state=first("ActiveState"),
+        enabled_state=first("UnitFileState"),
+        fragment_path=first("FragmentPath"),
+        drop_in_paths=first("DropInPaths").split(),
+        user=user,
+        group=first("Group") or user,
+        working_directory=_home(user) if directory == "~" else directory or "/",
+        command=_argv(properties.get("ExecStart", [""])),
+        restart_policy=first("Restart"),
+        umask=first("UMask"),
+        environment=dict(_assignments(shlex.split(first("Environment")))),
+        unset_environment=shlex.split(first("UnsetEnvironment")),
+        required_files=[path for path, required in files if required],
+        optional_files=[path for path, required in files if not required],
+        main_pid=int(first("MainPID") or 0),
+        restarts=int(first("NRestarts") or 0),
+        result=first("Result"),
+        needs_reload=first("NeedDaemonReload") == "yes",
+        started_at=_wall_clock(first("ExecMainStartTimestampMonotonic")) if first("MainPID") not in ("", "0") else None,
+    )
+
+
+def _assignments(words: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = [word.partition("=") for word in words]
+    return [(key, value) for key, separator, value in pairs if separator]
+
+
+def _environment_file(value: str) -> tuple[str, bool]:
+    path, _unused, flags = value.partition(" (ignore_errors=")
+    return path, not flags.startswith("yes")
+
+
+def _argv(values: Sequence[str]) -> list[str]:
+    """Return the words of the last ``ExecStart=``; systemd prints them joined by blanks."""
+    for value in reversed(values):
+        _unused, found, rest = value.partition("argv[]=")
+        if found:
+            return rest.split(" ; ", 1)[0].split()
+    return []
+
+
+def _wall_clock(microseconds: str) -> float | None:
+    """Return the time since the epoch for a time since boot."""
+    return time.time() - time.monotonic() + int(microseconds) / 1e6 if microseconds.isdigit() else None
+
+
+def _home(user: str) -> str:
+    try:
+        return pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return "/"
+
+
+_C_LOCALE = {**os.environ, "LC_ALL": "C"}

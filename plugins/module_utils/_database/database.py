@@ -1,0 +1,496 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Where an instance's database is, how to connect to it as fractal-server does, and what state it is in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import (
+    Reader,
+    Reference,
+    interpolate,
+    parse,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, release_at_head
+
+DATABASE_LIBRARIES: dict[str, str | None] = {"sqlalchemy and psycopg": None}
+"""For ``run_module``."""
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.pool import NullPool
+else:
+    try:
+        import psycopg  # noqa: F401
+        import sqlalchemy as sa
+        from sqlalchemy.pool import NullPool
+    except ImportError:
+        sa = None
+        DATABASE_LIBRARIES["sqlalchemy and psycopg"] = traceback.format_exc()
+
+SERVER_ENV_FILE = ".fractal_server.env"
+DEFAULT_SERVICE = "fractal-server"
+APPLICATION = "fractal_ops.platform"  # how our own sessions are called in pg_stat_activity
+
+# libpq's own variables that decide how fractal-server gets to its database (libpq, "Environment Variables")
+_LIBPQ = {
+    "PGSSLMODE": "sslmode",
+    "PGSSLROOTCERT": "sslrootcert",
+    "PGSSLCERT": "sslcert",
+    "PGSSLKEY": "sslkey",
+    "PGSSLCRL": "sslcrl",
+    "PGPASSFILE": "passfile",
+    "PGGSSENCMODE": "gssencmode",
+    "PGKRBSRVNAME": "krbsrvname",
+    "PGCHANNELBINDING": "channel_binding",
+    "PGTARGETSESSIONATTRS": "target_session_attrs",
+}
+
+INSTALLATION_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "service": {"type": "str"},
+    "env_file": {"type": "path"},
+    "run_as": {"type": "str"},
+}
+"""Argument spec of the options described in the documentation fragment ``database.installation``."""
+
+DATABASE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    **INSTALLATION_ARGUMENTS,
+    "host": {"type": "str"},
+    "port": {"type": "int"},
+    "user": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "dbname": {"type": "str"},
+}
+"""Argument spec of the options described in the documentation fragment ``database``."""
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """How to connect to one database.
+
+    ``host`` may be a socket folder. ``libpq`` holds further variables of libpq (``PGSSLMODE`` …). ``run_as`` is the
+    account that has to connect when authentication depends on it (peer, ``~/.pgpass``), else None.
+    """
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None = field(repr=False)
+    dbname: str
+    run_as: str | None = None
+    libpq: tuple[tuple[str, str], ...] = ()
+
+    def url(self) -> sa.URL:
+        """Return the URL as fractal-server 2.17.0 builds it (config/_database.py)."""
+        return sa.URL.create(
+            drivername="postgresql+psycopg",
+            username=self.user,
+            password=self.password,
+            host=self.host,
+            port=self.port,
+            database=self.dbname,
+        )
+
+    def libpq_environment(self) -> dict[str, str]:
+        """Return the variables with which PostgreSQL's programs connect; nothing secret has to be on a command line."""
+        values = dict(self.libpq)
+        values.update(PGHOST=self.host, PGPORT=str(self.port), PGDATABASE=self.dbname, PGAPPNAME=APPLICATION)
+        if self.user is not None:
+            values["PGUSER"] = self.user
+        if self.password is not None:
+            values["PGPASSWORD"] = self.password
+        return values
+
+    def at(self, dbname: str) -> DatabaseSettings:
+        """Return the settings for another database of the same cluster."""
+        return replace(self, dbname=dbname)
+
+    @property
+    def where(self) -> str:
+        """Name of the database and its server, for messages."""
+        return f"database {self.dbname!r} at {self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where fractal-server's settings come from: its environment file, and the unit's own variables, which win."""
+
+    env_file: str
+    process_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    run_as: str | None = None
+    service: str | None = None
+
+    @property
+    def working_directory(self) -> str:
+        """The folder in which fractal-server and fractalctl run; relative paths start there."""
+        return os.path.dirname(self.env_file)
+
+    def variables(self) -> dict[str, str]:
+        """Return all variables as fractal-server reads them, with their values.
+
+        Raises:
+            FractalError: The environment file cannot be read.
+        """
+        return {**read_env_file(self.env_file, self.process_environment), **self.process_environment}
+
+
+def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that an environment file gives to fractal-server 2.17 (python-dotenv), ``${…}`` filled in.
+
+    Raises:
+        FractalError: It cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise FractalError(f"Cannot read fractal-server's environment file {path}: {reason}.") from error
+    values = interpolate(parse(text, Reader.DOTENV_1_2), environ, file_wins=True)
+    return {
+        key: "".join((piece.default or "") if isinstance(piece, Reference) else piece for piece in value)
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def find_installation(params: Mapping[str, Any]) -> Installation:
+    """Return the installation that the options of a database module name.
+
+    ``env_file`` without ``service`` stands alone; otherwise the unit ``service`` (default fractal-server) leads to it.
+
+    Raises:
+        FractalError: The unit does not exist, or a file that it requires cannot be read.
+    """
+    service, env_file, run_as = params.get("service"), params.get("env_file"), params.get("run_as")
+    if env_file and not service:
+        return Installation(os.path.abspath(env_file), {}, run_as)
+    unit = read_unit(service or DEFAULT_SERVICE)
+    if unit.load_state != "loaded":
+        raise FractalError(
+            f"The systemd unit {unit.name} is {unit.load_state} on this host, so the database settings cannot be "
+            "found. Name the right unit in fractal_server_service."
+        )
+    return Installation(
+        env_file=env_file or os.path.join(unit.working_directory, SERVER_ENV_FILE),
+        process_environment=unit.process_environment(),
+        run_as=run_as or unit.user,
+        service=unit.name,
+    )
+
+
+def database_settings(params: Mapping[str, Any]) -> DatabaseSettings:
+    """Return the settings that the options of a database module lead to; ``dbname`` makes them explicit.
+
+    Raises:
+        FractalError: Nothing leads to a database.
+    """
+    if params.get("dbname"):
+        return DatabaseSettings(
+            host=params.get("host") or "localhost",
+            port=params.get("port") or 5432,
+            user=params.get("user"),
+            password=params.get("password"),
+            dbname=params["dbname"],
+            run_as=_other_account(params.get("run_as")),
+        )
+    return installation_settings(find_installation(params))
+
+
+def installation_settings(installation: Installation) -> DatabaseSettings:
+    """Return the database settings of an installation.
+
+    Raises:
+        FractalError: They are incomplete or make no sense; the text names the variable.
+    """
+    settings = settings_from_values(installation.variables(), installation.env_file)
+    if settings.password is not None:
+        return settings
+    run_as = _other_account(installation.run_as)
+    passfile = os.path.join(_home(run_as), ".pgpass") if run_as else ""
+    if passfile and "PGPASSFILE" not in dict(settings.libpq) and os.path.exists(passfile):
+        settings = replace(settings, libpq=(*settings.libpq, ("PGPASSFILE", passfile)))
+    return replace(settings, run_as=run_as)
+
+
+def settings_from_values(values: Mapping[str, str], source: str = SERVER_ENV_FILE) -> DatabaseSettings:
+    """Return the settings from fractal-server's own variables (2.16.6, config.py; 2.17.0, config/_database.py).
+
+    Raises:
+        FractalError: ``POSTGRES_DB`` is missing, or ``POSTGRES_PORT`` is no number.
+    """
+    dbname = values.get("POSTGRES_DB")
+    if not dbname:
+        raise FractalError(f"POSTGRES_DB is not set in {source} nor in the unit. fractal-server needs it.")
+    port = values.get("POSTGRES_PORT") or "5432"
+    if not port.isdigit():
+        raise FractalError(f"POSTGRES_PORT in {source} must be a number.")
+    return DatabaseSettings(
+        host=values.get("POSTGRES_HOST") or "localhost",
+        port=int(port),
+        user=values.get("POSTGRES_USER") or None,
+        password=values.get("POSTGRES_PASSWORD"),
+        dbname=dbname,
+        libpq=tuple((name, values[name]) for name in _LIBPQ if values.get(name)),
+    )
+
+
+@contextlib.contextmanager
+def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: bool = False) -> Iterator[sa.Connection]:
+    """Connect, and close at the end; what was not committed is rolled back.
+
+    ``read_only`` gives one consistent view of the database for the whole connection, and no right to write.
+    ``autocommit`` is for statements that take no transaction (``CREATE DATABASE``).
+
+    Raises:
+        FractalError: The server cannot be reached, refuses, goes away, or a statement fails.
+    """
+    options = {_LIBPQ[name]: value for name, value in settings.libpq}
+    engine = sa.create_engine(
+        settings.url(),
+        poolclass=NullPool,
+        connect_args={"connect_timeout": 10, "application_name": APPLICATION, **options},
+        isolation_level="AUTOCOMMIT" if autocommit else "REPEATABLE READ" if read_only else None,
+    )
+    try:
+        with acting_as(settings.run_as):
+            connection = engine.connect()
+    except sa.exc.SQLAlchemyError as error:
+        raise FractalError(
+            f"Cannot connect to the {settings.where}: {reason_of(error, settings)}. Check that PostgreSQL runs and the "
+            "POSTGRES_… variables of fractal-server are right."
+        ) from error
+    try:
+        with connection:
+            if read_only:
+                connection.execution_options(postgresql_readonly=True)
+            yield connection
+    except sa.exc.SQLAlchemyError as error:
+        raise FractalError(f"A statement failed in the {settings.where}: {reason_of(error, settings)}.") from error
+
+
+def reason_of(error: Exception, settings: DatabaseSettings) -> str:
+    """Return what PostgreSQL said, in one line, without statement, parameters and password."""
+    text = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split()).rstrip(".")
+    return text.replace(settings.password, "********") if settings.password else text
+
+
+@contextlib.contextmanager
+def acting_as(account: str | None) -> Iterator[None]:
+    """Take the effective user id of ``account`` for a while (root only; nothing happens for None)."""
+    if account is None:
+        yield
+        return
+    own = os.geteuid()
+    os.seteuid(pwd.getpwnam(account).pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def _other_account(account: str | None) -> str | None:
+    """Return the account if this process can and must change to it."""
+    if not account or os.geteuid() != 0 or account == "root":
+        return None
+    try:
+        pwd.getpwnam(account)
+    except KeyError:
+        raise FractalError(f"The account {account!r} does not exist on this host.") from None
+    return account
+
+
+def _home(account: str) -> str:
+    return pwd.getpwnam(account).pw_dir
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+
+# An ordinary role sees of others' sessions only user, database and application. Autovacuum has no user.
+OTHER_SESSIONS = """datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL
+              AND coalesce(backend_type, 'client backend') = 'client backend'"""
+CLIENT = "CASE WHEN backend_type IS NULL THEN 'unknown' ELSE coalesce(host(client_addr), 'local') END"
+
+_SERVER_FACTS = f"""
+SELECT current_setting('server_version') AS server_version,
+       current_setting('server_version_num')::int AS server_version_num,
+       pg_database_size(current_database()) AS size_bytes, quote_ident(current_user) AS role,
+       (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS can_create_database,
+       (SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name,
+                                                   'client', {CLIENT}) ORDER BY pid), '[]')
+        FROM pg_stat_activity
+        WHERE {OTHER_SESSIONS}
+       ) AS other_sessions,
+       (SELECT coalesce(json_object_agg(relname, columns), '{{}}')
+        FROM (SELECT c.relname, json_agg(a.attname ORDER BY a.attname) AS columns
+              FROM pg_class c
+              JOIN pg_namespace n ON n.oid = c.relnamespace
+              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+              WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND n.nspname !~ '^(pg_|information_schema)'
+              GROUP BY c.relname) AS visible
+       ) AS tables
+"""
+
+# user_settings_id: a user made by 2.17 itself has no old settings and nothing to migrate
+_UNATTACHED_USER = (
+    "is_active AND is_verified AND user_settings_id IS NOT NULL "
+    "AND (profile_id IS NULL OR project_dir = '/PLACEHOLDER')"
+)
+_DATA_MIGRATION = {
+    "resources": "SELECT count(*) FROM resource",
+    "profiles": "SELECT count(*) FROM profile",
+    "projects_attached": "SELECT count(*) FROM projectv2 WHERE resource_id IS NOT NULL",
+    "projects_left": "SELECT count(*) FROM projectv2 WHERE resource_id IS NULL",
+    "task_groups_attached": "SELECT count(*) FROM taskgroupv2 WHERE resource_id IS NOT NULL",
+    "task_groups_left": "SELECT count(*) FROM taskgroupv2 WHERE resource_id IS NULL",
+    "users_attached": "SELECT count(*) FROM user_oauth WHERE profile_id IS NOT NULL",
+    "users_left": f"SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth WHERE {_UNATTACHED_USER}",
+}
+# Once the old settings are gone: users whose column project_dir still is what the schema migration filled in.
+_USERS_LEFT_FOR_GOOD = (
+    "SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth "
+    "WHERE is_active AND is_verified AND profile_id IS NULL AND project_dir = '/PLACEHOLDER'"
+)
+_IN_FLIGHT_SHOWN = 100
+_IN_FLIGHT = {
+    "jobv2": (
+        "jobs",
+        f"""SELECT json_build_object('count', (SELECT count(*) FROM jobv2 WHERE status = 'submitted'), 'rows',
+               (SELECT coalesce(json_agg(json_build_object('id', id, 'project_id', project_id, 'user', user_email,
+                                                           'since', start_timestamp)), '[]')
+                FROM (SELECT * FROM jobv2 WHERE status = 'submitted'
+                      ORDER BY id LIMIT {_IN_FLIGHT_SHOWN}) AS first))""",
+    ),
+    "taskgroupactivityv2": (
+        "activities",
+        f"""SELECT json_build_object('count',
+               (SELECT count(*) FROM taskgroupactivityv2 WHERE status IN ('pending', 'ongoing')), 'rows',
+               (SELECT coalesce(json_agg(json_build_object('id', id, 'action', action, 'package', pkg_name,
+                                                           'user_id', user_id, 'since', timestamp_started)), '[]')
+                FROM (SELECT * FROM taskgroupactivityv2 WHERE status IN ('pending', 'ongoing')
+                      ORDER BY id LIMIT {_IN_FLIGHT_SHOWN}) AS first))""",
+    ),
+}
+_NO_ROWS: dict[str, Any] = {"count": 0, "rows": []}
+
+HEAD_2_16, HEAD_2_17_0 = "981d588fe248", "83bc2ad3ffcc"
+
+
+def database_state(connection: sa.Connection, counts: bool = True) -> dict[str, Any]:
+    """Return the state of an instance's database, with two statements, by reading only.
+
+    ``counts`` (rows per table) reads every table; without it the answer is quick whatever the size.
+    """
+    facts = dict(connection.execute(sa.text(_SERVER_FACTS)).mappings().one())
+    tables: dict[str, list[str]] = facts.pop("tables")
+    queries = {}
+    if "alembic_version" in tables:
+        queries["revision"] = "SELECT max(version_num) FROM alembic_version"
+    for table, (name, query) in _IN_FLIGHT.items():
+        if table in tables:
+            queries[name] = query
+    if "resource_id" in tables.get("projectv2", ()) and "user_settings_id" in tables.get("user_oauth", ()):
+        queries.update(_DATA_MIGRATION)
+    elif {"profile_id", "project_dir"} <= {*tables.get("user_oauth", ())}:
+        queries["users_left"] = _USERS_LEFT_FOR_GOOD
+    if counts:
+        queries.update({f"rows {table}": f'SELECT count(*) FROM "{table}"' for table in sorted(tables)})
+    found = _ask(connection, queries)
+    jobs, activities = found.get("jobs", _NO_ROWS), found.get("activities", _NO_ROWS)
+    revision = found.get("revision")
+    at = release_at_head(revision)
+    return {
+        **facts,
+        "reachable": True,
+        "reason": "",
+        "revision": revision,
+        "release": first_release_with_head(revision),
+        "newest_release": at.version if at else "unknown",
+        "data_migration": data_migration_state(revision, found),
+        "migrated": {name: found[name] for name in _DATA_MIGRATION if name in found},
+        "counts": {name[5:]: count for name, count in found.items() if name.startswith("rows ")},
+        "jobs_in_flight": jobs["count"],
+        "submitted_jobs": jobs["rows"],
+        "activities_in_flight": activities["count"],
+        "ongoing_activities": activities["rows"],
+    }
+
+
+# A session that has been idle for a while does nothing (a pool, somebody's psql); one of another role is no Fractal.
+_BUSY_SESSIONS = """
+SELECT pid, coalesce(nullif(application_name, ''), 'unnamed') AS application,
+       coalesce(host(client_addr), 'this host') AS client
+FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+      AND NOT (state = 'idle' AND state_change < clock_timestamp() - interval '10 seconds')
+"""
+
+
+def wait_until_alone(settings: DatabaseSettings, timeout: float = 60) -> None:
+    """Wait until nobody else works on the database as this role: a program that outlived a killed run, for example.
+
+    Raises:
+        FractalError: Somebody still does after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    with connect(settings, autocommit=True) as connection:
+        while True:
+            busy = connection.execute(sa.text(_BUSY_SESSIONS)).mappings().all()
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                sessions = ", ".join(f"{s['application']} from {s['client']} (pid {s['pid']})" for s in busy)
+                raise FractalError(
+                    f"Others work on the {settings.where}: {sessions}. Stop them, then run again; nothing was changed."
+                )
+            time.sleep(0.2)
+
+
+def first_release_with_head(revision: str | None) -> str:
+    """Return the first release whose schema ends at ``revision``, or ``unknown``."""
+    return next((known.version for known in RELEASES if known.alembic_head == revision), "unknown")
+
+
+def revision_of(connection: sa.Connection) -> str | None:
+    """Return the alembic revision, or None for a database that fractal-server never set up."""
+    if connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is None:
+        return None
+    return connection.execute(sa.text("SELECT max(version_num) FROM alembic_version")).scalar()
+
+
+def data_migration_state(revision: str | None, rows: Mapping[str, Any]) -> str:
+    """Return ``not_needed``, ``pending``, ``partial`` or ``done``: how far 2.17.0's ``update-db-data`` has come.
+
+    Args:
+        revision: Alembic revision.
+        rows: The counts named in ``_DATA_MIGRATION``, at the revision of 2.17.0.
+
+    Source: fractal-server 2.17.0, data_migrations/2_17_0.py: resource, task groups, projects, then profile by profile.
+    """
+    if revision == HEAD_2_16:
+        return "pending"
+    if revision != HEAD_2_17_0:
+        return "not_needed"
+    if not any(rows[name] for name in ("resources", "profiles", "users_attached")):
+        return "pending"
+    left = rows["projects_left"] or rows["task_groups_left"] or rows["users_left"]
+    return "partial" if left or not rows["resources"] else "done"
+
+
+def _ask(connection: sa.Connection, queries: Mapping[str, str]) -> dict[str, Any]:
+    """Return the answers to scalar queries, asked in one statement."""
+    if not queries:
+        return {}
+    columns = ", ".join(f"({query})" for query in queries.values())
+    return dict(zip(queries, connection.execute(sa.text(f"SELECT {columns}")).one()))

@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Running ``fractalctl`` as the service would: its account, folder, variables and interpreter."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import secret_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation, read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import mask
+
+_VERSION = "import importlib.metadata as m; print(m.version('fractal-server'))"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a program said, its secrets masked, and its exit code. Kept for people; nothing is decided from it."""
+
+    command: str
+    returncode: int
+    output: list[str]
+
+    def tail(self, lines: int = 12) -> str:
+        """Return the last lines as one text."""
+        return "\n".join(self.output[-lines:])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for Ansible."""
+        return {"command": self.command, "returncode": self.returncode, "output": self.output}
+
+
+def run_fractalctl(installation: Installation, python: str, command: str, answers: str = "") -> Evidence:
+    """Run ``fractalctl`` of the environment of ``python``, in the installation's working directory.
+
+    Raises:
+        FractalError: The program is not there, or the account does not exist.
+    """
+    program = os.path.join(os.path.dirname(python), "fractalctl")
+    # through the interpreter: sys.executable is then the very text that the running server has
+    call = [python, program, command]
+    account = service_account(installation.run_as)
+    try:
+        done = subprocess.run(
+            call,
+            cwd=installation.working_directory,
+            env={**account.environment, "LANG": "C.UTF-8", **installation.process_environment},
+            input=answers,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            **ENDS_WITH_US,
+            **account.subprocess_options,
+        )
+    except OSError as error:
+        raise FractalError(f"Cannot run {program} in {installation.working_directory}: {error.strerror}.") from error
+    output = mask(done.stdout, secrets_of(installation))
+    return Evidence(" ".join(call[1:]), done.returncode, [line for line in output.splitlines() if line.strip()])
+
+
+def installed_version(python: str) -> str:
+    """Return the version of fractal-server in the environment of ``python``.
+
+    Raises:
+        FractalError: It has none, or the interpreter does not run.
+    """
+    try:
+        if os.path.realpath(os.path.dirname(python)) == os.path.realpath(os.path.dirname(sys.executable)):
+            return importlib.metadata.version("fractal-server")
+        done = subprocess.run([python, "-I", "-B", "-c", _VERSION], capture_output=True, text=True, check=True)
+    except (importlib.metadata.PackageNotFoundError, OSError, subprocess.SubprocessError) as error:
+        raise FractalError(f"fractal-server is not installed in the environment of {python}.") from error
+    return done.stdout.strip()
+
+
+def secrets_of(installation: Installation) -> set[str]:
+    """Return the values of all variables whose names sound secret, of the unit and both environment files."""
+    sources = [dict(installation.process_environment)]
+    for path in (installation.env_file, installation.env_file + ".old"):
+        if os.path.exists(path):
+            sources.append(read_env_file(path, installation.process_environment))
+    return {value for values in sources for value in secret_values(values)}

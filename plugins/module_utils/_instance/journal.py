@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""The last words of a unit, fit to be shown: read from the journal, with every secret of the instance masked."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import (
+    MASK,
+    mask_urls,
+    mask_values,
+    secret_values,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import SERVER_ENV_FILE
+
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*$", re.MULTILINE)
+# pydantic quotes the value it refused; for a missing variable that is a part of all settings (fractal-server 2.17.0)
+_REFUSED_VALUE = re.compile(r"input_value=.*?(?=, input_type=|\]|$)", re.MULTILINE)
+
+
+def journal_tail(unit: Unit, lines: int = 20) -> str:
+    """Return the unit's last journal lines, secrets masked; an empty text when there is no journal."""
+    command = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit.name}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return mask(done.stdout, unit_secrets(unit)).strip()
+
+
+def unit_secrets(unit: Unit) -> set[str]:
+    """Return the values of all variables of the unit whose names sound secret.
+
+    Files are read loosely, line by line: an unparsable one is just what makes a service fail and its journal asked for.
+    """
+    found = secret_values(unit.environment)
+    for path in [*unit.environment_files, os.path.join(unit.working_directory, SERVER_ENV_FILE)]:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                text = stream.read()
+        except OSError:
+            continue
+        for name, value in _ASSIGNMENT.findall(text):
+            for form in (value, value.strip("'\""), value.split(" #")[0].strip().strip("'\"")):
+                found |= secret_values({name: form})
+    return found
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with every secret, every user in a URL and every value quoted by pydantic masked."""
+    return mask_urls(_REFUSED_VALUE.sub(f"input_value={MASK}", mask_values(text, secrets)))

@@ -1,0 +1,163 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What the database says about the upgrade, apart from users: rights, programs, sessions, work in flight, workflows."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    APPLICATION,
+    CLIENT,
+    OTHER_SESSIONS,
+    revision_of,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import find_programs
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import may_create, quoted
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release, release_at_head
+
+if TYPE_CHECKING:
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+_OLDEST_POSTGRES = 10  # what psycopg 3 talks to
+_CLOCK_TOLERANCE = 60.0  # seconds
+_OBJECTS = """
+SELECT c.relname, NOT pg_has_role(c.relowner, 'MEMBER'),
+       NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                          ELSE has_table_privilege(c.oid, 'SELECT') END
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY c.relname
+"""
+# without any schema that is there and may be used, PostgreSQL would take public for what is meant
+_ROLE = """
+SELECT current_user, quote_ident(coalesce(current_schema(), 'public')),
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
+"""
+_SESSIONS = f"""
+SELECT usename, coalesce(nullif(application_name, ''), 'some program'), {CLIENT}
+FROM pg_stat_activity
+WHERE {OTHER_SESSIONS} AND application_name IS DISTINCT FROM %(own)s
+      AND (usename <> current_user OR client_addr IS DISTINCT FROM inet_client_addr())
+ORDER BY pid
+"""
+_JOBS = "SELECT id, user_email, start_timestamp FROM jobv2 WHERE status = 'submitted' ORDER BY id"
+_ACTIVITIES = """
+SELECT a.id, u.email, a.timestamp_started FROM taskgroupactivityv2 AS a JOIN user_oauth AS u ON u.id = a.user_id
+WHERE a.status IN ('pending', 'ongoing') ORDER BY a.id
+"""
+_WORKFLOWS = """
+SELECT p.name || ' / ' || w.name FROM workflowtaskv2 AS t
+JOIN workflowv2 AS w ON w.id = t.workflow_id JOIN projectv2 AS p ON p.id = w.project_id
+WHERE t."order" = 0 AND t.task_type = 'non_parallel' ORDER BY w.id
+"""
+
+
+def check_programs_for_dump(host: ServerHost) -> Iterator[Finding]:
+    """pg_dump and pg_restore are there and not older than the server, which is not too old itself."""
+    with host.connection() as connection:
+        number = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
+    if number // 10000 < _OLDEST_POSTGRES:
+        yield FINDINGS["database.postgres_too_old"].finding(host.database.where, version=number // 10000)
+    try:
+        find_programs(number)
+    except FractalError as error:
+        yield FINDINGS["database.no_dump_programs"].finding("pg_dump", reason=str(error))
+
+
+def check_rights(host: ServerHost) -> Iterator[Finding]:
+    """The role may read all (dump), alter and make tables (set-db, restore), and databases (proof of the backup)."""
+    with host.connection() as connection:
+        role, schema, may_make_tables = connection.exec_driver_sql(_ROLE).one()
+        objects = connection.exec_driver_sql(_OBJECTS).all()
+        creates = may_create(connection)
+    foreign = [name for name, not_owned, _unused in objects if not_owned]
+    unreadable = [name for name, _unused, not_readable in objects if not_readable]
+    if unreadable:
+        yield FINDINGS["database.not_readable"].finding(role, objects=examples(unreadable))
+    if foreign:
+        yield FINDINGS["database.not_owner"].finding(role, objects=examples(foreign))
+    if not may_make_tables:
+        yield FINDINGS["database.no_create"].finding(role, schema=schema, quoted=quoted(role))
+    if not creates and host.params["backup_proof"] == "restore":
+        yield FINDINGS["database.no_createdb"].finding(role, quoted=quoted(role))
+
+
+def check_sessions(host: ServerHost) -> Iterator[Finding]:
+    """Nobody else is connected: their locks would stop the schema migration."""
+    with host.connection() as connection:
+        rows = connection.exec_driver_sql(_SESSIONS, {"own": APPLICATION}).all()
+    if rows:
+        told = [f"{user} ({application}, {client})" for user, application, client in rows]
+        yield FINDINGS["database.other_sessions"].finding(host.database.dbname, count=len(rows), who=examples(told))
+
+
+def check_revision(host: ServerHost) -> Iterator[Finding]:
+    """The schema is the installed release's; during an upgrade it need not be."""
+    if host.version is None or (host.instance and host.instance.hold):
+        return
+    with host.connection() as connection:
+        revision = revision_of(connection)
+    try:
+        expected = release(host.version).alembic_head
+    except FractalError:
+        return
+    if revision != expected:
+        at = release_at_head(revision)
+        yield FINDINGS["database.revision_differs"].finding(
+            host.database.dbname,
+            revision=revision,
+            at=f"the one of {at.version}" if at else "known to no release from 2.16.0 on",
+            version=host.version,
+            expected=expected,
+        )
+
+
+def check_work_in_flight(host: ServerHost) -> Iterator[Finding]:
+    """Jobs and activities that run, and those that only seem to: the process that ran them is gone."""
+    with host.connection() as connection:
+        jobs = connection.exec_driver_sql(_JOBS).all()
+        activities = connection.exec_driver_sql(_ACTIVITIES).all()
+    started = host.unit.started_at if host.unit else None
+    for what, rows in (("job", jobs), ("activity", activities)):
+        stale = [row for row in rows if started is not None and row[2].timestamp() < started]
+        running = [row for row in rows if row not in stale]
+        if running:
+            mode = host.params["jobs_in_flight"]
+            told = examples([_told(row) for row in running])
+            yield FINDINGS[f"work.{what}_in_flight"].finding(what, count=len(running), who=told, mode=mode)
+        if stale:
+            yield FINDINGS[f"work.{what}_stale"].finding(
+                what, count=len(stale), who=examples([_told(row) for row in stale])
+            )
+
+
+def check_workflows(host: ServerHost) -> Iterator[Finding]:
+    """Workflows that will fail on a dataset without images, from 2.17.1 on."""
+    if not host.drops_settings:
+        return
+    with host.connection() as connection:
+        names = list(connection.exec_driver_sql(_WORKFLOWS).scalars())
+    if names:
+        yield FINDINGS["work.workflow_starts_non_parallel"].finding("workflows", count=len(names), who=examples(names))
+
+
+def check_clock(host: ServerHost) -> Iterator[Finding]:
+    """This host and the database server agree about the time."""
+    with host.connection() as connection:
+        theirs: datetime.datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    difference = abs(theirs.timestamp() - time.time())
+    if difference > _CLOCK_TOLERANCE:
+        yield FINDINGS["host.clock_differs"].finding(host.database.host, seconds=round(difference))
+
+
+def _told(row: Any) -> str:
+    return f"{row[0]} of {row[1]} since {row[2]:%Y-%m-%d %H:%M}"

@@ -1,0 +1,97 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Whether the releases on the way can be installed here: backend, Python, pip's source, programs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import last_lines, run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import python_supported
+
+if TYPE_CHECKING:
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+_PIP_TIMEOUT = 300.0  # seconds; an unreachable index takes pip a minute to give up
+
+
+def check_backend(host: ServerHost) -> Iterator[Finding]:
+    """The data migration is for SLURM only."""
+    value = host.values.get("FRACTAL_RUNNER_BACKEND", "local")
+    if value not in BACKENDS:
+        yield FINDINGS["release.backend_unknown"].finding("FRACTAL_RUNNER_BACKEND", value=value)
+    elif value == "local":
+        told = "local" if "FRACTAL_RUNNER_BACKEND" in host.values else "not set, which means local"
+        yield FINDINGS["release.backend_local"].finding("FRACTAL_RUNNER_BACKEND", value=told)
+
+
+def check_path(host: ServerHost) -> Iterator[Finding]:
+    """The release path leads from the installed release to the target (the plan says so too, from the database)."""
+    if host.route_error:
+        yield FINDINGS["release.unknown"].finding(host.params["target_version"], reason=host.route_error)
+
+
+def check_python(host: ServerHost) -> Iterator[Finding]:
+    """The environment's Python runs every release on the way."""
+    for hop in host.hops:
+        if not python_supported(host.python_version, hop):
+            lowest, too_new = hop.python
+            yield FINDINGS["release.python_unsupported"].finding(
+                hop.version,
+                lowest=lowest,
+                too_new=too_new,
+                environment=host.environment,
+                python=host.python_version,
+                current=host.version,
+            )
+
+
+def check_environment(host: ServerHost) -> Iterator[Finding]:
+    """With the strategy ``staged``, new virtual environments can be made."""
+    if host.params["install_strategy"] != "staged" or not host.missing_releases:
+        return
+    if not host.is_venv:
+        yield FINDINGS["release.not_a_venv"].finding(host.environment)
+        return
+    done = run([host.base_python, "-I", "-B", "-c", "import ensurepip, venv"])
+    if done.returncode != 0:
+        yield FINDINGS["release.no_venv"].finding(host.base_python, reason=last_lines(done, 1))
+
+
+def check_offered(host: ServerHost) -> Iterator[Finding]:
+    """The package index or the wheelhouse really has what is to be installed: pip fetches it, to be thrown away."""
+    if not host.missing_releases:
+        return
+    pythons = (python for python in (host.python, host.base_python) if run([python, "-m", "pip", "-V"]).returncode == 0)
+    python = next(pythons, None)
+    if python is None:
+        yield FINDINGS["release.not_checked"].finding(host.python, base=host.base_python)
+        return
+    wheelhouse = host.params["wheelhouse"]
+    # all that the release needs can be asked of a folder in no time; of an index only the release itself
+    source = ["--no-index", "--find-links", wheelhouse] if wheelhouse else ["--no-deps"]
+    for hop in host.missing_releases:
+        with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
+            command = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
+            command += ["--no-cache-dir", *host.params["pip_extra_args"], *source, "--dest", folder]
+            done = run([*command, f"fractal-server=={hop.version}"], timeout=_PIP_TIMEOUT, cwd=folder)
+        if done.returncode != 0:
+            where = f"the wheelhouse {wheelhouse}" if wheelhouse else "the package index"
+            reason = mask_urls(last_lines(done, 2))
+            yield FINDINGS["release.not_offered"].finding(hop.version, source=where, reason=reason)
+
+
+def check_programs(host: ServerHost) -> Iterator[Finding]:
+    """Programs that a release on the way calls and its predecessors did not."""
+    for hop in host.hops:
+        for program in hop.needs:
+            if shutil.which(program) is None:
+                yield FINDINGS["release.program_missing"].finding(program, release=hop.version)

@@ -1,0 +1,226 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What every check of a server starts from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    DatabaseSettings,
+    Installation,
+    connect,
+    database_settings,
+    find_installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
+    ServerInstance,
+    discover_server,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS, backend_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import Release, hops, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_WORKER_PYTHONS = "SELECT DISTINCT coalesce(jobs_slurm_python_worker, '') AS python FROM resource ORDER BY python"
+_FACTS = """
+import importlib.metadata as m, json, sys
+try:
+    version = m.version("fractal-server")
+except m.PackageNotFoundError:
+    version = None
+print(json.dumps({"version": version, "python_version": "%d.%d.%d" % sys.version_info[:3],
+                  "base_python": getattr(sys, "_base_executable", None) or sys.executable,
+                  "is_venv": sys.prefix != sys.base_prefix}))
+"""
+
+
+@dataclass(frozen=True)
+class ServerHost:
+    """An instance on this host, and what is to become of it. Everything is read when first asked for.
+
+    Attributes:
+        params: The module's options.
+    """
+
+    params: Mapping[str, Any]
+
+    @cached_property
+    def installation(self) -> Installation:
+        """Where the settings come from."""
+        return find_installation(self.params)
+
+    @cached_property
+    def unit(self) -> Unit | None:
+        """The systemd unit, or None where only an environment file is named."""
+        return read_unit(self.installation.service) if self.installation.service else None
+
+    @cached_property
+    def instance(self) -> ServerInstance | None:
+        """What the unit leads to."""
+        return discover_server(self.unit.name, self.params["python"]) if self.unit else None
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        """fractal-server's variables, file and unit together."""
+        return self.installation.variables()
+
+    @cached_property
+    def backend(self) -> str:
+        """2.17's name of the runner backend (2.16.6, config.py: the default is local)."""
+        return backend_of(self.values.get("FRACTAL_RUNNER_BACKEND") or "local")
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether jobs run on SLURM through sudo on this host."""
+        return BACKENDS.get(self.values.get("FRACTAL_RUNNER_BACKEND", "")) == "slurm_sudo"
+
+    @property
+    def service_account(self) -> str | None:
+        """The account that fractal-server runs as, None where it is not named or does not exist."""
+        account = self.installation.run_as
+        try:
+            return pwd.getpwnam(account).pw_name if account else None
+        except KeyError:
+            return None
+
+    @property
+    def directory(self) -> str:
+        """The working directory."""
+        return self.installation.working_directory
+
+    @property
+    def python(self) -> str:
+        """The interpreter that runs fractal-server."""
+        return self.instance.python if self.instance else str(self.params["python"] or sys.executable)
+
+    @property
+    def environment(self) -> str:
+        """The folder of the Python environment."""
+        return self.instance.environment if self.instance else str(Path(self.python).parent.parent)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What the interpreter says of itself, where no unit leads to it."""
+        done = run([self.python, "-I", "-B", "-c", _FACTS])
+        if done.returncode != 0:
+            raise FractalError(f"The Python interpreter {self.python} does not run: {last_lines(done, 1)}.")
+        facts: dict[str, Any] = json.loads(done.stdout)
+        return facts
+
+    @property
+    def base_python(self) -> str:
+        """The interpreter that makes the new environments."""
+        return self.instance.base_python if self.instance else str(self._facts["base_python"])
+
+    @property
+    def is_venv(self) -> bool:
+        """Whether the environment is a virtual one."""
+        return self.instance.is_venv if self.instance else bool(self._facts["is_venv"])
+
+    @property
+    def python_version(self) -> str:
+        """Such as 3.11.2."""
+        return self.instance.python_version if self.instance else str(self._facts["python_version"])
+
+    @property
+    def version(self) -> str | None:
+        """The installed release, None if there is none."""
+        found: str | None = self.instance.version if self.instance else self._facts["version"]
+        return found
+
+    @cached_property
+    def _route(self) -> tuple[list[Release], str]:
+        if self.version is None:
+            return [], f"fractal-server is not installed in {self.environment}."
+        try:
+            return hops(self.version, self.params["target_version"]), ""
+        except FractalError as error:
+            return [], str(error)
+
+    @property
+    def hops(self) -> list[Release]:
+        """The releases to install one after another; none where the release path does not lead to the target."""
+        return self._route[0]
+
+    @property
+    def leaves_2_16(self) -> bool:
+        """Whether the way leads out of 2.16, with all that 2.17.0 changed; so too while no way is known."""
+        return bool(self.route_error) or any(hop.data_migration for hop in self.hops)
+
+    @cached_property
+    def worker_pythons(self) -> list[str]:
+        """The interpreters of the jobs, which 2.17.0 took from the environment file into resources; empty if unset."""
+        if self.leaves_2_16:
+            return [self.values.get("FRACTAL_SLURM_WORKER_PYTHON", "")]
+        with self.connection() as connection:
+            return list(connection.exec_driver_sql(_WORKER_PYTHONS).scalars())
+
+    @property
+    def route_error(self) -> str:
+        """Why the release path does not lead to the target."""
+        return self._route[1]
+
+    @cached_property
+    def missing_releases(self) -> list[Release]:
+        """The releases of ``hops`` that are not prepared yet."""
+        strategy = self.params["install_strategy"]
+        there = {*prepared_releases(self.environment, self.version, strategy), self.version}
+        return [hop for hop in self.hops if hop.version not in there]
+
+    @property
+    def drops_settings(self) -> bool:
+        """Whether the target is 2.17.1 or later, which deletes the users' old settings."""
+        return version_key(self.params["target_version"]) >= (2, 17, 1)
+
+    @cached_property
+    def database(self) -> DatabaseSettings:
+        """How to connect to the database."""
+        return database_settings(self.params)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Connect to the database, to read only."""
+        with connect(self.database, read_only=True) as connection:
+            yield connection
+
+
+def run(command: Sequence[str], timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program without input and return what it said, whatever its exit code; 127 if it is not there."""
+    options.setdefault("env", {**os.environ, "LC_ALL": "C"})
+    options.setdefault("input", "")
+    try:
+        return subprocess.run(
+            list(command),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            **options,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(list(command), 124, "", f"no answer within {timeout:.0f} seconds")
+    except OSError as error:
+        return subprocess.CompletedProcess(list(command), 127, "", str(error.strerror))
+
+
+def last_lines(done: subprocess.CompletedProcess[str], count: int = 3) -> str:
+    """Return the end of what a program said, in one line."""
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-count:]
+    return " ".join(line.strip() for line in lines) or f"exit code {done.returncode}"

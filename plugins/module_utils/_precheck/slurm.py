@@ -1,0 +1,133 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Whether jobs can run: SLURM, sudo, folders that the SLURM users can reach, and the worker's Python.
+
+What is wrong here is wrong in 2.16 already; better known before the upgrade than blamed on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import last_lines, run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import read_schema
+
+if TYPE_CHECKING:
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+# 2.16.6, runner/executors/slurm_sudo: what fractal-server runs as a user
+_AS_USER = ("sbatch", "scancel", "cat", "mkdir")
+_MOST_USERS = 200  # each takes some 20 milliseconds
+_VERSION = "import importlib.metadata as m; print(m.version('fractal-server'))"
+_REACH = "import json, os, sys; print(json.dumps([p for p in json.load(sys.stdin) if not os.access(p, 5)]))"  # r and x
+_USERS = """
+SELECT DISTINCT s.slurm_user FROM user_oauth AS u JOIN user_settings AS s ON s.id = u.user_settings_id
+WHERE u.is_active AND u.is_verified AND s.slurm_user <> '' ORDER BY s.slurm_user
+"""
+
+
+def check_slurm(host: ServerHost) -> Iterator[Finding]:
+    """SLURM answers the account of the service, as it must for every job."""
+    account = host.service_account
+    if host.on_slurm and account:
+        done = run(["squeue", "--noheader", "--states=all", "--user", account], **as_account(account))
+        if done.returncode != 0:
+            yield FINDINGS["slurm.no_answer"].finding("squeue", account=account, reason=last_lines(done))
+
+
+def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
+    """The users' accounts exist, sudo lets the service act as them, and they reach the folders of the service."""
+    if not host.on_slurm or not host.service_account:
+        return
+    accounts, unknown = [], []
+    for name in _slurm_users(host):
+        try:
+            accounts.append(pwd.getpwnam(name.strip()).pw_name)
+        except KeyError:
+            unknown.append(name)
+    if unknown:
+        yield FINDINGS["slurm.user_unknown"].finding("slurm_user", names=examples(unknown))
+    refused: dict[tuple[str, str], list[str]] = {}
+    closed: dict[str, list[str]] = {}
+    for number, account in enumerate(accounts[:_MOST_USERS]):
+        for program in _AS_USER if number == 0 else _AS_USER[:1]:
+            command = ["sudo", "--set-home", "--non-interactive", "-u", account, program, "--version"]
+            done = run(command, cwd="/", **as_account(host.service_account))
+            if done.returncode != 0:
+                refused.setdefault((program, last_lines(done, 1)), []).append(account)
+        for path in _out_of_reach(host, account):
+            closed.setdefault(path, []).append(account)
+    for (program, reason), who in refused.items():
+        yield FINDINGS["slurm.sudo_refused"].finding(program, accounts=examples(who), reason=reason)
+    for path, who in closed.items():
+        yield FINDINGS["slurm.folder_closed"].finding(path, accounts=examples(who))
+
+
+def check_worker_pythons(host: ServerHost) -> Iterator[Finding]:
+    """The jobs' Python has the server's version of fractal-server, now and after the upgrade."""
+    for worker in host.worker_pythons:
+        yield from _check_worker(host, worker)
+
+
+def _check_worker(host: ServerHost, worker: str) -> Iterator[Finding]:
+    remote = host.backend == "slurm_ssh"
+    if not remote and (not host.on_slurm or not worker or worker == host.python):
+        return
+    # one that could not be read is a finding already
+    upgraded = [one for one in host.params["workers"] if one.get("python") in (worker, None)]
+    found = {one["version"] for one in upgraded if one["version"]}
+    if not upgraded and not remote:
+        done = run([worker, "-I", "-B", "-c", _VERSION])
+        if done.returncode != 0:
+            yield FINDINGS["worker.broken"].finding(worker, reason=last_lines(done, 1))
+            return
+        found = {done.stdout.strip()}
+    python = worker or "the workers' Python"
+    for other in found - {host.version}:
+        command = f"{python} -m pip install fractal-server=={host.version}"
+        yield FINDINGS["worker.other_version"].finding(python, found=other, version=host.version, command=command)
+    command = f"{python} -m pip install fractal-server=={host.params['target_version']}"
+    if upgraded:
+        return
+    if remote:
+        yield FINDINGS["worker.remote"].finding(python, command=command)
+    elif os.path.realpath(os.path.dirname(python)) == os.path.realpath(os.path.dirname(host.python)):
+        yield FINDINGS["worker.other_path"].finding(python, python=host.python)
+    else:
+        yield FINDINGS["worker.own_environment"].finding(python, command=command)
+
+
+def as_account(account: str) -> dict[str, Any]:
+    """Return the options with which ``subprocess`` runs a program as another account."""
+    found = service_account(account)
+    return {"env": {**found.environment, "LC_ALL": "C"}, **found.subprocess_options}
+
+
+def _slurm_users(host: ServerHost) -> Sequence[str]:
+    with host.connection() as connection:
+        if not read_schema(connection).has_settings:
+            return []
+        return list(connection.exec_driver_sql(_USERS).scalars())
+
+
+def _out_of_reach(host: ServerHost, account: str) -> list[str]:
+    """Return which of the files that its jobs need the account cannot read (folders: enter and list)."""
+    folders = [host.values.get(name) for name in ("FRACTAL_RUNNER_WORKING_BASE_DIR", "FRACTAL_TASKS_DIR")]
+    paths = [path for folder in folders if folder and os.path.isdir(path := os.path.join(host.directory, folder))]
+    paths.append(host.values.get("FRACTAL_SLURM_WORKER_PYTHON") or host.python)
+    command = [host.base_python, "-I", "-S", "-B", "-c", _REACH]
+    done = run(command, input=json.dumps(paths), cwd="/", **as_account(account))
+    try:
+        found: list[str] = json.loads(done.stdout)
+    except ValueError:
+        return [host.base_python]
+    return found

@@ -1,0 +1,223 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""From the options of ``fractal_resource_profile`` to its result, in one connection."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.folders import RemoteFolders
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    connect,
+    database_settings,
+    find_installation,
+    read_env_file,
+    revision_of,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.declaration import (
+    Change,
+    Desired,
+    apply_changes,
+    changes_between,
+    diff,
+    lock,
+    wanted_state,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.review import (
+    State,
+    has_resources,
+    read_state,
+    require_resources,
+    review,
+    review_checks,
+    review_findings,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.viewer import (
+    Paths,
+    Scheme,
+    has_old_settings,
+    read_paths,
+    viewer_access,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_VERSION_OF_WORKER = "import importlib.metadata as m; print(m.version('fractal-server'))"
+
+
+def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Return the result of ``fractal_resource_profile``.
+
+    Raises:
+        FractalError: The declaration is refused, or the database cannot be reached or is not one of 2.17.
+    """
+    desired = Desired(params["resources"], params["profiles"], params["users"], _told(params["handed_on"]))
+    reading = check_mode or not desired
+    with connect(database_settings(params), read_only=reading) as connection:
+        if reading and not has_resources(connection):
+            return _before_2_17(connection, params)
+        if not reading:
+            require_resources(connection)
+            lock(connection)
+        state = read_state(connection)
+        wanted, changes = state, list[Change]()
+        if desired:
+            wanted = wanted_state(state, desired)
+            changes = changes_between(state, wanted)
+        if changes and not reading:
+            apply_changes(connection, changes)
+        after = wanted if reading else read_state(connection)
+        result = {
+            "changed": bool(changes),
+            "changes": [change.as_dict() for change in changes],
+            **_reviewed(connection, after, params, reading),
+        }
+        if not reading:
+            connection.commit()
+    if desired:
+        result["diff"] = diff(state, wanted, changes)
+    return result
+
+
+def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any], reading: bool) -> dict[str, Any]:
+    shown = review(state)
+    viewer, access = _viewer(connection, params)
+    by_name = params.get("dbname") and not params.get("service")
+    account = find_installation(params).run_as if reading and not by_name else None  # no SSH inside the window
+    workers = worker_check(state, params["workers"], account)
+    checks = [schema_check(revision_of(connection)), *review_checks(state), workers, access]
+    return {
+        "review": shown,
+        "findings": [finding.as_dict() for finding in review_findings(shown)],
+        "checks": [check.as_dict() for check in checks],
+        "viewer": viewer,
+    }
+
+
+def _before_2_17(connection: sa.Connection, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what there is to say at a schema without resources: only what the viewer shows now."""
+    scheme = _scheme(params)
+    before = _paths_before(connection, scheme)
+    viewer = {"scheme": scheme.name if scheme else None, "paths": before or {}, "before": before}
+    return {"review": None, "changes": [], "findings": [], "checks": [], "viewer": viewer}
+
+
+def _viewer(connection: sa.Connection, params: Mapping[str, Any]) -> tuple[dict[str, Any], Check]:
+    rule, scheme = CHECKS["viewer_access"], _scheme(params)
+    if scheme is None:
+        why = "no environment file was named, so the scheme is unknown"
+        return {"scheme": None, "paths": {}, "before": None}, rule.skipped("viewer", why)
+    after = read_paths(connection, scheme, "2.17")
+    before = params["viewer_paths_before"]
+    if before is None:
+        before = _paths_before(connection, _old_scheme(params) or scheme)
+    return {"scheme": scheme.name, "paths": after, "before": before}, viewer_access(rule, scheme, before, after)
+
+
+def _paths_before(connection: sa.Connection, scheme: Scheme | None) -> Paths | None:
+    """Return what the viewer showed by the rules of 2.16, as long as its settings are in the database."""
+    if scheme is None or not has_old_settings(connection):
+        return None
+    return read_paths(connection, scheme, "2.16")
+
+
+def _scheme(params: Mapping[str, Any]) -> Scheme | None:
+    if params.get("dbname") and not (params.get("env_file") or params.get("service")):
+        return None
+    return Scheme.of(find_installation(params).variables())
+
+
+def _old_scheme(params: Mapping[str, Any]) -> Scheme | None:
+    """Return the scheme of the environment file as it was in 2.16, if its copy is still there."""
+    installation = find_installation(params)
+    try:
+        values = read_env_file(installation.env_file + ".old", installation.process_environment)
+    except FractalError:
+        return None
+    return Scheme.of({name: value for name, value in values.items() if name.startswith("FRACTAL_VIEWER_")})
+
+
+def schema_check(revision: str | None) -> Check:
+    """Return the check that the schema is the installed release's; the module runs in the server's environment."""
+    rule = CHECKS["schema"]
+    try:
+        version = importlib.metadata.version("fractal-server")
+    except importlib.metadata.PackageNotFoundError:
+        return rule.skipped("database", f"{sys.executable} has no fractal-server to compare with")
+    try:
+        head = release(version).alembic_head
+    except FractalError as error:
+        return rule.skipped("database", str(error))
+    if revision != head:
+        return rule.failed("database", f"it is at alembic revision {revision}; fractal-server {version} needs {head}")
+    return rule.passed("database", f"alembic revision {revision}, as fractal-server {version} needs")
+
+
+def worker_check(state: State, workers: Sequence[Mapping[str, Any]], account: str | None = None) -> Check:
+    """Return the check that the workers' fractal-server has the server's version.
+
+    Jobs are refused otherwise (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
+
+    Args:
+        state: Resources and profiles.
+        workers: What ``fractal_worker_environment`` read.
+        account: The account of fractal-server, to ask a cluster as it does where nobody else did; None not to ask.
+    """
+    rule = CHECKS["worker_python"]
+    try:
+        own = importlib.metadata.version("fractal-server")
+    except importlib.metadata.PackageNotFoundError:
+        return rule.skipped("workers", f"{sys.executable} has no fractal-server to compare with")
+    wrong: list[str] = []
+    seen: list[str] = []
+    elsewhere: list[str] = []
+    for key, resource in state.resources.items():
+        python = resource["jobs_slurm_python_worker"]
+        versions = [str(worker["version"]) for worker in workers if worker["python"] == python]
+        profile = next((profile for profile in state.profiles.values() if profile["resource_id"] == key), None)
+        if resource["type"] == "slurm_ssh" and not versions and account and profile:
+            versions = [_version_on_cluster(resource, profile, account)]
+        if resource["type"] == "slurm_ssh" and not versions:
+            elsewhere.append(f"{python} is on {resource['host']}")
+        elif python:
+            for version in versions or [worker_version(python)]:
+                (seen if version == own else wrong).append(f"{python} has {version}")
+    if wrong:
+        return rule.failed("workers", f"the server runs {own}, but {'; '.join(wrong)}")
+    if seen:
+        return rule.passed("workers", f"{'; '.join(seen)}, as the server")
+    return rule.skipped("workers", "; ".join(elsewhere) or "no resource runs on SLURM")
+
+
+def _version_on_cluster(resource: Mapping[str, Any], profile: Mapping[str, Any], account: str) -> str:
+    there = RemoteFolders(resource["host"], profile["username"], profile["ssh_key_path"], account, sys.executable)
+    try:
+        return there.run([resource["jobs_slurm_python_worker"], "-c", _VERSION_OF_WORKER]).strip()
+    except FractalError as error:
+        return f"no known release ({error})"
+
+
+def worker_version(python: str) -> str:
+    """Return the version of fractal-server that an interpreter finds, or why it finds none."""
+    try:
+        done = subprocess.run(
+            [python, "-c", _VERSION_OF_WORKER], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"no interpreter ({type(error).__name__})"
+    return done.stdout.strip() if done.returncode == 0 else "no fractal-server"
+
+
+def _told(handed_on: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what was handed on without the options that nobody gave."""
+    return {name: value for name, value in (handed_on or {}).items() if value is not None} or None

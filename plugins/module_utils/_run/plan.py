@@ -1,0 +1,230 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""The planner: what is done, what is to do, and what stands in the way, read from the instance itself.
+
+A pure function of what was observed. Roles, check mode, resume and report all follow the list that it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    Release,
+    hops,
+    release,
+    release_at_head,
+    version_key,
+)
+
+DONE, PENDING, BLOCKED = "done", "pending", "blocked"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the procedure: ``state`` is ``done``, ``pending`` or ``blocked``, ``reason`` says why."""
+
+    name: str
+    title: str
+    state: str
+    reason: str
+    release: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for Ansible."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """The stages of one fractal-server, and the releases that it goes through."""
+
+    start: str
+    target: str
+    hops: list[str]
+    stages: list[Stage]
+    blocked: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is left to do."""
+        return any(stage.state == PENDING for stage in self.stages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for Ansible."""
+        finished = bool(self.stages) and not self.pending
+        return {**asdict(self), "pending": self.pending, "finished": finished, "window": self._opens_window()}
+
+    def _opens_window(self) -> bool:
+        return any(stage.state == PENDING and stage.name != "stage" for stage in self.stages)
+
+
+def plan_server(
+    instance: Mapping[str, Any], database: Mapping[str, Any], target: str, workers: Iterable[Mapping[str, Any]] = ()
+) -> ServerPlan:
+    """Return the plan for one server.
+
+    Args:
+        instance: What ``fractal_instance_info`` returned.
+        database: What ``fractal_database_info`` returned.
+        target: The release to arrive at.
+        workers: ``host``, ``version`` and ``staged`` of each environment of the workers that is not the server's own.
+    """
+    try:
+        wanted = release(target)
+        at = _schema_release(database)
+        route = hops(at.version, wanted.version)
+    except FractalError as error:
+        return ServerPlan(start=str(instance.get("version")), target=target, hops=[], stages=[], blocked=str(error))
+    data_migration = database["data_migration"]
+    if at.data_migration and data_migration in ("pending", "partial"):
+        route = [at, *[hop for hop in route if hop is not at]]
+    blocked = _contradiction(instance, at, route, data_migration)
+    if blocked:
+        return ServerPlan(start=at.version, target=target, hops=[], stages=[], blocked=blocked)
+    return ServerPlan(
+        start=at.version if at.version == instance["version"] else str(instance["version"]),
+        target=target,
+        hops=[hop.version for hop in route],
+        stages=_stages(instance, database, at, route, wanted, list(workers)),
+    )
+
+
+def _schema_release(database: Mapping[str, Any]) -> Release:
+    """Return the release at which the database's schema stands."""
+    if not database.get("reachable", True):
+        raise FractalError(f"The database cannot be reached: {database.get('reason', 'no reason given')}")
+    found = release_at_head(database.get("revision"))
+    if found is None:
+        raise FractalError(
+            f"The database is at alembic revision {database.get('revision')}, which belongs to no release from "
+            "2.16.0 on. Bring the instance to fractal-server 2.16.6 first (its own set-db), or check POSTGRES_DB."
+        )
+    return found
+
+
+def _contradiction(instance: Mapping[str, Any], at: Release, route: list[Release], data_migration: str) -> str:
+    """Return why package and schema cannot be brought together, or an empty text."""
+    version = instance.get("version")
+    if version is None:
+        return (
+            f"fractal-server is not installed in {instance['environment']}. Reinstall the release that the database "
+            f"belongs to ({at.version}), or run the rollback playbook."
+        )
+    newest = max([at, *route], key=lambda known: version_key(known.version)).version
+    if version_key(version) > version_key(newest):
+        return (
+            f"fractal-server {version} is installed, which is newer than the target; the database is at {at.version}. "
+            "Set fractal_target_version to that release or a later one."
+        )
+    if at.data_migration is False and data_migration in ("pending", "partial") and version_key(version) >= (2, 17, 1):
+        return (
+            f"fractal-server {version} is installed over a {at.version} database: the stop at 2.17.0, the only release "
+            f"with the data migration, was skipped. Reinstall {at.version} in {instance['environment']} and run again."
+        )
+    return ""
+
+
+def _stages(
+    instance: Mapping[str, Any],
+    database: Mapping[str, Any],
+    at: Release,
+    route: list[Release],
+    wanted: Release,
+    workers: list[Mapping[str, Any]],
+) -> list[Stage]:
+    changes_database = any(hop is not at for hop in route) or (at.data_migration and at in route)
+    held = instance.get("hold") is not None
+    installed = instance["version"] == wanted.version
+    migrated = instance.get("env_generation") == "2.17"
+    state = f"the service is {instance['active_state']}{' and held' if held else ''}"
+    stopped = held and instance["active_state"] != "active"
+    running = instance["active_state"] == "active" and not held
+    behind = [worker for worker in workers if worker["version"] != wanted.version]
+    window = bool(route) or not installed or not migrated or bool(behind)
+    there = {instance["version"], *instance["staged"]}
+    missing = [hop.version for hop in route or [wanted] if hop.version not in there]
+    missing += [f"{wanted.version} on {one['host']}" for one in behind if wanted.version not in one["staged"]]
+    stages = [
+        _stage("stage", "Prepare the new environments", bool(missing), f"to build: {', '.join(missing)}", "all built"),
+        _stage("stop", "Stop fractal-server", window and not stopped, state, "not needed"),
+        _stage("backup", "Back up, prove the backup", changes_database, "the database changes", "it does not change"),
+        _stage(
+            "environment_file",
+            "Migrate the environment file",
+            not migrated,
+            f"{instance['env_file']} is of generation {instance.get('env_generation')}",
+            f"{instance['env_file']} is of generation 2.17",
+        ),
+    ]
+    for hop in route:
+        stages += [
+            _stage(
+                "install",
+                f"Switch to fractal-server {hop.version}",
+                instance["version"] != hop.version,
+                f"installed: {instance['version']}",
+                "installed",
+                hop.version,
+            ),
+            _stage(
+                "schema",
+                f"Migrate the schema to {hop.version}",
+                hop is not at,
+                f"the schema is at {database['revision']}, its head is {hop.alembic_head}",
+                f"the schema is at {hop.alembic_head}",
+                hop.version,
+            ),
+        ]
+        if hop.data_migration:
+            stages.append(
+                _stage(
+                    "data",
+                    f"Migrate the data for {hop.version}",
+                    True,
+                    f"data migration: {database['data_migration']}",
+                    "",
+                    hop.version,
+                )
+            )
+    if not route:
+        stages.append(
+            _stage(
+                "install",
+                f"Switch to fractal-server {wanted.version}",
+                not installed,
+                f"installed: {instance['version']}",
+                "installed",
+                wanted.version,
+            )
+        )
+    if workers:
+        stages.append(
+            _stage(
+                "workers",
+                "Switch the workers' environments",
+                bool(behind),
+                ", ".join(f"{one['host']} has {one['version'] or 'no known release'}" for one in behind),
+                ", ".join(f"{one['host']} has {one['version']}" for one in workers),
+                wanted.version,
+            )
+        )
+    stages.append(
+        _stage(
+            "start",
+            "Start fractal-server",
+            window or not running,
+            "the service starts with the new release",
+            state,
+            wanted.version,
+        )
+    )
+    return stages
+
+
+def _stage(name: str, title: str, pending: bool, why_pending: str, why_done: str, at: str = "") -> Stage:
+    return Stage(name, title, PENDING if pending else DONE, why_pending if pending else why_done, at)

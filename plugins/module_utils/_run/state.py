@@ -1,0 +1,206 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What is known of a host after its prechecks: one value that roles, plan and report share.
+
+A check that could not be made is a finding too, so that one unreachable host or broken unit never hides the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS as CHECK_FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    FindingRule,
+    blocker,
+    rule_table,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import (
+    HOW_TO_UNLOCK,
+    is_in_the_way,
+    why_locked,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import why_failed
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import FINDINGS as VARIABLE_FINDINGS
+
+_TOLD = 5  # blockers that the failure itself names; the report has all
+
+FINDINGS = rule_table(
+    blocker(
+        "host.unreachable",
+        "The host cannot be reached",
+        "Ansible cannot reach {subject}: {reason}",
+        "Check the host, the network and ansible_host, then run again.",
+    ),
+    blocker(
+        "unit.missing",
+        "The unit leads to no instance",
+        "{reason}",
+        "Name the unit in fractal_server_service or fractal_web_service, or repair it.",
+    ),
+    blocker(
+        "run.locked",
+        "Another run works on the instance",
+        "{reason}",
+        HOW_TO_UNLOCK,
+    ),
+    blocker(
+        "worker.unusable",
+        "The workers' environment on a host of fractal_worker cannot be upgraded",
+        "The workers' environment on {subject} cannot be upgraded: {reason}",
+        "Mend what the message names; or take {subject} out of the group fractal_worker and upgrade it by hand.",
+    ),
+    blocker(
+        "worker.no_server",
+        "A host of fractal_worker belongs to no server",
+        "{subject} is in the group fractal_worker, but it is not said for which server it works.",
+        "Set fractal_server_host of {subject} to the name of its server in the inventory.",
+    ),
+    FindingRule(
+        "migration.lost",
+        "blocker",
+        "The data migration was not finished before the old settings went",
+        "Users without profile and project directory, whose old settings went with the schema: {users}",
+        "Run the rollback playbook, which brings the old settings back, then upgrade again. Accept this if they "
+        "were verified only after an earlier upgrade.",
+    ),
+    blocker(
+        "plan.blocked",
+        "The release path does not lead from here to the target",
+        "{reason}",
+        "Do what the message says, then run again.",
+    ),
+)
+
+
+def server_state(
+    results: Mapping[str, Mapping[str, Any]],
+    target: str,
+    accept: Iterable[str] = (),
+    run: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server.
+
+    Args:
+        results: What the checks registered, by their names: ``instance``, ``database``, ``environment``, ``server``,
+            ``users``; ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no
+            server; and ``variables``, what is wrong with the operator's own.
+        target: The release to arrive at.
+        accept: Ids of findings that the operator accepts.
+        run: The run that asks, and the one that it knows to be dead (see ``_controller.this_run``).
+    """
+    instance = results["instance"].get("instance")
+    database = results.get("database", {}).get("database")
+    found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-server")
+    found += _lock_findings(instance, run)
+    workers = [_worker(result) for result in results.get("workers", {}).get("answers", [])]
+    plan = None
+    if instance is not None:
+        found += _unmade(results, ("database", "environment", "server", "users"))
+        if database and not database.get("reachable", True):
+            found.append(
+                CHECK_FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
+            )
+        elif database:
+            plan = plan_server(instance, database, target, workers).as_dict()
+            lost = database.get("migrated", {}).get("users_left") if database["data_migration"] == "not_needed" else []
+            if instance["hold"] and lost:
+                found.append(FINDINGS["migration.lost"].finding(instance["service"], users=", ".join(lost)).as_dict())
+            if plan["blocked"]:
+                found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
+    found += _worker_findings(results)
+    found += _findings_of(results, ("environment", "server", "users"))
+    return {
+        "instance": instance,
+        "target": target,
+        "workers": workers,
+        "database": database,
+        "plan": plan or {"stages": [], "hops": [], "pending": False, "finished": False, "window": False, "blocked": ""},
+        "environment": _pick(results.get("environment", {}), ("runner_backend", "oauth_client_name", "handed_on")),
+        "access": results.get("users", {}).get("access"),
+        **_verdict(found, set(accept)),
+    }
+
+
+def web_state(
+    results: Mapping[str, Mapping[str, Any]],
+    version: str,
+    accept: Iterable[str] = (),
+    run: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return ``instance``, ``findings``, ``failure``, ``refused`` and the ``version`` to arrive at of a web host."""
+    instance = results["instance"].get("instance")
+    found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-web")
+    found += _lock_findings(instance, run)
+    if instance is not None:
+        found += _unmade(results, ("web",))
+    found += _findings_of(results, ("web",))
+    return {"instance": instance, "version": version, **_verdict(found, set(accept))}
+
+
+def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
+    if result.get("unreachable"):
+        return [FINDINGS["host.unreachable"].finding(what, reason=why_failed(result)).as_dict()]
+    if result.get("instance") is None:
+        reason = result.get("reason") or why_failed(result)
+        return [FINDINGS["unit.missing"].finding(what, reason=reason).as_dict()]
+    return []
+
+
+def _lock_findings(instance: Mapping[str, Any] | None, run: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    lock = (instance or {}).get("lock")
+    if instance is None or lock is None or not is_in_the_way(lock, run or {"run": "", "abandoned": ""}):
+        return []
+    return [FINDINGS["run.locked"].finding(instance["service"], reason=why_locked(instance["service"], lock)).as_dict()]
+
+
+def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return a finding for each check that ran but returned no result."""
+    wanted = {"database": "database"}
+    found = []
+    for name in names:
+        result = results.get(name, {})
+        if result and not result.get("skipped") and wanted.get(name, "findings") not in result:
+            found.append(CHECK_FINDINGS["check.failed"].finding(name, reason=why_failed(result)).as_dict())
+    return found
+
+
+def _worker(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a workers' environment with its host; one that could not be read has no version."""
+    return {"host": result["host"], **(result.get("worker") or {"version": None, "staged": []})}
+
+
+def _worker_findings(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = [FINDINGS["worker.no_server"].finding(name) for name in results.get("workers", {}).get("strays", ())]
+    for result in results.get("workers", {}).get("answers", []):
+        if result.get("unreachable"):
+            found.append(FINDINGS["host.unreachable"].finding(result["host"], reason=why_failed(result)))
+        elif "worker" not in result:
+            found.append(FINDINGS["worker.unusable"].finding(result["host"], reason=why_failed(result)))
+    return [finding.as_dict() for finding in found]
+
+
+def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the findings of the checks, each once: two of them look at the environment file."""
+    found = [finding for name in names for finding in results.get(name, {}).get("findings", [])]
+    return list({tuple(sorted(one.items())): one for one in found}.values())
+
+
+def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: result.get(name) for name in names}
+
+
+def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:
+    findings = [{**one, "accepted": one["acceptable"] and one["id"] in accepted} for one in found]
+    blockers = [one for one in findings if one["severity"] == "blocker" and not one["accepted"]]
+    refused = [one for one in blockers if one["id"] in VARIABLE_FINDINGS]
+    return {"findings": findings, "failure": _in_words(blockers), "refused": _in_words(refused)}
+
+
+def _in_words(blockers: list[dict[str, Any]]) -> str:
+    told = [one["message"] for one in blockers]
+    more = f"; and {len(told) - _TOLD} more, all in the report" if len(told) > _TOLD else ""
+    return f"{len(told)} blocking finding(s): {'; '.join(told[:_TOLD])}{more}" if told else ""

@@ -1,0 +1,78 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""A hop: a stopped server goes from its release to the next one on the release path.
+
+Three stages in one call, as each call of its own would be downtime. Each knows from the instance whether it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, Callable
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    DEFAULT_SERVICE,
+    Installation,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
+    ServerInstance,
+    discover_server,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data import migrate_data
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import install_in_place
+
+
+def make_hop(
+    installation: Installation, python: str | None, version: str, strategy: str = "staged", check_mode: bool = False
+) -> dict[str, Any]:
+    """Switch to the release ``version``, migrate the schema and, where the release has one, the data.
+
+    Args:
+        installation: Whose unit, environment files and database.
+        python: Interpreter that the unit uses, if its command line does not tell.
+        version: The release; prepared beside the environment in use, unless it is installed there already.
+        strategy: ``staged`` switches to the environment of the release, ``in_place`` installs it from prepared wheels.
+        check_mode: Only see whether it would be refused, as far as that can be seen before the switch.
+
+    Returns:
+        ``changed``, and for each of ``switch``, ``schema`` and ``data`` what it returned, with its ``duration`` in
+        seconds; ``data`` is None for a release without a data migration.
+
+    Raises:
+        FractalError: A stage is refused or failed; those before it are done and stay so.
+    """
+    instance = discover_server(installation.service or DEFAULT_SERVICE, python)
+    if check_mode:
+        schema = migrate_schema(installation, sys.executable, version, check_mode=True)
+        return {"changed": instance.version != version or schema["changed"], "schema": schema}
+    known = instance.python
+    stages: dict[str, Any] = {
+        "switch": _timed(lambda: {"changed": switch_to(instance, version, strategy)}),
+        "schema": _timed(lambda: migrate_schema(installation, known, version)),
+        "data": _timed(lambda: migrate_data(installation, known)) if release(version).data_migration else None,
+    }
+    return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
+
+
+def switch_to(instance: ServerInstance, version: str, strategy: str) -> bool:
+    """Make the known path lead to the release ``version``, unless it does. Return whether that changed anything.
+
+    Raises:
+        FractalError: The release was not prepared, or pip cannot install it.
+    """
+    if instance.version == version:
+        return False
+    if strategy == "in_place":
+        return install_in_place(instance.as_dict(), version, os.environ)
+    return switch(instance.environment, instance.version or "unknown", version)
+
+
+def _timed(stage: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    start = time.monotonic()
+    return {**stage(), "duration": round(time.monotonic() - start, 3)}

@@ -1,0 +1,68 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Asking a release of fractal-server whether it accepts an environment file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import run_tool
+
+# All five settings classes are made when fractal_server.config is imported (2.17.0, config/__init__.py). The default
+# text of a ValidationError shows values, so only places and reasons are taken from it.
+_LOAD_SETTINGS = """
+import importlib.metadata as m, json
+problems = []
+try:
+    import fractal_server.config as config
+    for name in dir(config):
+        if name.startswith("get_") and name.endswith("settings"):
+            getattr(config, name)()
+except Exception as error:
+    if hasattr(error, "errors"):
+        for one in error.errors(include_url=False, include_context=False, include_input=False):
+            place = ".".join(str(part) for part in one["loc"]) or error.title
+            message = one["msg"] if one["loc"] else "these values contradict each other"
+            problems.append([place, message])
+    else:
+        problems.append(["settings", type(error).__name__])
+print(json.dumps({"version": m.version("fractal-server"), "problems": problems}))
+"""
+
+
+def check_settings(python: str, env_file: str, environ: Mapping[str, str]) -> str:
+    """Return the version of the release that accepts ``env_file``.
+
+    Args:
+        python: Interpreter of the release's environment.
+        env_file: The file to try; it is copied, as its name is fixed and the working directory decides.
+        environ: Variables that the unit sets itself; they win over the file, as when the server runs.
+
+    Raises:
+        FractalError: The release refuses the file; the text lists each setting and why, without values.
+    """
+    folder = tempfile.mkdtemp(prefix="fractal-settings-")
+    try:
+        shutil.copy(env_file, os.path.join(folder, ".fractal_server.env"))
+        output = run_tool(
+            [python, "-B", "-c", _LOAD_SETTINGS], {**_base_environment(), **environ}, "load the settings", cwd=folder
+        )
+    except OSError as error:
+        raise FractalError(f"Cannot read {env_file}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    answer = json.loads(output.splitlines()[-1])
+    if answer["problems"]:
+        lines = "\n".join(f"  {place}: {reason}" for place, reason in answer["problems"])
+        raise FractalError(f"fractal-server {answer['version']} would refuse the new environment file:\n{lines}")
+    return str(answer["version"])
+
+
+def _base_environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}

@@ -1,0 +1,163 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Verification: every check of an upgraded instance, as a table.
+
+``point`` quotes the "Post-upgrade cleanup" list of Fractal's upgrade page (2.16 to 2.17.0) that the check belongs to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import CheckRule
+
+VERIFICATION_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str"},
+    "version": {"type": "str"},
+    "validate_certs": {"type": "bool", "default": True},
+}
+"""Argument spec of the options described in the documentation fragment ``verification``."""
+
+
+_WEB = "Upgrade fractal-web to version 1.21, add FRACTAL_DEFAULT_GROUP_NAME=All, and restart"
+_LOG_IN = "Verify that log-in still works"
+_OAUTH = "Verify that log-in still works (including via OAuth)"
+_NAMES = "Review the names of resources/profiles"
+_USERS = "Review the association between users and profiles"
+_JOB = "Verify that job execution works as expected"
+_COLLECTION = "Verify that task collection works as expected"
+_VIEWER = "Verify that the OME-Zarr viewer works as expected (if configured)"
+POINTS = (_WEB, _LOG_IN, _OAUTH, _NAMES, _USERS, _JOB, _COLLECTION, _VIEWER)
+
+_RULES = (
+    # fractal-server, through its API
+    CheckRule(
+        "service",
+        "The service runs, and starts again with the machine",
+        "Look at 'systemctl status' and the journal of the unit.",
+    ),
+    CheckRule(
+        "api_version",
+        "The API answers with the expected release",
+        "Look at 'systemctl status' and the journal of the unit; run the upgrade playbook again.",
+    ),
+    CheckRule(
+        "login_password",
+        "Log-in with e-mail and password",
+        "Check fractal_verify_email and fractal_verify_password. If the account is right, JWT_SECRET_KEY or the users' "
+        "table was changed: compare with the backup.",
+        _LOG_IN,
+    ),
+    CheckRule(
+        "current_user",
+        "The account may use Fractal",
+        "In 2.17 an account must be active, verified and have a profile: attach it with fractal_resource_profile.",
+        _USERS,
+    ),
+    CheckRule(
+        "profile_information",
+        "The account's resource and profile",
+        "Attach the account to a profile with fractal_resource_profile.",
+        _USERS,
+    ),
+    CheckRule(
+        "settings",
+        "The settings pages of an administrator",
+        "Read the server's journal: a setting in .fractal_server.env is not what fractal-server 2.17 expects.",
+    ),
+    CheckRule(
+        "login_oauth",
+        "Log-in through the OpenID provider",
+        "Compare the OAUTH_* variables of .fractal_server.env with those of .fractal_server.env.old.",
+        _OAUTH,
+    ),
+    CheckRule(
+        "task_collection",
+        "A task package can be collected",
+        "Read the log above; check tasks_local_dir and the interpreters of the resource.",
+        _COLLECTION,
+    ),
+    CheckRule(
+        "job_execution",
+        "A job runs on the resource, as the profile's user",
+        "Read the log above; check jobs_slurm_python_worker, sudo rules and SLURM ('sinfo', 'squeue').",
+        _JOB,
+    ),
+    CheckRule(
+        "probe_removed",
+        "Everything that the probe made is removed again",
+        "Delete what is named here by hand, through fractal-web or the API.",
+    ),
+    CheckRule(
+        "viewer_paths",
+        "The folders that the viewer may show",
+        "Compare FRACTAL_DATA_AUTH_SCHEME and FRACTAL_DATA_BASE_FOLDER with the FRACTAL_VIEWER_* of "
+        ".fractal_server.env.old, and the viewer paths of the user groups.",
+        _VIEWER,
+    ),
+    CheckRule(
+        "email",
+        "Log-in to the mail server",
+        "Check FRACTAL_EMAIL_*: since 2.17 FRACTAL_EMAIL_PASSWORD holds the password itself, not its encrypted form.",
+    ),
+    # fractal-server, from its database
+    CheckRule(
+        "schema",
+        "The database schema belongs to the installed release",
+        "Run the upgrade playbook again: it migrates the schema.",
+    ),
+    CheckRule(
+        "resource_names",
+        "Names and settings of resources and profiles",
+        "Correct the resource or profile named here with fractal_resource_profile.",
+        _NAMES,
+    ),
+    CheckRule(
+        "user_profiles",
+        "Every active and verified user has a profile and a project folder",
+        "Attach the users named here with fractal_resource_profile, or take 'active' or 'verified' from those who are "
+        "not to use Fractal.",
+        _USERS,
+    ),
+    CheckRule(
+        "viewer_access",
+        "Users see in the viewer what they saw before the upgrade",
+        "Give the folders back through the users' project_dir or the viewer paths of their groups.",
+        _VIEWER,
+    ),
+    CheckRule(
+        "worker_python",
+        "The workers' fractal-server has the server's version",
+        "Install the server's release of fractal-server in that environment, or set jobs_slurm_python_worker with "
+        "fractal_resource_profile.",
+        _JOB,
+    ),
+    # fractal-web
+    CheckRule(
+        "web_release",
+        "Release and settings of fractal-web",
+        "Run the upgrade playbook for this web host again.",
+        _WEB,
+    ),
+    CheckRule(
+        "web_alive",
+        "fractal-web answers and reaches its fractal-server",
+        "Check FRACTAL_SERVER_HOST in fractal-web's environment file, and the firewall between the hosts.",
+        _WEB,
+    ),
+    CheckRule(
+        "web_login_page",
+        "The log-in page, with the OAuth button where OAuth is configured",
+        "Set PUBLIC_OAUTH_CLIENT_NAME of fractal-web to the server's OAUTH_CLIENT_NAME, in lower case.",
+        _OAUTH,
+    ),
+    CheckRule(
+        "viewer_urls",
+        "The data and viewer services named to fractal-web answer",
+        "Check PUBLIC_FRACTAL_DATA_URL and PUBLIC_FRACTAL_VIZARR_VIEWER_URL, and the service behind them.",
+        _VIEWER,
+    ),
+)
+
+CHECKS = {rule.id: rule for rule in _RULES}

@@ -1,0 +1,193 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""The checks of fractal-server through its own API. Every check is made, whatever the others found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api, ApiError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import PASSED, Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
+    ServerInstance,
+    discover_server,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.email import email
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.oauth import login_oauth
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.probe import probe
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.session import Session
+
+SETTINGS_PAGES = ("app", "database", "email", "data", "oauth")  # fractal-server 2.17.0, app/routes/api/__init__.py
+NO_ACCOUNT = "no account was given"
+HOW_TO_GIVE_ONE = "Set fractal_verify_email and fractal_verify_password to an ordinary user's."
+
+
+def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Make all checks of a server. Return ``checks``, and what fractal-web's settings have to agree with.
+
+    Raises:
+        FractalError: The unit is unknown or its settings cannot be read, so that nothing can be checked.
+    """
+    instance = discover_server(options["service"] or "fractal-server", url=options["url"])
+    variables = find_installation({"service": instance.service}).variables()
+    session = Session(
+        instance,
+        variables,
+        Api(instance.url, validate_certs=options["validate_certs"]),
+        options["validate_certs"],
+        options["reviewed"] or {},
+    )
+    return {
+        "checks": [check.as_dict() for check in [service(instance), *all_checks(session, options)]],
+        "server": {
+            "version": instance.version,
+            "oauth_client": (variables.get("OAUTH_CLIENT_NAME") or "").lower(),
+            "runner_backend": variables.get("FRACTAL_RUNNER_BACKEND") or "",
+            "default_group_name": variables.get("FRACTAL_DEFAULT_GROUP_NAME") or "",
+        },
+    }
+
+
+def all_checks(session: Session, options: Mapping[str, Any]) -> list[Check]:
+    """Make every check but that of the unit. An API that does not answer is one failure, not ten."""
+    checks = [api_version(session, options["version"])]
+    if checks[0].status == PASSED:
+        checks += _with_api(session, options)
+    else:
+        why = "the API does not answer as it should"
+        names = ("login_password", "login_oauth", "task_collection", "job_execution", "viewer_paths")
+        checks += [CHECKS[name].skipped(session.api.url, why) for name in names]
+    checks.append(attempt("email", "e-mail", lambda: email(session.variables, options["check_email"])))
+    return checks
+
+
+def attempt(name: str, subject: str, work: Callable[[], Check]) -> Check:
+    """Return the record of a check; an error on the way is what it found."""
+    try:
+        return work()
+    except FractalError as error:
+        return CHECKS[name].failed(subject, str(error))
+
+
+def service(instance: ServerInstance) -> Check:
+    """Check that systemd runs the unit, nothing holds it, and it starts with the machine."""
+    rule = CHECKS["service"]
+    if instance.hold is not None:
+        return rule.failed(instance.service, "it is held: an upgrade was begun and has not ended")
+    if instance.active_state != "active" or instance.enabled_state in ("disabled", "masked"):
+        return rule.failed(instance.service, f"it is {instance.active_state} and {instance.enabled_state}")
+    return rule.passed(instance.service, f"it is active and {instance.enabled_state}")
+
+
+def api_version(session: Session, wanted: str | None) -> Check:
+    """Check that the API answers with the release wanted, and that it is the one installed."""
+    rule, url = CHECKS["api_version"], session.api.url
+    try:
+        answer = session.api.get("/api/alive/")
+    except FractalError as error:
+        return rule.failed(url, str(error))
+    version = answer.get("version") if isinstance(answer, dict) else None
+    if version != (wanted or session.instance.version):
+        return rule.failed(
+            url,
+            f"it answers as {version}; installed is {session.instance.version}"
+            + (f", expected {wanted}" if wanted else ""),
+        )
+    return rule.passed(url, f"it answers as {version}")
+
+
+def _with_api(session: Session, options: Mapping[str, Any]) -> list[Check]:
+    oauth = attempt(
+        "login_oauth",
+        session.api.url,
+        lambda: login_oauth(session.api, session.variables, session.instance.env_file, session.validate_certs),
+    )
+    address, password = options["email"], options["password"]
+    names = ("current_user", "profile_information", "settings", "viewer_paths", "task_collection", "job_execution")
+    if not address or not password:
+        skipped = [CHECKS[n].skipped("no account", NO_ACCOUNT, HOW_TO_GIVE_ONE) for n in ("login_password", *names)]
+        return [*skipped, oauth]
+    log_in = attempt("login_password", address, lambda: login_password(session, address, password))
+    if log_in.status != PASSED:
+        return [log_in, *[CHECKS[name].skipped(address, "the account could not log in") for name in names], oauth]
+    return [
+        log_in,
+        attempt("current_user", address, lambda: current_user(session)),
+        attempt("profile_information", address, lambda: profile_information(session)),
+        attempt("settings", address, lambda: settings(session)),
+        attempt("viewer_paths", address, lambda: viewer_paths(session)),
+        *probe(session, options["probe_sources"], options["probe_timeout"]),
+        oauth,
+    ]
+
+
+def login_password(session: Session, address: str, password: str) -> Check:
+    """Check that the account gets a token."""
+    rule = CHECKS["login_password"]
+    try:
+        session.api.log_in(address, password)
+    except ApiError as error:
+        said = "e-mail or password is wrong, or the user is not active" if error.status == 400 else str(error)
+        return rule.failed(address, said)
+    return rule.passed(address, "a token was given")
+
+
+def current_user(session: Session) -> Check:
+    """Check that the account has all that 2.17 asks for (2.17.0, app/routes/auth/__init__.py)."""
+    rule = CHECKS["current_user"]
+    session.me = session.api.get("/auth/current-user/")
+    missing = [word for word in ("active", "verified") if not session.me.get(f"is_{word}")]
+    if session.me.get("profile_id") is None:
+        missing.append("attached to a profile")
+    if missing:
+        return rule.failed(session.account, f"the account is not {', not '.join(missing)}")
+    return rule.passed(session.account, "active, verified, with a profile")
+
+
+def profile_information(session: Session) -> Check:
+    """Check that the account's profile and resource are told."""
+    rule = CHECKS["profile_information"]
+    session.profile = session.api.get("/auth/current-user/profile-info/")
+    told = session.profile
+    if not told.get("has_profile"):
+        return rule.failed(session.account, "the account has no profile")
+    return rule.passed(
+        session.account,
+        f"profile {told['profile_name']!r} on resource {told['resource_name']!r}, username {told['username']}",
+    )
+
+
+def settings(session: Session) -> Check:
+    """Check that every settings page answers; only a superuser may see them."""
+    rule = CHECKS["settings"]
+    if not session.me.get("is_superuser"):
+        return rule.skipped(
+            session.account, "the account is not a superuser", "Give a superuser's account to check it."
+        )
+    for page in SETTINGS_PAGES:
+        session.api.get(f"/api/settings/{page}/")
+    return rule.passed(session.account, f"{', '.join(SETTINGS_PAGES)} answer")
+
+
+def viewer_paths(session: Session) -> Check:
+    """Check that the API gives the folders that database and settings lead to."""
+    rule = CHECKS["viewer_paths"]
+    paths = sorted(session.api.get("/auth/current-user/allowed-viewer-paths/"))
+    scheme = session.variables.get("FRACTAL_DATA_AUTH_SCHEME") or "none"
+    expected = (session.reviewed.get("viewer") or {}).get("paths", {}).get(session.account)
+    if expected is None:
+        expected = [] if scheme == "none" else None
+    if expected is not None and paths != sorted(expected):
+        return rule.failed(
+            session.account,
+            f"the API allows {', '.join(paths) or 'nothing'}; by scheme {scheme} it should be "
+            f"{', '.join(sorted(expected)) or 'nothing'}",
+        )
+    if expected is None and session.me.get("project_dir") not in paths:
+        return rule.failed(session.account, f"the account's own folder is not among {', '.join(paths) or 'none'}")
+    return rule.passed(session.account, f"scheme {scheme}: {', '.join(paths) or 'no folder, as the scheme says'}")

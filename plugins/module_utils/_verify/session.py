@@ -1,0 +1,54 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What the checks of one server work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.folders import LocalFolders, RemoteFolders
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
+
+
+@dataclass
+class Session:
+    """What the checks work with: the instance, its settings with their values, its API, and the account after log-in.
+
+    ``reviewed`` is the result of ``fractal_resource_profile``, or empty.
+    """
+
+    instance: ServerInstance
+    variables: Mapping[str, str] = field(repr=False)
+    api: Api
+    validate_certs: bool = True
+    reviewed: Mapping[str, Any] = field(default_factory=dict)
+    me: dict[str, Any] = field(default_factory=dict)
+    profile: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def account(self) -> str:
+        """E-mail address of the account."""
+        return str(self.me.get("email", ""))
+
+    def user_folders(self) -> LocalFolders | RemoteFolders:
+        """Return the way to the folders of the account's jobs.
+
+        Raises:
+            FractalError: They are on a cluster, and the review that tells the way to it was not given.
+        """
+        username = str(self.profile.get("username") or self.instance.user)
+        if self.variables.get("FRACTAL_RUNNER_BACKEND") != "slurm_ssh":
+            return LocalFolders(username)
+        shown = self.reviewed.get("review") or {"profiles": [], "resources": []}
+        profile = next((p for p in shown["profiles"] if p["name"] == self.profile.get("profile_name")), None)
+        resource = next((r for r in shown["resources"] if profile and r["id"] == profile["resource_id"]), None)
+        if not profile or not resource:
+            raise FractalError("they are on the cluster, and no review of resources and profiles was given")
+        return RemoteFolders(
+            resource["host"], username, profile["ssh_key_path"], self.instance.user, self.instance.python
+        )

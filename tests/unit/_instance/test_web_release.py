@@ -1,0 +1,121 @@
+"""Releases of fractal-web: what is unpacked, what goes along, what comes back."""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import tarfile
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
+    belongs_to,
+    official_archive,
+    runs_older_state,
+    stage_web_release,
+    switch_web_release,
+    switch_web_release_back,
+)
+
+
+def make_archive(path, version="1.21.1", entries=()):
+    files = {"package.json": json.dumps({"version": version}), "build/index.js": "//", "LICENSE": "x", **dict(entries)}
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content.encode()))
+    return str(path)
+
+
+@pytest.fixture
+def web(tmp_path):
+    """fractal-web 1.20.1 with its environment file in the release folder."""
+    folder = tmp_path / "fractal-web"
+    (folder / "build").mkdir(parents=True)
+    (folder / "package.json").write_text('{"version": "1.20.1"}')
+    (folder / ".env").write_text("PORT=1\n")
+    (folder / ".env").chmod(0o600)
+    return {"version": "1.20.1", "release_directory": str(folder), "env_file": str(folder / ".env")}
+
+
+def test_a_release_is_unpacked_beside_the_one_in_use_and_only_once(tmp_path, web):
+    archive = make_archive(tmp_path / "a.tar.gz")
+    digest = "sha256:" + hashlib.sha256(pathlib.Path(archive).read_bytes()).hexdigest()
+    assert stage_web_release(web, "1.21.1", archive, digest) is True
+    assert sorted(os.listdir(tmp_path / "fractal-web-1.21.1")) == ["LICENSE", "build", "package.json"]
+    assert stage_web_release(web, "1.21.1", "/no/longer/needed", None) is False
+    assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "fractal-web", "fractal-web-1.21.1"]
+
+
+@pytest.mark.parametrize(
+    ("version", "entries", "checksum", "reason"),
+    [
+        ("1.21.0", {}, None, "is not fractal-web 1.21.1"),
+        ("1.21.1", {}, "0" * 64, "has SHA-256"),
+        ("1.21.1", {"../evil": "x"}, None, "does not belong in a release"),
+        ("1.21.1", {"/evil": "x"}, None, "does not belong in a release"),
+    ],
+)
+def test_a_wrong_archive_is_refused_and_leaves_nothing(tmp_path, web, version, entries, checksum, reason):
+    archive = make_archive(tmp_path / "a.tar.gz", version, entries)
+    with pytest.raises(FractalError, match=reason):
+        stage_web_release(web, "1.21.1", archive, checksum)
+    assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "fractal-web"]
+
+
+def test_a_broken_or_missing_archive_is_refused(tmp_path, web):
+    (tmp_path / "broken.tar.gz").write_bytes(b"not an archive")
+    with pytest.raises(FractalError, match="not a whole tar archive"):
+        stage_web_release(web, "1.21.1", str(tmp_path / "broken.tar.gz"), None)
+    with pytest.raises(FractalError, match="does not exist"):
+        stage_web_release(web, "1.21.1", str(tmp_path / "missing.tar.gz"), None)
+    with pytest.raises(FractalError, match="Cannot fetch"):
+        stage_web_release(web, "1.21.1", "file:///nonexistent/a.tar.gz", None)
+
+
+def test_switch_takes_the_operators_files_along_and_back_leaves_the_old_ones(tmp_path, web):
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    assert switch_web_release(web, "1.21.1") is True
+    env = tmp_path / "fractal-web" / ".env"
+    assert env.read_text() == "PORT=1\n"
+    assert env.stat().st_mode & 0o777 == 0o600
+    env.write_text("PORT=1\nFRACTAL_DEFAULT_GROUP_NAME=All\n")
+    assert switch_web_release(web, "1.21.1") is False
+    assert switch_web_release_back(web, "1.20.1") is True
+    assert env.read_text() == "PORT=1\n"
+    assert json.loads((tmp_path / "fractal-web" / "package.json").read_text())["version"] == "1.20.1"
+
+
+def test_it_stays_only_with_a_server_whose_release_it_was_switched_to(tmp_path, web):
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    assert not belongs_to(web, "2.16.6"), "a switch that was killed may have to be taken back"
+    switch_web_release(web, "1.21.1")
+    new = {**web, "version": "1.21.1"}
+    assert belongs_to(new, "2.17.0")
+    assert not belongs_to(new, "2.16.6")
+    assert not belongs_to(new, None)
+
+
+def test_an_environment_file_elsewhere_comes_back_too(tmp_path, web):
+    env = tmp_path / "web.env"
+    env.write_text("PORT=1\n")
+    web["env_file"] = str(env)
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    switch_web_release(web, "1.21.1")
+    env.write_text("changed\n")
+    assert switch_web_release_back(web, "1.20.1") is True
+    assert env.read_text() == "PORT=1\n"
+    assert not (tmp_path / "web.env-1.20.1").exists()
+
+
+def test_a_process_older_than_its_environment_file_is_noticed(web):
+    written = os.stat(web["env_file"]).st_mtime
+    assert runs_older_state(web, written - 1) is True
+    assert runs_older_state(web, written + 1) is False
+    assert runs_older_state(web, None) is False
+
+
+def test_the_official_archive_follows_node():
+    assert official_archive("1.21.1", "18.20.4").endswith("/v1.21.1/node-18-fractal-web-v1.21.1.tar.gz")

@@ -1,0 +1,135 @@
+"""The planner: from what is observed to what is to do."""
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
+
+HEADS = {"2.16.6": "981d588fe248", "2.17.0": "83bc2ad3ffcc", "2.17.1": "7673fe18c05d", "2.17.2": "e0e717ae2f26"}
+
+
+def instance(version="2.16.6", generation="2.16", staged=(), active="active", hold=None):
+    return {
+        "version": version,
+        "environment": "/opt/fractal/venv",
+        "env_file": "/srv/.fractal_server.env",
+        "env_generation": generation,
+        "staged": list(staged),
+        "active_state": active,
+        "hold": hold,
+    }
+
+
+def database(release="2.16.6", data="pending"):
+    return {"reachable": True, "revision": HEADS.get(release, release), "data_migration": data}
+
+
+def pending(plan):
+    return [
+        (stage.name, stage.release) if stage.release else stage.name
+        for stage in plan.stages
+        if stage.state == "pending"
+    ]
+
+
+HOLD = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
+
+
+def test_a_working_old_instance_has_everything_to_do():
+    plan = plan_server(instance(), database(), "2.17.0")
+    assert plan.hops == ["2.17.0"]
+    assert pending(plan) == [
+        "stage",
+        "stop",
+        "backup",
+        "environment_file",
+        ("install", "2.17.0"),
+        ("schema", "2.17.0"),
+        ("data", "2.17.0"),
+        ("start", "2.17.0"),
+    ]
+
+
+def test_two_hops_share_one_window():
+    plan = plan_server(instance(), database(), "2.17.2")
+    assert plan.hops == ["2.17.0", "2.17.2"]
+    assert [name for name in pending(plan) if "stop" in name or "start" in name] == ["stop", ("start", "2.17.2")]
+    assert ("schema", "2.17.2") in pending(plan)
+
+
+def test_nothing_is_left_on_a_finished_instance():
+    plan = plan_server(instance("2.17.0", "2.17"), database("2.17.0", "done"), "2.17.0")
+    assert pending(plan) == []
+    assert plan.as_dict()["window"] is False
+    assert plan.as_dict()["finished"] is True
+
+
+@pytest.mark.parametrize("data", ["pending", "partial"])
+def test_an_unfinished_data_migration_is_finished_at_its_own_release(data):
+    held = instance("2.17.0", "2.17", active="inactive", hold=HOLD)
+    plan = plan_server(held, database("2.17.0", data), "2.17.2")
+    assert plan.hops == ["2.17.0", "2.17.2"]
+    assert ("data", "2.17.0") in pending(plan)
+    assert ("schema", "2.17.0") not in pending(plan)
+    assert "backup" in pending(plan)
+
+
+def test_an_instance_killed_after_the_data_migration_only_starts():
+    held = instance("2.17.0", "2.17", active="inactive", hold=HOLD)
+    plan = plan_server(held, database("2.17.0", "done"), "2.17.0")
+    assert pending(plan) == [("start", "2.17.0")]
+    assert plan.as_dict()["window"] is True
+
+
+def test_an_instance_killed_after_the_switch_goes_on_with_the_schema():
+    held = instance("2.17.0", "2.17", staged=["2.17.0"], active="inactive", hold=HOLD)
+    plan = plan_server(held, database(), "2.17.0")
+    assert pending(plan) == ["backup", ("schema", "2.17.0"), ("data", "2.17.0"), ("start", "2.17.0")]
+
+
+def test_staged_environments_are_not_built_again():
+    assert "stage" not in pending(plan_server(instance(staged=["2.17.0"]), database(), "2.17.0"))
+    assert "stage" in pending(plan_server(instance(staged=["2.17.0"]), database(), "2.17.2"))
+
+
+@pytest.mark.parametrize(
+    ("observed", "state", "target", "reason"),
+    [
+        (instance("2.17.2", "2.17"), database("2.17.2", "not_needed"), "2.17.0", "newer than the target"),
+        (instance(), database(), "2.18.0", "not on the release path"),
+        (instance(), database("b3ffb095f973"), "2.17.0", "belongs to no release"),
+        (instance("2.17.1"), database(), "2.17.1", "was skipped"),
+        (instance(None), database(), "2.17.0", "not installed"),
+        (instance("2.17.2", "2.17"), database("2.17.0", "done"), "2.17.1", "newer than the target"),
+    ],
+)
+def test_contradictions_are_refused(observed, state, target, reason):
+    plan = plan_server(observed, state, target)
+    assert reason in plan.blocked
+    assert plan.stages == []
+
+
+def worker(version="2.16.6", staged=()):
+    return {"host": "cluster", "version": version, "staged": list(staged)}
+
+
+def test_workers_are_built_before_and_switched_inside_the_window():
+    plan = plan_server(instance(staged=["2.17.0"]), database(), "2.17.0", [worker()])
+    names = pending(plan)
+    assert names.index(("workers", "2.17.0")) == names.index(("start", "2.17.0")) - 1
+    assert next(stage.reason for stage in plan.stages if stage.name == "stage") == "to build: 2.17.0 on cluster"
+    assert "stage" not in pending(
+        plan_server(instance(staged=["2.17.0"]), database(), "2.17.0", [worker("", ["2.17.0"])])
+    )
+
+
+def test_workers_of_an_older_release_open_a_window_of_their_own():
+    finished = (instance("2.17.0", "2.17"), database("2.17.0", "done"), "2.17.0")
+    assert pending(plan_server(*finished, [worker("2.17.0")])) == []
+    plan = plan_server(*finished, [worker(staged=["2.17.0"])])
+    assert pending(plan) == ["stop", ("workers", "2.17.0"), ("start", "2.17.0")]
+    assert plan.as_dict()["window"] is True
+
+
+def test_an_upgrade_killed_around_the_switch_of_the_workers_goes_on_there():
+    held = (instance("2.17.0", "2.17", active="inactive", hold=HOLD), database("2.17.0", "done"), "2.17.0")
+    assert pending(plan_server(*held, [worker(staged=["2.17.0"])])) == [("workers", "2.17.0"), ("start", "2.17.0")]
+    assert pending(plan_server(*held, [worker("2.17.0")])) == [("start", "2.17.0")]

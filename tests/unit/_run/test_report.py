@@ -1,0 +1,250 @@
+"""The report: outcomes, the window, what remains, and that HTML stays HTML."""
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import failures, gather
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
+    render_html,
+    render_markdown,
+    render_text,
+)
+
+STAGES = [
+    {"name": "stop", "title": "Stop fractal-server", "state": "pending", "reason": "active", "release": ""},
+    {
+        "name": "schema",
+        "title": "Migrate the schema to 2.17.0",
+        "state": "pending",
+        "reason": "x|y",
+        "release": "2.17.0",
+    },
+]
+FINDING = {
+    "id": "user.x",
+    "severity": "warning",
+    "subject": "<anna>",
+    "message": "is odd",
+    "fix": "mend",
+    "accepted": False,
+}
+
+
+def server(window=True, failure="", **facts):
+    state = {
+        "instance": {"version": "2.16.6"},
+        "plan": {"stages": STAGES if window else [], "window": window},
+        "findings": [FINDING],
+        "failure": "",
+        "target": "2.17.0",
+    }
+    return {
+        "__server_state": state,
+        "__server_failure": failure,
+        **facts,
+    }
+
+
+DONE = {
+    "__upgrade_stop": {"at": 100.0, "duration": 2.0},
+    "__upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
+    "__backup": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},
+    "__upgrade_hops": {"results": [{"__upgrade_release": "2.17.0", "schema": {"duration": 1.5}}]},
+}
+GROUPS = {"fractal_server": ["s"], "fractal_web": []}
+
+
+def record(facts, only_predicted=False):
+    return gather({"s": facts}, GROUPS, only_predicted)[0]
+
+
+def test_an_upgrade_is_told_with_its_window_backup_and_undo():
+    found = record(server(**DONE))
+    assert (found["outcome"], found["window_seconds"]) == ("upgraded", 13.5)
+    assert [stage["seconds"] for stage in found["stages"]] == [2.0, 1.5]
+    assert found["undo"].endswith("platform.rollback")  # the only instance: no host has to be named
+    text = render_markdown(found)
+    assert "down for 13.5 s" in text
+    assert "x\\|y" in text
+    assert "/var/backups/x, proved by a restore" in text
+
+
+def test_a_backup_without_proof_is_named_with_the_statement_that_changes_that():
+    facts = server(**{**DONE, "__backup": {"backup": {"path": "/b", "proof": {"kind": "list"}}}})
+    facts["__server_state"]["database"] = {"role": "fractal"}
+    found = record(facts)
+    assert [todo for todo in found["remaining"] if "ALTER ROLE fractal CREATEDB;" in todo]
+    for page in (render_markdown(found), render_html(found)):
+        assert "/b, readable, but not proved by a restore" in page
+    assert not [todo for todo in record(server(**DONE))["remaining"] if "CREATEDB" in todo]
+
+
+def test_a_rollback_is_told_with_what_was_kept_of_the_new_release():
+    facts = server(
+        __rollback_done=True,
+        __rollback_backup={"backup": {"version": "2.16.6"}},
+        __rollback_database={"method": "fresh_database", "kept_aside": "fractal_failed_r"},
+    )
+    facts["__server_state"]["instance"]["version"] = "2.17.0"
+    found = record(facts, True)
+    assert (found["outcome"], found["from"], found["to"]) == ("rolled back", "2.17.0", "2.16.6")
+    assert [todo for todo in found["remaining"] if "kept as fractal_failed_r" in todo]
+    in_place = {**facts, "__rollback_database": {"method": "in_place", "kept_aside": ""}}
+    assert [todo for todo in record(in_place, True)["remaining"] if "no copy" in todo]
+    assert record({**facts, "__server_failure": "refused"}, True)["outcome"] == "failed"
+
+
+def test_one_instance_of_many_is_undone_with_its_own_web_hosts():
+    groups = {"fractal_server": ["s", "t"], "fractal_web": ["v", "w"]}
+    web = {"__web_state": {"instance": {"version": "1"}, "version": "1", "findings": [], "failure": ""}}
+    hostvars = {
+        "s": server(**DONE),
+        "t": server(**DONE),
+        "v": {**web, "__web_server": "s"},
+        "w": {**web, "__web_server": "t"},
+    }
+    assert [one["undo"].partition("--limit ")[2] for one in gather(hostvars, groups)] == [
+        "s,v,localhost",
+        "t,w,localhost",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "only_predicted", "outcome"),
+    [
+        (server(window=False), False, "up to date"),
+        (server(), True, "upgrade planned"),
+        (server(), False, "failed"),
+        (server(failure="set-db broke"), False, "failed"),
+    ],
+)
+def test_outcomes(facts, only_predicted, outcome):
+    assert record(facts, only_predicted)["outcome"] == outcome
+
+
+def test_a_blocked_instance_says_so():
+    facts = server(failure="1 blocking finding(s)")
+    facts["__server_state"]["failure"] = "1 blocking finding(s)"
+    assert record(facts)["outcome"] == "blocked"
+
+
+def test_a_web_host_is_shown_with_its_server():
+    web = {
+        "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
+        "__web_server": "s",
+        "__web_failure": "",
+        "__web_run": {"health": {"version": "1.21.1"}},
+    }
+    hosts = {"s": server(**DONE), "w": web, "t": server(window=False)}
+    first, second = gather(hosts, {"fractal_server": ["s", "t"], "fractal_web": ["w"]})
+    assert [one["outcome"] for one in first["web"]] == ["upgraded"]
+    assert second["web"] == []
+
+
+def test_hosts_that_took_no_part_are_left_out():
+    assert gather({"s": {}, "w": {}}, {"fractal_server": ["s"], "fractal_web": ["w"]}) == []
+
+
+def test_a_failed_check_fails_the_run_and_remains_to_do():
+    check = {"id": "log_in", "status": "failed", "subject": "alice", "message": "refused", "fix": "Mend it."}
+    found = record(server(**DONE, __verify={"checks": [check]}))
+    assert failures(found) == ["s: verification failed: log_in: refused"]
+    assert found["remaining"][0] == "alice: refused Mend it."
+    assert failures(record(server(**DONE))) == []
+
+
+def test_every_check_is_shown_with_its_result_and_how_to_mend_it_those_of_the_web_host_too():
+    skipped = {"id": "job", "status": "skipped", "subject": "x", "message": "no account", "fix": "Set one."}
+    failed = {"id": "web_alive", "status": "failed", "subject": "w", "message": "no answer", "fix": "Start it."}
+    found = {**record(server(**DONE, __verify={"checks": [skipped]})), "web": [{**WEB, "checks": [failed]}]}
+    text = render_markdown(found)
+    assert "| job | skipped | no account | Set one. |" in text
+    assert "| web_alive | failed | no answer | Start it. |" in text
+
+
+WEB = {"name": "w", "outcome": "upgraded", "from": "1.20.1", "to": "1.21.1", "failure": "", "findings": []}
+
+
+def reviewed(*subjects):
+    rule = {"id": "user_without_access", "severity": "info", "fix": "If they should: do it."}
+    return {"findings": [{**rule, "subject": one, "message": f"{one} cannot use Fractal."} for one in subjects]}
+
+
+def test_what_the_review_leaves_for_a_person_remains_to_do():
+    found = record(server(window=False, __verify_review=reviewed("erin", "dora")))
+    assert found["remaining"] == [
+        "erin cannot use Fractal. If they should: do it.",
+        "dora cannot use Fractal. If they should: do it.",
+    ]
+    assert "## What remains for you" in render_markdown(found)
+    assert "dora cannot use Fractal." in render_html(found)
+
+
+def test_work_that_was_ended_is_to_be_submitted_again():
+    facts = {"__upgrade_drain": {"stopped": ["job 1 of a@x"]}, "__upgrade_settle": {"stopped": ["job 2 of b@x"]}}
+    found = record(server(window=False, **facts))
+    assert found["remaining"] == [
+        "Ended for the upgrade, to be submitted again by their owners: job 1 of a@x, job 2 of b@x."
+    ]
+    assert record(server(window=False, __upgrade_drain={"skipped": True}))["remaining"] == []
+
+
+def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
+    found = record(server(window=False, __verify_review=reviewed(*[f"user {i}" for i in range(40)])))
+    assert len(found["remaining"]) == 6
+    assert "35 more" in found["remaining"][-1]
+    assert len(found["review"]) == 40
+
+
+def test_the_workers_are_a_stage_with_the_seconds_of_all_of_them():
+    facts = server(**DONE, __upgrade_workers=[{"duration": 0.5}, {"duration": 0.25}])
+    stage = {"name": "workers", "title": "Switch", "state": "pending", "reason": "c has 2.16.6", "release": "2.17.0"}
+    facts["__server_state"]["plan"]["stages"] = [stage]
+    facts["__server_state"]["workers"] = [{"host": "c", "version": "2.16.6"}]
+    found = record(facts)
+    assert found["stages"][0]["seconds"] == 0.75
+    assert found["workers"][0]["host"] == "c"
+    assert "| Switch | done now | 0.8 | c has 2.16.6 |" in render_markdown(found)
+
+
+def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
+    page = render_html(record(server(**DONE)))
+    assert "&lt;anna&gt;" in page
+    assert "<anna>" not in page
+    assert "http" not in page.split("<style>", maxsplit=1)[0]
+
+
+def page_with(*findings, **values):
+    found = record(server())
+    return {**found, "findings": [{**FINDING, **one} for one in findings], **values}
+
+
+def test_findings_are_tables_by_severity_in_every_format():
+    found = page_with(
+        {"id": "a.info", "severity": "info"},
+        {"id": "b.warning", "severity": "warning", "accepted": True},
+        {"id": "c.blocker", "severity": "blocker", "message": "a|b", "reference": "2_17_0.py"},
+    )
+    markdown = render_markdown(found)
+    assert markdown.index("## Blockers (1)") < markdown.index("## Warnings (1)") < markdown.index("## Info (1)")
+    assert "| c.blocker<br><anna> | a\\|b | mend | 2_17_0.py |" in markdown
+    assert "| b.warning (accepted)<br><anna> | is odd | mend |  |" in markdown
+    html = render_html(found)
+    assert "<td>c.blocker<br>&lt;anna&gt;</td><td>a|b</td><td>mend</td><td>2_17_0.py</td>" in html
+    text = render_text(found)
+    assert text.index("BLOCKERS (1)") < text.index("WARNINGS (1)") < text.index("INFO (1)")
+
+
+def test_tables_fit_the_screen():
+    long = "word " * 60 + "x" * 200
+    text = render_text(page_with({"id": "c.blocker", "message": long, "fix": long, "subject": "s" * 90}, failure=long))
+    assert max(map(len, text)) <= 110
+    row = text.index(next(line for line in text if line.startswith("c.blocker")))
+    assert text[row - 1].startswith("-----") and "word word" in text[row]
+    assert "".join(text).count("word") == 3 * 60, "something was left out"
+
+
+def test_who_will_have_access_is_counted():
+    lost = [{"email": name, "hurt": name == "uma"} for name in ("ivy", "uma")]
+    found = page_with(access={"with_access": ["ann"], "without_access": lost})
+    sentence = "1 user(s) will have access to 2.17, 2 will not; 1 of these own projects"
+    assert sentence in render_markdown(found) and sentence in render_html(found)
+    assert sentence in "\n".join(render_text(found))

@@ -1,0 +1,150 @@
+"""What is known after the prechecks: a check that could not be made is a finding, too."""
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
+
+INSTANCE = {
+    "service": "fractal-server.service",
+    "version": "2.16.6",
+    "environment": "/venv",
+    "env_file": "/srv/.env",
+    "env_generation": "2.16",
+    "staged": [],
+    "active_state": "active",
+    "hold": None,
+    "lock": None,
+}
+DATABASE = {"reachable": True, "revision": "981d588fe248", "data_migration": "pending"}
+GOOD = {
+    "instance": {"instance": INSTANCE},
+    "database": {"database": DATABASE},
+    "environment": {"findings": [], "runner_backend": "slurm_sudo"},
+    "server": {"findings": []},
+    "users": {"findings": [], "access": {"with_access": []}},
+}
+
+
+def finding(**changes):
+    base = {
+        "id": "a.b",
+        "severity": "blocker",
+        "subject": "s",
+        "message": "m",
+        "fix": "f",
+        "reference": "",
+        "acceptable": True,
+    }
+    return {**base, **changes}
+
+
+def ids(state):
+    return [one["id"] for one in state["findings"]]
+
+
+def test_a_good_instance_has_a_plan_and_no_failure():
+    state = server_state(GOOD, "2.17.0")
+    assert state["failure"] == ""
+    assert state["plan"]["hops"] == ["2.17.0"]
+
+
+def test_mistyped_variables_are_refused_unless_accepted():
+    unknown = {"findings": [finding(id="variable.unknown", message="no such variable")]}
+    for state in (
+        server_state({**GOOD, "variables": unknown, "users": {"findings": [finding()]}}, "2.17.0"),
+        web_state({"instance": {"instance": None, "reason": "m"}, "variables": unknown}, "1.21.1"),
+    ):
+        assert state["failure"] == "2 blocking finding(s): no such variable; m"
+        assert state["refused"] == "1 blocking finding(s): no such variable"
+    assert server_state({**GOOD, "variables": unknown}, "2.17.0", ["variable.unknown"])["failure"] == ""
+    assert server_state(GOOD, "2.17.0")["refused"] == ""
+
+
+def test_each_thing_that_could_not_be_observed_is_a_finding():
+    assert ids(server_state({"instance": {"unreachable": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
+    assert ids(server_state({"instance": {"instance": None, "reason": "no unit"}}, "2.17.0")) == ["unit.missing"]
+    assert ids(server_state({"instance": {"msg": "traceback"}}, "2.17.0")) == ["unit.missing"]
+    down = {**GOOD, "database": {"database": {"reachable": False, "reason": "refused"}}, "users": {"skipped": True}}
+    assert ids(server_state(down, "2.17.0")) == ["database.unreachable"]
+    assert (
+        ids(server_state({**GOOD, "server": {"msg": "broken"}, "users": {"msg": "x"}}, "2.17.0"))
+        == ["check.failed"] * 2
+    )
+    assert ids(server_state(GOOD, "9.9.9")) == ["plan.blocked"]
+    assert ids(web_state({"instance": {"instance": {"version": "1.20.1"}}, "web": {"msg": "x"}}, "1.21.1")) == [
+        "check.failed"
+    ]
+
+
+def test_another_run_is_in_the_way_until_it_is_known_to_be_dead():
+    lock = {"run": "a", "controller": "ann@ops1", "since": "2026-11-23T20:00:00Z", "idle": 3.0}
+    results = {**GOOD, "instance": {"instance": {**INSTANCE, "lock": lock}}}
+    refused = server_state(results, "2.17.0", run={"run": "b", "abandoned": ""})
+    assert ids(refused) == ["run.locked"]
+    assert "ann@ops1 holds its lock since 2026-11-23T20:00:00Z" in refused["failure"]
+    assert server_state(results, "2.17.0", run={"run": "b", "abandoned": "a"})["failure"] == ""
+    assert server_state(results, "2.17.0", run={"run": "a", "abandoned": ""})["failure"] == ""
+    web = {"instance": {"instance": {**INSTANCE, "lock": lock}}}
+    assert ids(web_state(web, "1.21.1", run={"run": "b", "abandoned": ""})) == ["run.locked"]
+
+
+def test_when_the_old_settings_are_gone_too_early_the_choice_is_rollback():
+    database = {**DATABASE, "revision": "7673fe18c05d", "data_migration": "not_needed"}
+    left = {**database, "migrated": {"users_left": ["ann@example.org"]}}
+    hold = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
+    held = {**INSTANCE, "version": "2.17.1", "env_generation": "2.17", "active_state": "inactive", "hold": hold}
+    state = server_state({**GOOD, "instance": {"instance": held}, "database": {"database": left}}, "2.17.1")
+    assert ids(state) == ["migration.lost"]
+    assert "ann@example.org" in state["failure"]
+    assert "rollback playbook" in state["findings"][0]["fix"]
+    for instance, rows in ((held, database), ({**held, "hold": None}, left)):  # all migrated; or somebody new
+        results = {**GOOD, "instance": {"instance": instance}, "database": {"database": rows}}
+        assert "migration.lost" not in ids(server_state(results, "2.17.1"))
+
+
+def test_a_blocker_is_a_failure_until_it_is_accepted():
+    found = {**GOOD, "users": {"findings": [finding()]}}
+    assert "1 blocking" in server_state(found, "2.17.0")["failure"]
+    assert server_state(found, "2.17.0", ["a.b"])["failure"] == ""
+    assert server_state(found, "2.17.0", ["a.b"])["findings"][0]["accepted"] is True
+
+
+def test_a_finding_of_two_checks_is_shown_once():
+    found = {
+        **GOOD,
+        "environment": {"findings": [finding()]},
+        "server": {"findings": [finding(), finding(subject="t")]},
+    }
+    assert [one["subject"] for one in server_state(found, "2.17.0")["findings"]] == ["s", "t"]
+
+
+def test_of_many_blockers_the_failure_names_the_first():
+    found = {**GOOD, "users": {"findings": [finding(message=f"m{n}.") for n in range(100)]}}
+    failure = server_state(found, "2.17.0")["failure"]
+    assert failure.startswith("100 blocking finding(s): m0.;") and "95 more" in failure and "m5." not in failure
+
+
+def test_a_blocker_that_would_break_the_migration_cannot_be_accepted():
+    found = {**GOOD, "server": {"findings": [finding(acceptable=False)]}}
+    assert server_state(found, "2.17.0", ["a.b"])["failure"]
+
+
+def test_warnings_are_no_failure():
+    found = {**GOOD, "server": {"findings": [finding(severity="warning")]}}
+    assert server_state(found, "2.17.0")["failure"] == ""
+
+
+def test_workers_are_part_of_the_state_and_what_is_wrong_with_one_is_a_finding():
+    read = {"host": "a", "worker": {"python": "/w/bin/python3", "version": "2.16.6", "staged": []}}
+    state = server_state({**GOOD, "workers": {"answers": [read]}}, "2.17.0")
+    assert state["failure"] == ""
+    assert state["workers"] == [{"host": "a", "python": "/w/bin/python3", "version": "2.16.6", "staged": []}]
+    assert "workers" in [stage["name"] for stage in state["plan"]["stages"]]
+    gone = {"host": "b", "unreachable": True, "msg": "no route"}
+    broken = {"host": "c", "msg": "no fractal-server there"}
+    state = server_state({**GOOD, "workers": {"answers": [read, gone, broken], "strays": ["d"]}}, "2.17.0")
+    assert [(one["id"], one["subject"]) for one in state["findings"]] == [
+        ("worker.no_server", "d"),
+        ("host.unreachable", "b"),
+        ("worker.unusable", "c"),
+    ]
+    assert "no fractal-server there" in state["failure"] and "no route" in state["failure"]
+    assert [worker["version"] for worker in state["workers"]] == ["2.16.6", None, None]
