@@ -23,7 +23,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 
 COLLECTION = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(COLLECTION / "tests" / "unit"))
-from test_dotenv import SYSTEMD_CASES
+from systemd_cases import SYSTEMD_CASES
 
 IMAGE = "localhost/fractal-ops/base:12"
 _PRINT = "import os, json; print(json.dumps(dict(os.environ)))"

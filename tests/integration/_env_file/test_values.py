@@ -13,7 +13,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import Context, migrate_server
 from releases_environments import SLURM_CONFIG
-from test_env_migration import compare_settings
+
+from _env_file.test_migration import compare_settings
 
 # each reads a list of texts from its input, and writes what the release makes of each: its settings, or why it refuses
 _OLD = """

@@ -24,7 +24,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.ser
 from postgres_cluster import PASSWORD, Cluster, Database
 from postgres_seed import add_activity, add_job
 from releases_environments import JWT_SECRET, FractalFolder, environment
-from test_user_precheck import content
+
+from _precheck.test_users import content
 
 Run = Callable[..., dict[str, Any]]
 Folder = Callable[..., FractalFolder]

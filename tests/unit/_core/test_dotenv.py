@@ -27,6 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 from dotenv.parser import parse_stream
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from systemd_cases import SYSTEMD_CASES
 
 many = settings(max_examples=int(os.environ.get("FRACTAL_HYPOTHESIS_EXAMPLES", "2000")), deadline=None)
 INSTALLED = Reader.DOTENV_1_1 if dotenv.version.__version__.startswith("1.1.") else Reader.DOTENV_1_2
@@ -124,24 +125,6 @@ def test_open_references_stay_open(pieces: list[str | Reference]) -> None:
 
 
 # what systemd does with each of these was taken down from systemd itself (tests/integration/test_env_systemd.py)
-SYSTEMD_CASES = {
-    "A=1 # note\n": {"A": "1 # note"},
-    "A='1' # note\n": {"A": "1# note"},
-    "export A=1\n": {},
-    "; note\nA = 1 \n": {"A": "1"},
-    "A=x\\\ny\nB=2\n": {"A": "xy", "B": "2"},
-    "A='x\ny'\n": {"A": "x\ny"},
-    'A="x\\ty \\$ \\" \\\\"\n': {"A": 'x\\ty $ " \\'},
-    "A=it\\'s\n": {"A": "it's"},
-    "A='a''b'c\n": {"A": "abc"},
-    "A=${HOME}\n": {"A": "${HOME}"},
-    "A=\nB\nC=3": {"A": "", "C": "3"},
-    "A=x'y'\n": {"A": "x'y'"},
-    'A=" x "  \n': {"A": " x "},
-    "A=1\r\nB=2\r\n": {"A": "1", "B": "2"},
-}
-
-
 @pytest.mark.parametrize(("text", "expected"), SYSTEMD_CASES.items())
 def test_systemd_syntax(text: str, expected: dict[str, str]) -> None:
     assert assignments(parse(text, Reader.SYSTEMD)) == expected
