@@ -119,6 +119,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import CHECKS
 
 
 def main() -> NoReturn:
@@ -140,7 +141,7 @@ def main() -> NoReturn:
     )
     run_module(
         module,
-        lambda: {"findings": [one.as_dict() for one in check_server(ServerHost(module.params))]},
+        lambda: {"findings": [one.as_dict() for one in check_server(ServerHost(module.params), CHECKS)]},
         {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY},
     )
 

@@ -100,9 +100,12 @@ IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
 )
 
 
-def check_server(host: ServerHost) -> list[Finding]:
-    """Return all findings about a server. What cannot be checked is a finding too."""
-    found = run_checks(host, (*ON_THE_HOST, *(LEAVING_2_16 if host.leaves_2_16 else ())))
+def check_server(host: ServerHost, also: Iterable[tuple[str, Check]] = ()) -> list[Finding]:
+    """Return all findings about a server. What cannot be checked is a finding too.
+
+    ``also`` holds further checks of the host, with their names.
+    """
+    found = run_checks(host, (*ON_THE_HOST, *also, *(LEAVING_2_16 if host.leaves_2_16 else ())))
     try:
         with host.connection():
             pass

@@ -161,7 +161,7 @@ class ServerHost:
     @property
     def leaves_2_16(self) -> bool:
         """Whether the way leads out of 2.16, with all that 2.17.0 changed; so too while no way is known."""
-        return bool(self.route_error) or any(hop.data_migration for hop in self.hops)
+        return bool(self.route_error) or any(hop.is_stop for hop in self.hops)
 
     @cached_property
     def worker_pythons(self) -> list[str]:

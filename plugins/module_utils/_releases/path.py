@@ -10,33 +10,8 @@ Sources: each tag's ``fractal_server/migrations/versions`` (alembic heads), ``py
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release of fractal-server.
-
-    ``drops`` says what its schema migration takes away for good, so that only a restored dump brings it back.
-    ``needs`` lists programs that it calls at run time and its predecessors did not.
-    """
-
-    version: str
-    alembic_head: str
-    python: tuple[str, str]  # lowest supported, lowest not supported any more
-    web: str
-    node_majors: tuple[int, ...]
-    data_migration: bool = False
-    drops: str = ""
-    needs: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for Ansible."""
-        return asdict(self)
-
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
 
 _HEAD_2_16 = "981d588fe248"  # one head for all of 2.16
 _PYTHON = ("3.11", "3.14")
@@ -55,8 +30,8 @@ RELEASES: tuple[Release, ...] = (
         _PYTHON,
         web="1.21.1",
         node_majors=(18, 20),
-        data_migration=True,
-        drops="user_oauth.username",
+        is_stop=True,
+        takes_away=(TakenAway("user_oauth", "username"),),
     ),
     Release(
         "2.17.1",
@@ -64,12 +39,10 @@ RELEASES: tuple[Release, ...] = (
         _PYTHON,
         web="1.21.1",
         node_majors=(18, 20),
-        drops="user_settings (every user's old settings), user_oauth.user_settings_id",
+        takes_away=(TakenAway("user_settings"), TakenAway("user_oauth", "user_settings_id")),
     ),
     Release("2.17.2", "e0e717ae2f26", _PYTHON, web="1.21.1", node_majors=(18, 20), needs=("unzip",)),
 )
-
-_BY_VERSION = {release.version: release for release in RELEASES}
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -90,32 +63,51 @@ def release(version: str) -> Release:
     Raises:
         FractalError: The release path does not know it.
     """
-    found = _BY_VERSION.get(version)
+    found = _find(version)
     if found is None:
         raise FractalError(
             f"fractal-server {version} is not on the release path that this collection knows "
             f"({RELEASES[0].version} to {RELEASES[-1].version}). Set fractal_target_version to one of: "
-            f"{', '.join(known.version for known in RELEASES if known.version >= '2.17')}."
+            f"{', '.join(known.version for known in targets())}."
         )
     return found
 
 
+def _find(version: str) -> Release | None:
+    return next((known for known in RELEASES if known.version == version), None)
+
+
+def targets() -> list[Release]:
+    """Return the releases that an upgrade may end at: from the first stop on."""
+    first = next((number for number, known in enumerate(RELEASES) if known.is_stop), 0)
+    return [known for known in RELEASES[first:] if known.offered]
+
+
 def web_release(version: str) -> str:
     """Return the release of fractal-web that belongs to a release of fractal-server; empty for an unknown one."""
-    found = _BY_VERSION.get(version)
+    found = _find(version)
     return found.web if found else ""
 
 
-def release_at_head(alembic_head: str | None) -> Release | None:
-    """Return the newest release whose schema ends at ``alembic_head``, or None for an unknown revision."""
-    return next((known for known in reversed(RELEASES) if known.alembic_head == alembic_head), None)
+def release_at_head(alembic_head: str | None, installed: str | None = None) -> Release | None:
+    """Return the release whose schema ends at ``alembic_head``, or None for an unknown revision.
+
+    Several may share a head: it is the one ``installed``, if that is among them, else the newest.
+    """
+    sharing = [known for known in RELEASES if known.alembic_head == alembic_head]
+    return next((known for known in sharing if known.version == installed), sharing[-1] if sharing else None)
+
+
+def first_release_with_head(alembic_head: str | None) -> str:
+    """Return the first release whose schema ends at ``alembic_head``, or ``unknown``."""
+    return next((known.version for known in RELEASES if known.alembic_head == alembic_head), "unknown")
 
 
 def hops(start: str, target: str) -> list[Release]:
-    """Return the releases to install one after another: each data migration's own release, then the target.
+    """Return the releases to install one after another: each stop, then the target.
 
     Raises:
-        FractalError: A release is unknown, or the target is older than the start.
+        FractalError: A release is unknown, the target is older than the start, or no upgrade may end there.
     """
     first, last = release(start), release(target)
     if version_key(target) < version_key(start):
@@ -123,8 +115,19 @@ def hops(start: str, target: str) -> list[Release]:
             f"The instance is at {start}, which is newer than the target {target}. Going back is what the rollback "
             "playbook is for; otherwise set fractal_target_version."
         )
+    if not last.offered and last is not first:
+        raise FractalError(
+            f"No upgrade ends at fractal-server {target}. Set fractal_target_version to one of: "
+            f"{', '.join(known.version for known in targets() if version_key(known.version) > version_key(start))}."
+        )
     between = RELEASES[RELEASES.index(first) + 1 : RELEASES.index(last) + 1]
-    return [hop for hop in between if hop.data_migration or hop is last]
+    return [hop for hop in between if hop.is_stop or hop is last]
+
+
+def stops_between(after: str, up_to: str) -> list[Release]:
+    """Return the stops later than the release ``after``, up to and with ``up_to``."""
+    first, last = version_key(after), version_key(up_to)
+    return [known for known in RELEASES if known.is_stop and first < version_key(known.version) <= last]
 
 
 def python_supported(python_version: str, wanted: Release) -> bool:

@@ -20,6 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
     release_at_head,
     version_key,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 
 DONE, PENDING, BLOCKED = "done", "pending", "blocked"
 
@@ -81,9 +82,9 @@ def plan_server(
     except FractalError as error:
         return ServerPlan(start=str(instance.get("version")), target=target, hops=[], stages=[], blocked=str(error))
     data_migration = database["data_migration"]
-    if at.data_migration and data_migration in ("pending", "partial"):
+    if at.is_stop and data_migration in ("pending", "partial"):
         route = [at, *[hop for hop in route if hop is not at]]
-    blocked = _contradiction(instance, at, route, data_migration)
+    blocked = why_not_implemented(route) or _contradiction(instance, at, route, data_migration)
     if blocked:
         return ServerPlan(start=at.version, target=target, hops=[], stages=[], blocked=blocked)
     return ServerPlan(
@@ -121,7 +122,7 @@ def _contradiction(instance: Mapping[str, Any], at: Release, route: list[Release
             f"fractal-server {version} is installed, which is newer than the target; the database is at {at.version}. "
             "Set fractal_target_version to that release or a later one."
         )
-    if at.data_migration is False and data_migration in ("pending", "partial") and version_key(version) >= (2, 17, 1):
+    if not at.is_stop and data_migration in ("pending", "partial") and version_key(version) >= (2, 17, 1):
         return (
             f"fractal-server {version} is installed over a {at.version} database: the stop at 2.17.0, the only release "
             f"with the data migration, was skipped. Reinstall {at.version} in {instance['environment']} and run again."
@@ -137,7 +138,7 @@ def _stages(
     wanted: Release,
     workers: list[Mapping[str, Any]],
 ) -> list[Stage]:
-    changes_database = any(hop is not at for hop in route) or (at.data_migration and at in route)
+    changes_database = any(hop is not at for hop in route) or (at.is_stop and at in route)
     held = instance.get("hold") is not None
     installed = instance["version"] == wanted.version
     migrated = instance.get("env_generation") == "2.17"
@@ -180,7 +181,7 @@ def _stages(
                 hop.version,
             ),
         ]
-        if hop.data_migration:
+        if hop.is_stop:
             stages.append(
                 _stage(
                     "data",

@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Any, Callable
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DEFAULT_SERVICE,
@@ -23,6 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
     discover_server,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data import migrate_data
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import install_in_place
@@ -45,8 +47,12 @@ def make_hop(
         seconds; ``data`` is None for a release without a data migration.
 
     Raises:
-        FractalError: A stage is refused or failed; those before it are done and stay so.
+        FractalError: A stage is refused or failed; those before it are done and stay so. Or the release has a data
+            migration that is not implemented here: then nothing is touched.
     """
+    reason = why_not_implemented([release(version)])
+    if reason:
+        raise FractalError(reason)
     instance = discover_server(installation.service or DEFAULT_SERVICE, python)
     if check_mode:
         schema = migrate_schema(installation, sys.executable, version, check_mode=True)
@@ -55,7 +61,7 @@ def make_hop(
     stages: dict[str, Any] = {
         "switch": _timed(lambda: {"changed": switch_to(instance, version, strategy)}),
         "schema": _timed(lambda: migrate_schema(installation, known, version)),
-        "data": _timed(lambda: migrate_data(installation, known)) if release(version).data_migration else None,
+        "data": _timed(lambda: migrate_data(installation, known)) if release(version).is_stop else None,
     }
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
 

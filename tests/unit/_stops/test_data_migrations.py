@@ -1,0 +1,54 @@
+"""A release that has a data migration and no code here is refused, by whatever would go through it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import path
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import CHECKS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop
+
+STOP = Release("2.18.0", "aaaaaaaaaaaa", ("3.11", "3.14"), "1.22.0", (20,), is_stop=True)
+NEXT = Release("2.18.1", "bbbbbbbbbbbb", ("3.11", "3.14"), "1.22.0", (20,))
+
+
+@pytest.fixture
+def rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path as it is when somebody has added the rows of a stop and nothing else."""
+    monkeypatch.setattr(
+        path, "RELEASES", (*(r for r in path.RELEASES if path.version_key(r.version) < (2, 18)), STOP, NEXT)
+    )
+
+
+def test_every_data_migration_is_a_release() -> None:
+    assert {*DATA_MIGRATIONS} <= {known.version for known in path.RELEASES if known.is_stop}
+
+
+@pytest.mark.usefixtures("rows_only")
+def test_the_hop_refuses_it_before_it_touches_anything() -> None:
+    with pytest.raises(FractalError, match=r"2\.18\.0 has a data migration that this collection does not implement"):
+        make_hop(Installation("/nowhere/.fractal_server.env"), None, "2.18.0")
+
+
+@pytest.mark.usefixtures("rows_only")
+@pytest.mark.parametrize("target", ["2.18.0", "2.18.1"])
+def test_the_plan_is_blocked(target: str) -> None:
+    instance = {"version": "2.17.2", "environment": "/venv"}
+    database = {"reachable": True, "revision": "e0e717ae2f26", "data_migration": "not_needed"}
+    plan = plan_server(instance, database, target)
+    assert "does not implement" in plan.blocked and plan.stages == []
+
+
+@pytest.mark.usefixtures("rows_only")
+@pytest.mark.parametrize(("target", "expected"), [("2.18.1", ["release.not_implemented"]), ("2.17.2", [])])
+def test_precheck_has_a_blocker_that_nobody_can_accept(target: str, expected: list[str]) -> None:
+    host = SimpleNamespace(hops=path.hops("2.16.6", target), params={"target_version": target})
+    found = [finding for _name, check in CHECKS for finding in check(host)]
+    assert [finding.id for finding in found] == expected
+    assert not any(finding.acceptable for finding in found)
