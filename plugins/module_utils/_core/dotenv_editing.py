@@ -52,7 +52,10 @@ def settle(
     def wrong(statements: list[Statement]) -> list[str]:
         values = interpolate(statements, {}, file_wins=True)
         seen = assignments(parse(render(statements), Reader.SYSTEMD)) if for_systemd else {}
-        differing = [name for name, value in targets.items() if values.get(name) != value]
+        # in the service, a reference finds what systemd has read, also from a later line; fractalctl finds it unset
+        process = {name: value for name, value in seen.items() if value is not None}
+        in_service = interpolate(statements, process, file_wins=True) if process else values
+        differing = [n for n, value in targets.items() if (values.get(n), in_service.get(n)) != (value, value)]
         extra = [n for n, v in values.items() if v is not None and n not in targets and n not in without_effect]
         return [name for name in differing if not _only_for_systemd(targets[name], seen.get(name))] + extra
 

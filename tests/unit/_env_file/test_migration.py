@@ -27,7 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.mig
     generation,
     migrate_server,
 )
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 logging.getLogger("dotenv.main").disabled = True
@@ -809,6 +809,18 @@ units = st.dictionaries(st.sampled_from(["UNIT", "POSTGRES_PASSWORD", "MORE", "H
 
 
 @many
+@example(  # systemd begins to see a variable when its line is corrected, so that an earlier reference finds it
+    [],
+    [
+        "POSTGRES_PASSWORD=''\n",
+        "FRACTAL_HELP_URL=''\n",
+        "export HTTPS_PROXY='${FRACTAL_EMAIL_INSTANCE_NAME:-d}'\n",
+        "export FRACTAL_EMAIL_INSTANCE_NAME='${FRACTAL_HELP_URL}'\n",
+    ],
+    {},
+    False,
+    True,
+)
 @given(files, files, units, st.booleans(), st.booleans())
 def test_every_kept_variable_has_the_value_it_had_and_nothing_else_changes(
     before: list[str], after: list[str], unit: dict[str, str], can_override: bool, by_systemd: bool
