@@ -66,7 +66,7 @@ healed:
   type: bool
 proof:
   description:
-    - The rows afterwards. Empty when the schema is newer than 2.17.0.
+    - The rows afterwards. Of an earlier release only what is still known when the schema is newer.
     - C(resources), C(profiles), C(projects_attached), C(task_groups_attached) and C(users_attached) are numbers;
       C(projects_left), C(task_groups_left) and the list C(users_left) say what is missing.
   returned: success
@@ -122,7 +122,10 @@ def main() -> None:
     run_module(
         module,
         lambda: migrate_data(
-            find_installation(options), options["python"] or sys.executable, options["backend"], module.check_mode
+            find_installation(options),
+            options["python"] or sys.executable,
+            backend=options["backend"],
+            check_mode=module.check_mode,
         ),
         DATABASE_LIBRARIES,
     )

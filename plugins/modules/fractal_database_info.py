@@ -81,12 +81,26 @@ database:
       returned: reachable
     data_migration:
       description:
-        - How far C(fractalctl update-db-data) of 2.17.0 has come - V(not_needed), V(pending), V(partial) or V(done).
+        - How far the data migration (C(fractalctl update-db-data)) of RV(database.stop) has come - V(pending),
+          V(partial) or V(done); V(not_needed) when the schema has gone past it.
       type: str
       returned: reachable
     migrated:
-      description: The rows that say so. Empty at any other revision than that of 2.17.0.
+      description: The rows that say so.
       type: dict
+      returned: reachable
+    stop:
+      description: The last release with a data migration that the schema has reached; before all of them, the first.
+      type: str
+      returned: reachable
+    left:
+      description: What that data migration has not done, in words.
+      type: str
+      returned: reachable
+    lost:
+      description: Users, by e-mail, whom an earlier data migration left out for good.
+      type: list
+      elements: str
       returned: reachable
     counts:
       description: Number of rows by table. Empty with O(counts=false).
@@ -154,13 +168,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 
 
 def read_state(params: dict[str, Any]) -> dict[str, Any]:
     """Return the module's result."""
     try:
         with connect(database_settings(params), read_only=True) as connection:
-            return {"database": database_state(connection, counts=params["counts"])}
+            return {"database": database_state(connection, DATA_MIGRATIONS, counts=params["counts"])}
     except FractalError as error:
         if params["fail_unreachable"]:
             raise

@@ -35,7 +35,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     DatabaseSettings,
     Installation,
     connect,
-    first_release_with_head,
     installation_settings,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
@@ -58,6 +57,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import installed_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import HOLD_NAME
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
 
 if TYPE_CHECKING:

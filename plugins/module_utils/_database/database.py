@@ -22,13 +22,20 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, release_at_head
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    RELEASES,
+    first_release_with_head,
+    release_at_head,
+    stops_between,
+)
 
 DATABASE_LIBRARIES: dict[str, str | None] = {"sqlalchemy and psycopg": None}
 """For ``run_module``."""
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
     from sqlalchemy.pool import NullPool
 else:
     try:
@@ -342,26 +349,6 @@ SELECT current_setting('server_version') AS server_version,
        ) AS tables
 """
 
-# user_settings_id: a user made by 2.17 itself has no old settings and nothing to migrate
-_UNATTACHED_USER = (
-    "is_active AND is_verified AND user_settings_id IS NOT NULL "
-    "AND (profile_id IS NULL OR project_dir = '/PLACEHOLDER')"
-)
-_DATA_MIGRATION = {
-    "resources": "SELECT count(*) FROM resource",
-    "profiles": "SELECT count(*) FROM profile",
-    "projects_attached": "SELECT count(*) FROM projectv2 WHERE resource_id IS NOT NULL",
-    "projects_left": "SELECT count(*) FROM projectv2 WHERE resource_id IS NULL",
-    "task_groups_attached": "SELECT count(*) FROM taskgroupv2 WHERE resource_id IS NOT NULL",
-    "task_groups_left": "SELECT count(*) FROM taskgroupv2 WHERE resource_id IS NULL",
-    "users_attached": "SELECT count(*) FROM user_oauth WHERE profile_id IS NOT NULL",
-    "users_left": f"SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth WHERE {_UNATTACHED_USER}",
-}
-# Once the old settings are gone: users whose column project_dir still is what the schema migration filled in.
-_USERS_LEFT_FOR_GOOD = (
-    "SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth "
-    "WHERE is_active AND is_verified AND profile_id IS NULL AND project_dir = '/PLACEHOLDER'"
-)
 _IN_FLIGHT_SHOWN = 100
 _IN_FLIGHT = {
     "jobv2": (
@@ -384,13 +371,14 @@ _IN_FLIGHT = {
 }
 _NO_ROWS: dict[str, Any] = {"count": 0, "rows": []}
 
-HEAD_2_16, HEAD_2_17_0 = "981d588fe248", "83bc2ad3ffcc"
 
-
-def database_state(connection: sa.Connection, counts: bool = True) -> dict[str, Any]:
+def database_state(
+    connection: sa.Connection, stops: Mapping[str, DataMigration], counts: bool = True
+) -> dict[str, Any]:
     """Return the state of an instance's database, with two statements, by reading only.
 
-    ``counts`` (rows per table) reads every table; without it the answer is quick whatever the size.
+    ``stops`` holds the data migrations that are known, by release. ``counts`` (rows per table) reads every table;
+    without it the answer is quick whatever the size.
     """
     facts = dict(connection.execute(sa.text(_SERVER_FACTS)).mappings().one())
     tables: dict[str, list[str]] = facts.pop("tables")
@@ -400,10 +388,8 @@ def database_state(connection: sa.Connection, counts: bool = True) -> dict[str, 
     for table, (name, query) in _IN_FLIGHT.items():
         if table in tables:
             queries[name] = query
-    if "resource_id" in tables.get("projectv2", ()) and "user_settings_id" in tables.get("user_oauth", ()):
-        queries.update(_DATA_MIGRATION)
-    elif {"profile_id", "project_dir"} <= {*tables.get("user_oauth", ())}:
-        queries["users_left"] = _USERS_LEFT_FOR_GOOD
+    for version, stop in stops.items():
+        queries.update({f"data {version} {name}": query for name, query in stop.queries(tables).items()})
     if counts:
         queries.update({f"rows {table}": f'SELECT count(*) FROM "{table}"' for table in sorted(tables)})
     found = _ask(connection, queries)
@@ -417,14 +403,39 @@ def database_state(connection: sa.Connection, counts: bool = True) -> dict[str, 
         "revision": revision,
         "release": first_release_with_head(revision),
         "newest_release": at.version if at else "unknown",
-        "data_migration": data_migration_state(revision, found),
-        "migrated": {name: found[name] for name in _DATA_MIGRATION if name in found},
+        **data_migrations(at, stops, found),
         "counts": {name[5:]: count for name, count in found.items() if name.startswith("rows ")},
         "jobs_in_flight": jobs["count"],
         "submitted_jobs": jobs["rows"],
         "activities_in_flight": activities["count"],
         "ongoing_activities": activities["rows"],
     }
+
+
+def data_migrations(at: Release | None, stops: Mapping[str, DataMigration], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how far the data migration is that the schema stands at, and whom the earlier ones left out for good."""
+    rows: dict[str, dict[str, Any]] = {version: {} for version in stops}
+    for name, value in found.items():
+        kind, _space, rest = name.partition(" ")
+        if kind == "data":
+            version, _space, query = rest.partition(" ")
+            rows[version][query] = value
+    reached = stops_between("0", at.version) if at else []
+    here = reached[-1] if at and reached and reached[-1].alembic_head == at.alembic_head else None
+    lost = [user for one in reached if one is not here and one.version in stops for user in _lost(stops, rows, one)]
+    state, left, stop = "not_needed", "", reached[-1] if reached else None
+    if here is not None:
+        known = stops.get(here.version)
+        state = known.state(rows[here.version]) if known else "pending"
+        left = known.left(rows[here.version]) if known and state != "done" else ""
+    elif at is not None and stop is None:
+        state, stop = "pending", next((known for known in RELEASES if known.is_stop), None)
+    name = stop.version if stop else ""
+    return {"data_migration": state, "stop": name, "migrated": rows.get(name, {}), "left": left, "lost": lost}
+
+
+def _lost(stops: Mapping[str, DataMigration], rows: Mapping[str, Mapping[str, Any]], stop: Release) -> list[str]:
+    return stops[stop.version].lost(rows[stop.version])
 
 
 # A session that has been idle for a while does nothing (a pool, somebody's psql); one of another role is no Fractal.
@@ -457,35 +468,11 @@ def wait_until_alone(settings: DatabaseSettings, timeout: float = 60) -> None:
             time.sleep(0.2)
 
 
-def first_release_with_head(revision: str | None) -> str:
-    """Return the first release whose schema ends at ``revision``, or ``unknown``."""
-    return next((known.version for known in RELEASES if known.alembic_head == revision), "unknown")
-
-
 def revision_of(connection: sa.Connection) -> str | None:
     """Return the alembic revision, or None for a database that fractal-server never set up."""
     if connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is None:
         return None
     return connection.execute(sa.text("SELECT max(version_num) FROM alembic_version")).scalar()
-
-
-def data_migration_state(revision: str | None, rows: Mapping[str, Any]) -> str:
-    """Return ``not_needed``, ``pending``, ``partial`` or ``done``: how far 2.17.0's ``update-db-data`` has come.
-
-    Args:
-        revision: Alembic revision.
-        rows: The counts named in ``_DATA_MIGRATION``, at the revision of 2.17.0.
-
-    Source: fractal-server 2.17.0, data_migrations/2_17_0.py: resource, task groups, projects, then profile by profile.
-    """
-    if revision == HEAD_2_16:
-        return "pending"
-    if revision != HEAD_2_17_0:
-        return "not_needed"
-    if not any(rows[name] for name in ("resources", "profiles", "users_attached")):
-        return "pending"
-    left = rows["projects_left"] or rows["task_groups_left"] or rows["users_left"]
-    return "partial" if left or not rows["resources"] else "done"
 
 
 def _ask(connection: sa.Connection, queries: Mapping[str, str]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
     discover_server,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS, backend_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import Release, hops, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
-    Release,
     hops,
     release,
     release_at_head,
     version_key,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 
 DONE, PENDING, BLOCKED = "done", "pending", "blocked"

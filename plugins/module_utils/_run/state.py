@@ -106,7 +106,7 @@ def server_state(
             )
         elif database:
             plan = plan_server(instance, database, target, workers).as_dict()
-            lost = database.get("migrated", {}).get("users_left") if database["data_migration"] == "not_needed" else []
+            lost = database.get("lost", [])
             if instance["hold"] and lost:
                 found.append(FINDINGS["migration.lost"].finding(instance["service"], users=", ".join(lost)).as_dict())
             if plan["blocked"]:

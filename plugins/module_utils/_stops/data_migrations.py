@@ -1,15 +1,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Which stops have code here. A release with a data migration and none is refused by plan, precheck and hop."""
+"""The data migrations of all stops. A release with a data migration and none is refused by plan, precheck and hop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import ResourceAndProfiles
 
-DATA_MIGRATIONS = {"2.17.0"}
+_ALL: tuple[DataMigration, ...] = (ResourceAndProfiles(),)
+DATA_MIGRATIONS = {one.release: one for one in _ALL}
 
 
 def why_not_implemented(way: Iterable[Release]) -> str:

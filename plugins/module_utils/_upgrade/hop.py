@@ -61,7 +61,7 @@ def make_hop(
     stages: dict[str, Any] = {
         "switch": _timed(lambda: {"changed": switch_to(instance, version, strategy)}),
         "schema": _timed(lambda: migrate_schema(installation, known, version)),
-        "data": _timed(lambda: migrate_data(installation, known)) if release(version).is_stop else None,
+        "data": _timed(lambda: migrate_data(installation, known, version)) if release(version).is_stop else None,
     }
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    HEAD_2_16,
-    HEAD_2_17_0,
     DatabaseSettings,
     Installation,
     connect,
@@ -25,11 +23,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fra
     run_fractalctl,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
-    Release,
     release,
     release_at_head,
+    stops_between,
     version_key,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 
 
 def migrate_schema(installation: Installation, python: str, version: str, check_mode: bool = False) -> dict[str, Any]:
@@ -69,14 +69,14 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
 
 def _state(settings: DatabaseSettings) -> dict[str, Any]:
     with connect(settings, read_only=True) as connection:
-        return database_state(connection, counts=False)
+        return database_state(connection, DATA_MIGRATIONS, counts=False)
 
 
 def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, python: str) -> str:
     """Return why the schema must not be migrated to ``wanted``, or an empty text.
 
-    The table with the users' old settings goes with the schema of 2.17.1 (49d0856e9569), so the rows have to prove that
-    2.17.0's data migration is complete. Its own guard, NOT NULL on projects and task groups, says nothing about users.
+    A later schema may drop what a data migration reads, and Fractal's own guards (NOT NULL on some columns) say little.
+    So the rows have to prove each data migration on the way before the schema goes past it.
     """
     if installed != wanted.version:
         return (
@@ -94,13 +94,15 @@ def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, py
             f"The database is already at the schema of {at.version}, newer than {wanted.version}. A schema never goes "
             "back; the rollback playbook restores the backup."
         )
-    if version_key(wanted.version) > (2, 17, 0):
-        if database["revision"] == HEAD_2_16:
-            return f"The schema of {wanted.version} drops the old settings: 2.17.0 and its data migration come first."
-        if database["revision"] == HEAD_2_17_0 and database["data_migration"] != "done":
-            left = ", ".join(database["migrated"]["users_left"]) or "none"
-            return (
-                f"The schema of {wanted.version} drops the users' old settings, but the data migration of 2.17.0 is "
-                f"{database['data_migration']}. Run the upgrade to 2.17.0 again first. Users without a profile: {left}."
-            )
+    skipped = [stop for stop in stops_between(at.version, wanted.version) if stop is not wanted]
+    if skipped:
+        return (
+            f"The schema of {wanted.version} may drop what the data migration of {skipped[0].version} reads, which has "
+            f"not run: {skipped[0].version} comes first."
+        )
+    if at.is_stop and at is not wanted and database["data_migration"] != "done":
+        return (
+            f"The schema of {wanted.version} may drop what the data migration of {at.version} reads, and that is "
+            f"{database['data_migration']}: {database['left']}. Run the upgrade to {at.version} again first."
+        )
     return ""

@@ -12,6 +12,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     database_settings,
     database_state,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 from postgres_cluster import PASSWORD, Cluster, Database
 from postgres_seed import add_activity, add_job, add_project, add_task_group, add_user
 from releases_environments import FractalFolder
@@ -157,7 +158,7 @@ def test_two_statements_whatever_the_size(seeded_database: Database, fractal_fol
         statements: list[str] = []
         with connect(settings, read_only=True) as connection:
             event.listen(connection, "before_cursor_execute", lambda _c, _cursor, text, *_rest: statements.append(text))
-            database_state(connection)
+            database_state(connection, DATA_MIGRATIONS)
         return len(statements)
 
     assert count_statements() == 2

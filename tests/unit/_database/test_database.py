@@ -7,11 +7,15 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
-    data_migration_state,
-    first_release_with_head,
+    data_migrations,
     settings_from_values,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    first_release_with_head,
+    release,
+    release_at_head,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import data as _data_migration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import schema as _schema_migration
 
@@ -46,7 +50,7 @@ ALL = {
     ],
 )
 def test_how_far_the_data_migration_is(revision: str | None, rows: dict[str, object], expected: str) -> None:
-    assert data_migration_state(revision, rows) == expected
+    assert state(revision, rows)["data_migration"] == expected
 
 
 def test_releases_of_revisions() -> None:
@@ -54,14 +58,10 @@ def test_releases_of_revisions() -> None:
     assert first_release_with_head(None) == first_release_with_head("deadbeef") == "unknown"
 
 
-def state(at: str, rows: dict[str, object]) -> dict[str, object]:
-    revision = HEADS.get(at, at)
-    return {
-        "revision": revision,
-        "release": first_release_with_head(revision),
-        "data_migration": data_migration_state(revision, rows),
-        "migrated": rows,
-    }
+def state(at: str | None, rows: dict[str, object]) -> dict[str, object]:
+    revision = HEADS.get(str(at), at)
+    found = {f"data 2.17.0 {name}": value for name, value in rows.items()}
+    return {"revision": revision, **data_migrations(release_at_head(revision), DATA_MIGRATIONS, found)}
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,15 @@ def state(at: str, rows: dict[str, object]) -> dict[str, object]:
     [
         ("2.16.6", {}, "2.17.0", "2.17.0", ""),
         ("2.16.6", {}, "2.17.0", "2.16.6", "2.16.6 is installed"),
-        ("2.16.6", {}, "2.17.1", "2.17.1", "2.17.0 and its data migration come first"),
-        ("2.17.0", NOTHING, "2.17.1", "2.17.1", "Users without a profile: ann, bob"),
-        ("2.17.0", {**ALL, "users_left": ["ann"]}, "2.17.2", "2.17.2", "is partial"),
+        ("2.16.6", {}, "2.17.1", "2.17.1", "data migration of 2.17.0 reads, which has not run"),
+        ("2.17.0", NOTHING, "2.17.1", "2.17.1", "there is no resource, nothing was written"),
+        (
+            "2.17.0",
+            {**ALL, "users_left": ["ann"]},
+            "2.17.2",
+            "2.17.2",
+            "is partial: 0 projects",
+        ),
         ("2.17.0", ALL, "2.17.2", "2.17.2", ""),
         ("2.17.1", {}, "2.17.2", "2.17.2", ""),
         ("2.17.2", {}, "2.17.0", "2.17.0", "never goes back"),
@@ -91,18 +97,24 @@ def test_which_schema_migrations_are_refused(
         ("2.17.0", "2.17.0", ""),
         ("2.17.0", "2.17.1", "would do nothing"),
         ("2.16.6", "2.17.0", "comes before the data migration"),
-        ("deadbeef", "2.17.0", "belongs to no release"),
     ],
 )
 def test_which_data_migrations_are_refused(at: str, installed: str, named: str) -> None:
-    reason = _data_migration.why_refused(state(at, NOTHING), installed, "/venv/bin/python")
+    reason = _data_migration.why_refused(state(at, NOTHING), "2.17.0", installed, "/venv/bin/python")
     assert bool(reason) == bool(named) and named in reason
 
 
 def test_what_is_left_is_named() -> None:
-    assert "nothing was written" in _data_migration.shortfall({"migrated": NOTHING})
-    assert "1 projects and 0 task groups" in _data_migration.shortfall({"migrated": {**ALL, "projects_left": 1}})
-    assert "directory: ann" in _data_migration.shortfall({"migrated": {**ALL, "users_left": ["ann"]}})
+    at = HEADS["2.17.0"]
+    assert "nothing was written" in str(state(at, NOTHING)["left"])
+    assert "1 projects and 0 task groups" in str(state(at, {**ALL, "projects_left": 1})["left"])
+    assert "directory: ann" in str(state(at, {**ALL, "users_left": ["ann"]})["left"])
+    assert state(at, ALL)["left"] == ""
+
+
+def test_whom_an_earlier_stop_left_out_is_told_at_later_releases() -> None:
+    assert state("2.17.2", {"users_left": ["ann"]})["lost"] == ["ann"]
+    assert state("2.17.0", {**ALL, "users_left": ["ann"]})["lost"] == []
 
 
 def test_settings_show_no_password() -> None:

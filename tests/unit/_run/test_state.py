@@ -88,7 +88,7 @@ def test_another_run_is_in_the_way_until_it_is_known_to_be_dead():
 
 def test_when_the_old_settings_are_gone_too_early_the_choice_is_rollback():
     database = {**DATABASE, "revision": "7673fe18c05d", "data_migration": "not_needed"}
-    left = {**database, "migrated": {"users_left": ["ann@example.org"]}}
+    left = {**database, "lost": ["ann@example.org"]}
     hold = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
     held = {**INSTANCE, "version": "2.17.1", "env_generation": "2.17", "active_state": "inactive", "hold": hold}
     state = server_state({**GOOD, "instance": {"instance": held}, "database": {"database": left}}, "2.17.1")
