@@ -71,6 +71,15 @@ backup:
       description: The alembic revision.
       type: str
       returned: success
+folder:
+  description: Where the backups of this instance are.
+  returned: success
+  type: str
+  sample: /var/backups/fractal/fractal-server.service
+ran_before:
+  description: Whether the service ran before the upgrade stopped it; if not, a rollback does not start it.
+  returned: success
+  type: bool
 at:
   description: When the module began, in seconds since the epoch by the host's clock.
   returned: always
@@ -102,20 +111,20 @@ def find(params: Mapping[str, Any]) -> dict[str, Any]:
     hold = read_hold(unit)
     folder = os.path.join(params["backup_root"], unit)
     path = find_backup(folder, params["backup"] or "", hold.backup if hold else "")
-    held = hold.as_dict() if hold else None
+    result: dict[str, Any] = {"hold": hold.as_dict() if hold else None, "backup": None, "folder": folder}
     if path is None:
-        return {"hold": held, "backup": None}
+        return {**result, "ran_before": hold is None or hold.ran_before}
     manifest = read_manifest(path)
-    return {
-        "hold": held,
-        "backup": {
-            "path": path,
-            "created": manifest["created"],
-            "version": manifest["environment"]["version"],
-            "environment": manifest["environment"]["real_path"],
-            "revision": manifest["contents"]["revision"],
-        },
+    # a rollback of a finished upgrade holds the service as well: what was before the upgrade is in the backup
+    result["ran_before"] = (manifest.get("service") or {}).get("ran_before", True)
+    result["backup"] = {
+        "path": path,
+        "created": manifest["created"],
+        "version": manifest["environment"]["version"],
+        "environment": manifest["environment"]["real_path"],
+        "revision": manifest["contents"]["revision"],
     }
+    return result
 
 
 def main() -> NoReturn:

@@ -13,7 +13,8 @@ author:
 description:
   - With O(state=present), writes a drop-in that makes every start of the unit fail with an explanation, then stops the
     unit. The drop-in survives a reboot, so that a half-migrated instance never serves users.
-  - With O(state=absent), removes the drop-in, starts the unit and waits until its API answers.
+  - With O(state=absent), starts the unit and waits until its API answers. Only then the drop-in goes. If the service does
+    not come up, the drop-in stays as the record of the upgrade, without keeping the unit from being started.
 attributes:
   check_mode:
     description: Says whether something would change.
@@ -43,6 +44,12 @@ options:
   backup:
     description: Folder of the backup that belongs to what is done, if it exists already.
     type: path
+  running:
+    description:
+      - Whether the unit is started, with O(state=absent). V(false) only removes the drop-in, for a service that was stopped
+        before the upgrade.
+    type: bool
+    default: true
   version:
     description: The release of fractal-server that must answer, with O(state=absent).
     type: str
@@ -79,13 +86,15 @@ hold:
     since: "2026-11-23T20:00:00Z"
     controller: ops1
     backup: /var/backups/fractal/fractal-server.service/20261123T200000Z
+    ran_before: true
+    phase: held
 at:
   description: When the module began, in seconds since the epoch by the host's clock.
   returned: always
   type: float
 health:
   description: The service that answered.
-  returned: with O(state=absent)
+  returned: with O(state=absent) and O(running=true)
   type: dict
   sample:
     service: fractal-server.service
@@ -100,14 +109,17 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit, unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
+    lift,
+    lift_and_start,
     new_hold,
-    release_and_start,
     stop_and_hold,
+    would_hold,
+    would_start,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
@@ -115,21 +127,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def hold_or_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    new = new_hold(unit_name(params["service"]), params["controller"], params["backup_root"], params["backup"])
-    if check_mode:
-        unit = read_unit(params["service"])
-        present = read_hold(unit.name)
-        if params["state"] == "present":
-            changed = present is None or unit.active_state == "active"
-            return {"changed": changed, "hold": (present or new).as_dict()}
-        return {"changed": present is not None or unit.active_state != "active"}
+def hold_or_start(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    service = params["service"]
     if params["state"] == "present":
-        changed, hold = stop_and_hold(params["service"], new)
+        new = new_hold(unit_name(service), params["controller"], params["backup_root"], params["backup"])
+        changed, hold = (would_hold if check_mode else stop_and_hold)(service, new)
         return {"changed": changed, "hold": hold.as_dict()}
-    changed = release_and_start(params["service"])
-    health = wait_until_healthy(
-        params["service"], url=params["url"], version=params["version"], timeout=params["timeout"]
+    if not params["running"]:
+        return {"changed": read_hold(unit_name(service)) is not None if check_mode else lift(service)}
+    if check_mode:
+        return {"changed": would_start(service)}
+    changed, health = lift_and_start(
+        service,
+        lambda: wait_until_healthy(service, url=params["url"], version=params["version"], timeout=params["timeout"]),
     )
     return {"changed": changed, "health": health.as_dict()}
 
@@ -143,13 +153,14 @@ def main() -> NoReturn:
             "controller": {"type": "str", "default": "unknown"},
             "backup_root": {"type": "path"},
             "backup": {"type": "path"},
+            "running": {"type": "bool", "default": True},
             "version": {"type": "str"},
             "url": {"type": "str"},
             "timeout": {"type": "float", "default": 120},
         },
         supports_check_mode=True,
     )
-    run_module(module, lambda: hold_or_release(module.params, module.check_mode))
+    run_module(module, lambda: hold_or_start(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

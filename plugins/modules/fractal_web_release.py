@@ -119,7 +119,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hea
     wait_until_healthy,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import release_and_start, restart
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import restart, start
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     belongs_to,
     kept_release,
@@ -171,7 +171,7 @@ def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], che
         return {"changed": stale or not active}
     if stale:
         restart(params["service"])
-    changed = stale if active else release_and_start(params["service"])
+    changed = stale if active else start(params["service"])
     health = wait_until_healthy(
         params["service"],
         kind="web",

@@ -56,7 +56,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     scratch_database,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import installed_version
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import HOLD_NAME
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import HOLD_NAME, read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
 
@@ -333,7 +333,12 @@ def _packages(folder: str, python: str) -> dict[str, Any]:
 
 
 def _service(unit: Unit | None) -> dict[str, Any] | None:
-    return {"name": unit.name, "enabled_state": unit.enabled_state, "user": unit.user} if unit else None
+    """Return what the unit was like; its hold knows whether it ran before it was stopped for this backup."""
+    if unit is None:
+        return None
+    hold = read_hold(unit.name)
+    ran = hold.ran_before if hold else unit.active_state == "active"
+    return {"name": unit.name, "enabled_state": unit.enabled_state, "user": unit.user, "ran_before": ran}
 
 
 def _environment(python: str) -> dict[str, Any]:

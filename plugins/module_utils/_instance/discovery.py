@@ -74,7 +74,7 @@ class ServerInstance:
     port: int
     url: str
     workers: int
-    hold: dict[str, str] | None
+    hold: dict[str, Any] | None
     lock: dict[str, Any] | None
     kind: str = field(default="server")
 

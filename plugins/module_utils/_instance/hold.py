@@ -6,16 +6,28 @@
 It is the only thing that an upgrade leaves on the host while it is in progress: it survives a reboot, it says in
 ``systemctl status`` why the unit does not start, and it names the backup that belongs to the upgrade. An assertion
 rather than a mask, because a runtime mask has no effect on units under /etc (systemd.unit(5), unit load path).
+
+For the start the assertion goes, and only that: the drop-in stays as the record of an upgrade in progress until the
+service answers with the right release. Whoever finds it knows that the upgrade has not ended well.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
+HELD, STARTING = "held", "starting"
 HOLD_FOLDER = "/etc/systemd/system"
 HOLD_NAME = "90-fractal-upgrade-in-progress.conf"
 _NEVER = "/fractal-upgrade-in-progress--run-upgrade-or-rollback-playbook"
+_TOLD = {
+    HELD: (
+        "fractal_ops.platform is upgrading this unit; it must not start half-way.",
+        f"[Unit]\nAssertPathExists={_NEVER}\n",
+    ),
+    STARTING: ("fractal_ops.platform has upgraded this unit and started it; the service has not answered yet.", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -23,14 +35,18 @@ class Hold:
     """Who keeps a unit stopped: ``run`` id, ``since`` (UTC, ISO 8601), ``controller``, ``backup`` folder.
 
     ``backup`` is empty for a run that changes no database: to go back then means back to the newest backup.
+    ``ran_before`` says whether the service ran when the upgrade stopped it: a rollback leaves it as it was found.
+    ``phase`` is ``held``, or ``starting`` from the start until the service answers.
     """
 
     run: str
     since: str
     controller: str
     backup: str = ""
+    ran_before: bool = True
+    phase: str = HELD
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""
         return asdict(self)
 
@@ -61,14 +77,22 @@ def parse_hold(text: str) -> Hold:
         since=values.get("since", "unknown"),
         controller=values.get("controller", "unknown"),
         backup=values.get("backup", ""),
+        ran_before=values.get("ran before") != "no",
+        phase=STARTING if values.get("phase") == STARTING else HELD,
     )
 
 
 def render_hold(hold: Hold) -> str:
-    """Return the drop-in's text."""
-    return (
-        "# fractal_ops.platform is upgrading this unit; it must not start half-way.\n"
-        "# Run the upgrade playbook again to go on, or the rollback playbook to go back.\n"
-        f"# run: {hold.run}\n# since: {hold.since}\n# controller: {hold.controller}\n# backup: {hold.backup}\n"
-        f"[Unit]\nAssertPathExists={_NEVER}\n"
-    )
+    """Return the drop-in's text: a record in comments, and while the unit is held an assertion that always fails."""
+    told, directive = _TOLD[hold.phase]
+    record = {
+        "run": hold.run,
+        "since": hold.since,
+        "controller": hold.controller,
+        "backup": hold.backup,
+        "ran before": "yes" if hold.ran_before else "no",
+        "phase": hold.phase,
+    }
+    lines = [told, "Run the upgrade playbook again to go on, or the rollback playbook to go back."]
+    lines += [f"{key}: {value}" for key, value in record.items()]
+    return "".join(f"# {line}\n" for line in lines) + directive

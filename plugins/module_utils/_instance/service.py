@@ -8,44 +8,51 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit, systemctl
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
+    Unit,
+    read_unit,
+    systemctl,
+    unit_name,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import Health, unhealthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import (
+    HELD,
+    STARTING,
     Hold,
     hold_path,
     read_hold,
     render_hold,
 )
 
+_DOWN = ("inactive", "failed")
 _STOP_TIMEOUT = 600.0  # seconds; systemd's own TimeoutStopSec ends it sooner
 
 
 def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
     """Stop the unit and keep it from starting. Return whether that changed anything, and the hold in force.
 
-    A hold that is there already belongs to an upgrade that was interrupted: it stays, with its run and its backup. Only
-    if that run had no backup to make, it gets the one of this run.
+    A record that is there already belongs to an upgrade that was interrupted, or whose start failed: it stays, with its
+    run and its backup. Only if that run had no backup to make, it gets the one of this run.
 
     Raises:
         FractalError: The unit does not stop.
     """
     unit = read_unit(service)
     present = read_hold(unit.name)
-    if present is not None:
-        hold = present if present.backup else replace(present, backup=hold.backup)
+    hold = _in_force(unit, present, hold)
     if present != hold:
-        path = hold_path(unit.name)
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        write_file(path, render_hold(hold).encode(), uid=0, gid=0, mode=0o644)
-    if present is None or unit.needs_reload:
+        _write_hold(unit.name, hold)
+    if present != hold or unit.needs_reload:
         systemctl("daemon-reload")
-    if unit.active_state not in ("inactive", "failed"):
+    if unit.active_state not in _DOWN:
         systemctl("stop", unit.name, timeout=_STOP_TIMEOUT)
         unit = read_unit(service)
-        if unit.active_state not in ("inactive", "failed"):
+        if unit.active_state not in _DOWN:
             raise FractalError(
                 f"{unit.name} does not stop: it is {unit.active_state}. See: systemctl status {unit.name}"
             )
@@ -53,25 +60,62 @@ def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
     return present != hold, hold
 
 
-def release_and_start(service: str) -> bool:
-    """Lift the hold and start the unit. Return whether that changed anything.
+def would_hold(service: str, new: Hold) -> tuple[bool, Hold]:
+    """Return what `stop_and_hold` would, without doing it."""
+    unit = read_unit(service)
+    present = read_hold(unit.name)
+    hold = _in_force(unit, present, new)
+    return present != hold or unit.active_state not in _DOWN, hold
+
+
+def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, Health]:
+    """Start the unit, wait until it is healthy, and only then forget the hold. Return whether that changed anything.
+
+    Until then the record stays in the drop-in, without its assertion: a service that does not come up is not upgraded,
+    and its backup is not forgotten.
 
     Raises:
-        FractalError: systemd refuses to start the unit.
+        FractalError: systemd refuses to start the unit, or it does not become healthy.
+    """
+    hold = read_hold(unit_name(service))
+    if hold is not None and hold.phase != STARTING:
+        _write_hold(unit_name(service), replace(hold, phase=STARTING))
+        systemctl("daemon-reload")
+    started = start(service)
+    health = healthy()
+    return _forget_hold(service) or started, health
+
+
+def lift(service: str) -> bool:
+    """Forget the hold of a unit that is to stay as it is. Return whether there was one."""
+    return _forget_hold(service)
+
+
+def would_start(service: str) -> bool:
+    """Return whether `lift_and_start` would change anything."""
+    unit = read_unit(service)
+    return unit.active_state != "active" or read_hold(unit.name) is not None
+
+
+def start(service: str) -> bool:
+    """Start the unit if it does not run. Return whether it was started.
+
+    Raises:
+        FractalError: systemd refuses; the text holds the unit's last journal lines.
     """
     unit = read_unit(service)
-    path = hold_path(unit.name)
-    held = os.path.lexists(path)
-    if held:
-        os.unlink(path)
-        _remove_if_empty(os.path.dirname(path))
-    if held or unit.needs_reload:
+    if unit.needs_reload:
         systemctl("daemon-reload")
     if unit.active_state == "active":
-        return held
+        return False
     if unit.active_state != "inactive":
-        systemctl("reset-failed", unit.name)  # also of its starts, which systemd counts while it fails again and again
-    systemctl("start", unit.name)
+        systemctl(
+            "reset-failed", unit.name
+        )  # also resets the start counter (StartLimitBurst) that a crash loop used up
+    try:
+        systemctl("start", unit.name)
+    except FractalError as error:
+        raise unhealthy(unit, f"it does not start: {str(error).rstrip('.')}") from error
     return True
 
 
@@ -83,7 +127,7 @@ def restart(service: str) -> None:
     """
     if read_unit(service).needs_reload:
         systemctl("daemon-reload")
-    systemctl("reset-failed", service)  # see release_and_start()
+    systemctl("reset-failed", service)  # see start()
     systemctl("restart", service)
 
 
@@ -93,6 +137,28 @@ def new_hold(unit: str, controller: str, backup_root: str | None, backup: str | 
     run = time.strftime("%Y%m%dT%H%M%SZ", now)
     to_make = os.path.join(backup_root, unit, run) if backup_root else ""
     return Hold(run, time.strftime("%Y-%m-%dT%H:%M:%SZ", now), controller, backup or to_make)
+
+
+def _in_force(unit: Unit, present: Hold | None, new: Hold) -> Hold:
+    if present is not None:
+        return replace(present, phase=HELD, backup=present.backup or new.backup)
+    return replace(new, phase=HELD, ran_before=unit.active_state not in _DOWN)
+
+
+def _write_hold(unit: str, hold: Hold) -> None:
+    path = hold_path(unit)
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    write_file(path, render_hold(hold).encode(), uid=0, gid=0, mode=0o644)
+
+
+def _forget_hold(service: str) -> bool:
+    path = hold_path(unit_name(service))
+    if not os.path.lexists(path):
+        return False
+    os.unlink(path)
+    _remove_if_empty(os.path.dirname(path))
+    systemctl("daemon-reload")
+    return True
 
 
 def _remove_if_empty(folder: str) -> None:

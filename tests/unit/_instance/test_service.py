@@ -1,0 +1,121 @@
+"""Stopping and starting: the record of the upgrade stays until the new service has answered."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import Health
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
+    lift,
+    lift_and_start,
+    new_hold,
+    start,
+    stop_and_hold,
+    would_hold,
+    would_start,
+)
+
+from .fake_systemd import UNIT, FakeSystemd, systemd
+
+__all__ = ["systemd"]
+
+FIRST = Hold("r1", "2026-11-26T10:00:00Z", "ops1", "/b/r1")
+SECOND = Hold("r2", "2026-11-26T11:00:00Z", "ops2", "/b/r2")
+HEALTH = Health(UNIT, "http://x", "2.17.0", None, 0.1)
+
+
+def ill() -> Health:
+    raise FractalError("it answers as 2.16.6")
+
+
+def test_a_service_is_stopped_and_does_not_start_again(systemd: FakeSystemd) -> None:
+    assert would_hold(UNIT, FIRST)[0]
+    assert stop_and_hold(UNIT, FIRST) == (True, FIRST)
+    assert systemd.state == "inactive"
+    assert read_hold(UNIT) == FIRST
+    assert oct(systemd.drop_in.stat().st_mode & 0o777) == "0o644"
+    with pytest.raises(FractalError, match="does not start"):
+        start(UNIT)
+    assert would_hold(UNIT, SECOND) == (False, FIRST)
+    assert stop_and_hold(UNIT, SECOND) == (False, FIRST), "the interrupted run keeps its hold and its backup"
+
+
+def test_a_run_without_a_backup_gets_the_one_of_the_run_that_goes_on(systemd: FakeSystemd) -> None:
+    stop_and_hold(UNIT, Hold("r1", "s", "c"))
+    changed, hold = stop_and_hold(UNIT, SECOND)
+    assert changed
+    assert (hold.run, hold.backup) == ("r1", "/b/r2")
+
+
+def test_what_was_found_stopped_is_remembered_as_that(systemd: FakeSystemd) -> None:
+    systemd.set("failed")
+    _changed, hold = stop_and_hold(UNIT, FIRST)
+    assert not hold.ran_before
+    assert not stop_and_hold(UNIT, SECOND)[1].ran_before, "a re-run finds it stopped by the first"
+    assert "stop" not in systemd.commands
+    assert lift(UNIT)
+    assert read_hold(UNIT) is None
+    assert not lift(UNIT)
+    assert "start" not in systemd.commands
+
+
+def test_a_unit_that_does_not_stop_is_told(systemd: FakeSystemd) -> None:
+    (systemd.folder / "stays").touch()
+    with pytest.raises(FractalError, match="does not stop: it is active"):
+        stop_and_hold(UNIT, FIRST)
+    assert read_hold(UNIT) == FIRST
+
+
+def test_the_hold_goes_with_the_answer_of_the_service(systemd: FakeSystemd) -> None:
+    stop_and_hold(UNIT, FIRST)
+    seen = []
+
+    def healthy() -> Health:
+        seen.append((read_hold(UNIT), systemd.state))
+        return HEALTH
+
+    assert would_start(UNIT)
+    assert lift_and_start(UNIT, healthy) == (True, HEALTH)
+    ((during, state),) = seen
+    assert (during.run, during.backup, during.phase, state) == ("r1", "/b/r1", "starting", "active")
+    assert not systemd.drop_in.parent.exists()
+    assert not would_start(UNIT)
+    assert lift_and_start(UNIT, healthy) == (False, HEALTH)
+
+
+def test_a_service_that_does_not_come_up_keeps_its_record_and_can_be_held_again(systemd: FakeSystemd) -> None:
+    stop_and_hold(UNIT, FIRST)
+    with pytest.raises(FractalError, match="answers as"):
+        lift_and_start(UNIT, ill)
+    hold = read_hold(UNIT)
+    assert hold is not None
+    assert (hold.phase, hold.backup, hold.since) == ("starting", FIRST.backup, FIRST.since)
+    assert would_hold(UNIT, SECOND)[0]
+    assert stop_and_hold(UNIT, SECOND) == (True, FIRST)
+    assert systemd.state == "inactive"
+    assert lift_and_start(UNIT, lambda: HEALTH)[0]
+    assert read_hold(UNIT) is None
+
+
+def test_a_start_that_systemd_refuses_is_told_with_the_journal_and_keeps_the_record(systemd: FakeSystemd) -> None:
+    stop_and_hold(UNIT, FIRST)
+    (systemd.folder / "refuses").touch()
+    with pytest.raises(FractalError, match="(?s)does not start: .*JWT_SECRET_KEY is missing"):
+        lift_and_start(UNIT, lambda: HEALTH)
+    hold = read_hold(UNIT)
+    assert hold is not None and hold.phase == "starting"
+
+
+def test_the_start_counter_of_a_crash_loop_is_reset_first(systemd: FakeSystemd) -> None:
+    systemd.set("failed")
+    assert start(UNIT)
+    assert systemd.commands == ["reset-failed", "start"]
+    assert not start(UNIT)
+
+
+def test_a_new_hold_names_the_backup_that_will_be_made() -> None:
+    hold = new_hold(UNIT, "ops1", "/b")
+    assert hold.backup == f"/b/{UNIT}/{hold.run}"
+    assert new_hold(UNIT, "ops1", "/b", "/there").backup == "/there"
+    assert new_hold(UNIT, "ops1", None).backup == ""
