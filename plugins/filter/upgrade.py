@@ -9,36 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
-from ansible.errors import AnsibleFilterError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release, web_release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import (
     hosts_of_instance,
-    how_to_go_on,
     why_failed,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.after_failure import after_failure
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_stage, failed_workers
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import gather
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import unknown_variables
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEFAULTS = Path(__file__).resolve().parents[2] / "roles" / "fractal" / "defaults" / "main.yml"
-
-
-def release_row(version: str) -> dict[str, Any]:
-    """Return the row of a release in the release path."""
-    try:
-        return release(version).as_dict()
-    except FractalError as error:
-        raise AnsibleFilterError(str(error)) from error
-
-
-def stage_pending(plan: dict[str, Any], name: str) -> bool:
-    """Return whether the stage called ``name`` is still to be done."""
-    return any(stage["name"] == name and stage["state"] == "pending" for stage in plan["stages"])
 
 
 def state_of_server(results: dict[str, Any], target: str, accept: list[str]) -> dict[str, Any]:
@@ -55,15 +42,21 @@ def _run_that_sees(results: dict[str, Any]) -> dict[str, str]:
     return this_run((results["instance"].get("instance") or {}).get("lock"))
 
 
-def failure(result: dict[str, Any], task: str) -> str:
-    """Return one line that says which task failed and why; of a loop, its first item that failed."""
+def failure(result: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """Return why a task failed, after its name; of a loop, its first item that failed.
+
+    A task that only says what other tasks have found (``fail``, ``assert``) has no name worth telling: the text begins
+    with the cause.
+    """
     failed = next((item for item in result.get("results", []) if item.get("failed")), result)
-    return f"{task}: {why_failed(failed)}"
+    says_it_itself = str(task.get("action", "")).rpartition(".")[2] in ("fail", "assert")
+    return why_failed(failed) if says_it_itself else f"{task['name']}: {why_failed(failed)}"
 
 
-def only(items: list[str]) -> str:
-    """Return the item of a list of one, or an empty text."""
-    return items[0] if len(items) == 1 else ""
+def _only_server(groups: Mapping[str, list[str]]) -> str:
+    """Return the server of an inventory that has but one, or an empty text."""
+    servers = groups.get("fractal_server", [])
+    return servers[0] if len(servers) == 1 else ""
 
 
 def mistyped(names: list[str]) -> dict[str, Any]:
@@ -81,7 +74,7 @@ def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], s
     servers = groups.get("fractal_server", [])
 
     def server_of(name: str) -> str:
-        told = hostvars[name].get("fractal_server_host") or (name if name in servers else only(servers))
+        told = hostvars[name].get("fractal_server_host") or (name if name in servers else _only_server(groups))
         return told if told in servers else ""
 
     return [name for name in groups.get("fractal_worker", []) if server_of(name) == server]
@@ -95,8 +88,7 @@ def failed_web_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]
 
 def worker_problems(workers: list[dict[str, Any]]) -> str:
     """Return which hosts of workers did not do what was asked, and why; empty if all did."""
-    wrong = [result for result in workers if "worker" not in result]
-    return "; ".join(failure(result, f"The workers on {result['host']}") for result in wrong)
+    return "; ".join(f"The workers on {result['host']}: {why_failed(result)}" for result in failed_workers(workers))
 
 
 class FilterModule:
@@ -105,17 +97,16 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
+            "after_failure": after_failure,
+            "failed_stage": failed_stage,
             "failed_web_hosts": failed_web_hosts,
             "failure": failure,
             "hosts_of_instance": hosts_of_instance,
-            "how_to_go_on": how_to_go_on,
             "mistyped": mistyped,
-            "only": only,
-            "release": release_row,
             "report_records": gather,
             "server_state": state_of_server,
-            "stage_pending": stage_pending,
             "this_run": this_run,
+            "way_back": way_back,
             "web_state": state_of_web,
             "web_version": web_release,
             "worker_hosts": worker_hosts,

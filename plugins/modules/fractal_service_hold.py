@@ -13,8 +13,8 @@ author:
 description:
   - With O(state=present), writes a drop-in that makes every start of the unit fail with an explanation, then stops the
     unit. The drop-in survives a reboot, so that a half-migrated instance never serves users.
-  - With O(state=absent), starts the unit and waits until its API answers. Only then the drop-in goes. If the service does
-    not come up, the drop-in stays as the record of the upgrade, without keeping the unit from being started.
+  - With O(state=absent), starts the unit and waits until its API answers. Only then the drop-in goes. If the service
+    does not come up, the drop-in stays as the record of the upgrade, without keeping the unit from being started.
 attributes:
   check_mode:
     description: Says whether something would change.
@@ -46,8 +46,8 @@ options:
     type: path
   running:
     description:
-      - Whether the unit is started, with O(state=absent). V(false) only removes the drop-in, for a service that was stopped
-        before the upgrade.
+      - Whether the unit is started, with O(state=absent). V(false) only removes the drop-in, for a service that was
+        stopped before the upgrade.
     type: bool
     default: true
   version:

@@ -109,9 +109,7 @@ def start(service: str) -> bool:
     if unit.active_state == "active":
         return False
     if unit.active_state != "inactive":
-        systemctl(
-            "reset-failed", unit.name
-        )  # also resets the start counter (StartLimitBurst) that a crash loop used up
+        systemctl("reset-failed", unit.name)  # also resets the start counter (StartLimitBurst) of a crash loop
     try:
         systemctl("start", unit.name)
     except FractalError as error:

@@ -29,34 +29,3 @@ def hosts_of_instance(hostvars: Mapping[str, Any], groups: Mapping[str, list[str
         return ""
     webs = [name for name in groups.get("fractal_web", []) if hostvars[name].get("__web_server") == server]
     return ",".join([server, *webs, "localhost"])
-
-
-def how_to_go_on(failed: Mapping[str, Any], back: bool, hosts: str) -> str:
-    """Return why an upgrade failed, the state that this left, and how to go on or back.
-
-    Args:
-        failed: ``why``, and what came of ``fractal_backup_info`` (``backup``) and ``fractal_database_info``
-            (``stopped_at``) after it.
-        back: Whether the old instance is in service again.
-        hosts: See `hosts_of_instance`.
-    """
-    return f"{failed['why']}\n{_state_and_commands(failed, back, hosts)}"
-
-
-def _state_and_commands(failed: Mapping[str, Any], back: bool, hosts: str) -> str:
-    on, undo = command("upgrade", hosts), command("rollback", hosts)
-    if back:
-        return f"The old instance is back in service. When the cause is mended, run the upgrade again: {on}"
-    hold = failed["backup"].get("hold")
-    if hold is None:
-        return f"fractal-server was not stopped. When the cause is mended, run the upgrade again: {on}"
-    backup = failed["backup"].get("backup")
-    database = failed["stopped_at"].get("database") or {}
-    where = f"the database is at revision {database['revision']}" if database.get("revision") else "no database answers"
-    if database.get("data_migration") == "partial":
-        where += " with half a data migration, which going on takes back and repeats"
-    return (
-        f"fractal-server is stopped, and held since {hold['since']}; {where}. The backup is "
-        f"{backup['path'] if backup else 'not made'}. To go on, mend the cause, then: {on} "
-        f"To go back: {undo}"
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -22,12 +23,26 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 
-DONE, PENDING, BLOCKED = "done", "pending", "blocked"
+DONE, PENDING = "done", "pending"
+
+
+class StageName(str, Enum):
+    """The stages, in the order in which they are done."""
+
+    STAGE = "stage"
+    STOP = "stop"
+    BACKUP = "backup"
+    ENVIRONMENT_FILE = "environment_file"
+    INSTALL = "install"
+    SCHEMA = "schema"
+    DATA = "data"
+    WORKERS = "workers"
+    START = "start"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the procedure: ``state`` is ``done``, ``pending`` or ``blocked``, ``reason`` says why."""
+    """One step of the procedure: ``state`` is ``done`` or ``pending``, ``reason`` says why."""
 
     name: str
     title: str
@@ -58,10 +73,26 @@ class ServerPlan:
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""
         finished = bool(self.stages) and not self.pending
-        return {**asdict(self), "pending": self.pending, "finished": finished, "window": self._opens_window()}
+        return {
+            **asdict(self),
+            "pending": self.pending,
+            "finished": finished,
+            "window": self._opens_window(),
+            "down": self._needs_the_service_down(),
+            "todo": self.todo(),
+        }
+
+    def todo(self) -> dict[str, bool]:
+        """Return of each stage whether anything of it is left to do: a mistyped name is none of these."""
+        left = {stage.name for stage in self.stages if stage.state == PENDING}
+        return {name.value: name.value in left for name in StageName}
 
     def _opens_window(self) -> bool:
         return any(stage.state == PENDING and stage.name != "stage" for stage in self.stages)
+
+    def _needs_the_service_down(self) -> bool:
+        """Return whether more is to do than to start the service: one that only has not answered yet is not stopped."""
+        return any(stage.state == PENDING and stage.name not in ("stage", "start") for stage in self.stages)
 
 
 def plan_server(
@@ -139,12 +170,13 @@ def _stages(
     workers: list[Mapping[str, Any]],
 ) -> list[Stage]:
     changes_database = any(hop is not at for hop in route) or (at.is_stop and at in route)
-    held = instance.get("hold") is not None
+    hold = instance.get("hold") or {}
+    held = hold.get("phase") == "held"
     installed = instance["version"] == wanted.version
     migrated = instance.get("env_generation") == "2.17"
     state = f"the service is {instance['active_state']}{' and held' if held else ''}"
     stopped = held and instance["active_state"] != "active"
-    running = instance["active_state"] == "active" and not held
+    running = instance["active_state"] == "active" and not hold  # a hold that is "starting" has not seen it answer
     behind = [worker for worker in workers if worker["version"] != wanted.version]
     window = bool(route) or not installed or not migrated or bool(behind)
     there = {instance["version"], *instance["staged"]}

@@ -9,30 +9,31 @@ decides anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts as facts_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import command, hosts_of_instance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
 
+PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
 _ENOUGH = 5  # items of one kind that are shown one by one
 
 
-def gather(
-    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], only_predicted: bool = False
-) -> list[dict[str, Any]]:
+def gather(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], kind: str = UPGRADE) -> list[dict[str, Any]]:
     """Return one record for each fractal-server that took part, with the fractal-web hosts that belong to it.
 
     Args:
         hostvars: Ansible's ``hostvars``.
         groups: Ansible's ``groups``.
-        only_predicted: Whether the run was to change nothing (check mode, precheck).
+        kind: What the run is for: ``prediction`` (precheck, check mode), ``upgrade``, ``verification``, ``rollback``.
     """
-    servers = [name for name in groups.get("fractal_server", []) if "__server_state" in hostvars[name]]
-    web_hosts = [name for name in groups.get("fractal_web", []) if "__web_state" in hostvars[name]]
-    webs = {name: _web_record(name, hostvars[name], only_predicted) for name in web_hosts}
+    servers = [name for name in groups.get("fractal_server", []) if facts_of.SERVER_STATE in hostvars[name]]
+    web_hosts = [name for name in groups.get("fractal_web", []) if facts_of.WEB_STATE in hostvars[name]]
+    webs = {name: _web_record(name, hostvars[name], kind) for name in web_hosts}
     records = [
         {
-            **_server_record(name, hostvars[name], only_predicted, hosts_of_instance(hostvars, groups, name)),
+            **_server_record(name, hostvars[name], kind, hosts_of_instance(hostvars, groups, name)),
             "web": [web for web in webs.values() if web["server"] == name or len(servers) == 1],
         }
         for name in servers
@@ -63,99 +64,109 @@ def _empty_record(name: str) -> dict[str, Any]:
     }
 
 
-def _server_record(name: str, facts: Mapping[str, Any], only_predicted: bool, hosts: str) -> dict[str, Any]:
-    state = facts["__server_state"]
+def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -> dict[str, Any]:
+    state = facts[facts_of.SERVER_STATE]
     plan = state["plan"]
-    start, stop = facts.get("__upgrade_start") or {}, facts.get("__upgrade_stop") or {}
-    backup = (facts.get("__backup") or {}).get("backup")
-    failure = facts.get("__server_failure", state["failure"])
+    start, stop = facts.get(facts_of.UPGRADE_START) or {}, facts.get(facts_of.UPGRADE_STOP) or {}
+    backup = (facts.get(facts_of.BACKUP_MADE) or {}).get("backup")
+    failure = facts.get(facts_of.SERVER_FAILURE, state["failure"])
     finished = start.get("health") is not None
     record = {
         **_empty_record(name),
         "from": (state["instance"] or {}).get("version"),
         "to": state["target"],
-        "outcome": _outcome(state, failure, plan["window"], finished, only_predicted),
+        "outcome": _outcome(state, failure, plan["window"], finished, kind),
         "failure": failure,
         "window_seconds": round(start["at"] + start["duration"] - stop["at"], 1) if finished and "at" in stop else None,
-        "stages": _stages(plan["stages"], {} if only_predicted else facts),
+        "stages": _stages(plan["stages"], facts if kind == UPGRADE else {}) if kind in (UPGRADE, PREDICTION) else [],
         "findings": state["findings"],
-        "checks": _checks(facts, "__verify_review", "__verify"),
-        "review": (facts.get("__verify_review") or {}).get("findings") or [],
+        "checks": _checks(facts, facts_of.VERIFY_REVIEW, facts_of.VERIFY_SERVER),
+        "review": (facts.get(facts_of.VERIFY_REVIEW) or {}).get("findings") or [],
         "workers": state.get("workers", []),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
         "backup_proof": (backup or {}).get("proof", {}).get("kind"),
-        "backup_seconds": _backup_seconds(facts.get("__backup") or {}),
+        "backup_seconds": _backup_seconds(facts.get(facts_of.BACKUP_MADE) or {}),
     }
-    if facts.get("__rollback_done") and not facts.get("__server_failure"):
-        to = ((facts.get("__rollback_backup") or {}).get("backup") or {}).get("version", record["from"])
-        record.update(to=to, outcome="rolled back", failure="", stages=[], findings=[])
+    if kind == VERIFICATION:
+        record["to"] = record["from"]
+    if facts.get(facts_of.ROLLBACK_DONE) and not facts.get(facts_of.SERVER_FAILURE):
+        way = facts[facts_of.ROLLBACK_WAY]
+        outcome = f"nothing to go back to: {way['nothing']}" if way["nothing"] else "rolled back"
+        record.update(to=way["version"] or record["from"], outcome=outcome, failure="", stages=[], findings=[])
     record["remaining"] = _remaining(record, facts)
     record["undo"] = command("rollback", hosts) if backup else ""
     return record
 
 
-def _web_record(name: str, facts: Mapping[str, Any], only_predicted: bool) -> dict[str, Any]:
-    state = facts["__web_state"]
-    server = facts.get("__web_server", "")
-    failure = facts.get("__web_failure", state["failure"])
-    health = (facts.get("__web_run") or {}).get("health")
+def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    state = facts[facts_of.WEB_STATE]
+    server = facts.get(facts_of.WEB_SERVER, "")
+    failure = facts.get(facts_of.WEB_FAILURE, state["failure"])
+    health = (facts.get(facts_of.WEB_RUN) or {}).get("health")
     version = (state["instance"] or {}).get("version")
     finished = health is not None and version != state["version"]
     window = version != state["version"]
-    back = (facts.get("__rollback_web_run") or {}).get("health")
-    if back and not facts.get("__web_failure"):
+    back = (facts.get(facts_of.ROLLBACK_WEB_RUN) or {}).get("health")
+    moved = (facts.get(facts_of.ROLLBACK_WEB) or {}).get("changed", False)
+    if back and not facts.get(facts_of.WEB_FAILURE):
         state = {**state, "version": back["version"], "findings": [], "failure": ""}
-        failure, finished = "", True
+        failure, finished, window = "", False, False
     return {
         "name": name,
         "server": server,
         "from": version,
         "to": state["version"],
-        "outcome": "rolled back" if back and finished else _outcome(state, failure, window, finished, only_predicted),
+        "outcome": "rolled back"
+        if back and moved and not failure
+        else _outcome(state, failure, window, finished, kind),
         "failure": failure,
         "findings": state["findings"],
-        "checks": _checks(facts, "__web_verify"),
+        "checks": _checks(facts, facts_of.VERIFY_WEB),
     }
 
 
-def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: bool, only_predicted: bool) -> str:
+def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: bool, kind: str) -> str:
     if failure:
         return "blocked" if failure == state["failure"] else "failed"
+    if kind == VERIFICATION:
+        return "verified"
     if finished:
         return "upgraded"
     if not window:
         return "up to date"
-    if only_predicted:
-        return "upgrade planned"
-    return "failed"
+    return "upgrade planned" if kind == PREDICTION else "failed"
 
 
 def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the planned stages with the seconds that each took."""
     by_name = {
-        "stage": facts.get("__upgrade_stage"),
-        "stop": facts.get("__upgrade_stop"),
-        "backup": facts.get("__backup"),
-        "environment_file": facts.get("__upgrade_env"),
-        "workers": _together(facts.get("__upgrade_workers") or []),
-        "start": facts.get("__upgrade_start"),
+        "stage": facts.get(facts_of.UPGRADE_STAGE),
+        "stop": facts.get(facts_of.UPGRADE_STOP),
+        "backup": facts.get(facts_of.BACKUP_MADE),
+        "environment_file": facts.get(facts_of.UPGRADE_ENV),
+        "workers": _together(facts.get(facts_of.UPGRADE_WORKERS) or []),
+        "start": facts.get(facts_of.UPGRADE_START),
     }
-    hops = {hop.get("__upgrade_release"): hop for hop in facts.get("__upgrade_hops", {}).get("results", [])}
+    results = (facts.get(facts_of.UPGRADE_HOPS) or {}).get("results", [])
+    hops = {hop.get(facts_of.UPGRADE_RELEASE): hop for hop in results}
     of_hop = {"install": "switch", "schema": "schema", "data": "data"}
     shown = []
     for stage in stages:
         hop = hops.get(stage["release"], {})
-        result = hop.get(of_hop[stage["name"]]) if stage["name"] in of_hop else by_name.get(stage["name"])
-        ran = bool(result) and "duration" in (result or {}) and stage["state"] == "pending"
-        shown.append({**stage, "seconds": (result or {}).get("duration") if ran else None})
+        result = (hop.get(of_hop[stage["name"]]) if stage["name"] in of_hop else by_name.get(stage["name"])) or {}
+        pending = stage["state"] == "pending"
+        failed = pending and result.get("failed", False)
+        ran = pending and not failed and "duration" in result
+        state = {"state": "failed"} if failed else {}
+        shown.append({**stage, **state, "seconds": result["duration"] if ran else None})
     return shown
 
 
-def _together(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the seconds that several hosts took, one after another."""
+def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the seconds that several hosts took, one after another; failed if one of them did."""
     durations = [result["duration"] for result in results if "duration" in result]
-    return {"duration": sum(durations)} if durations else {}
+    return {"failed": True} if failed_workers(results) else {"duration": sum(durations)} if durations else {}
 
 
 def _backup_seconds(result: Mapping[str, Any]) -> dict[str, float]:
@@ -183,15 +194,15 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
         for check in record["checks"]
         if check["status"] == "failed"
     ]
-    todo += [str(warning) for warning in (facts.get("__upgrade_env") or {}).get("warnings", [])]
+    todo += facts.get(facts_of.ROLLBACK_LEFT) or []
     todo += _reviewed(record["review"])
     if record["backup_proof"] not in (None, "restore"):
         todo.append(
             f"The backup was not proved by a restore (fractal_backup_proof is {record['backup_proof']}). To have that "
             "the next time, an administrator of PostgreSQL lets the instance's role create databases: "
-            f"ALTER ROLE {facts['__server_state']['database']['role']} CREATEDB;"
+            f"ALTER ROLE {facts[facts_of.SERVER_STATE]['database']['role']} CREATEDB;"
         )
-    restored = facts.get("__rollback_database") or {}
+    restored = facts.get(facts_of.ROLLBACK_DATABASE) or {}
     if restored.get("kept_aside"):
         todo.append(f"The database of the new release is kept as {restored['kept_aside']}. Drop it when you are sure.")
     elif restored.get("method") == "in_place":
@@ -199,11 +210,13 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
             "The old database was restored in place, as its role may not create databases: no copy of the failed "
             "database could be kept."
         )
-    copy = (facts.get("__backup_copy") or {}).get("dest")
+    copy = (facts.get(facts_of.BACKUP_COPY) or {}).get("dest")
     if copy:
         todo.append(f"A copy of the backup is at {copy} on this controller; it holds secrets, too.")
     ended = [
-        one for name in ("__upgrade_drain", "__upgrade_settle") for one in (facts.get(name) or {}).get("stopped", [])
+        one
+        for name in (facts_of.UPGRADE_DRAIN, facts_of.UPGRADE_SETTLE)
+        for one in (facts.get(name) or {}).get("stopped", [])
     ]
     if ended:
         todo.append(f"Ended for the upgrade, to be submitted again by their owners: {', '.join(ended)}.")

@@ -23,7 +23,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.loc
     why_locked,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import why_failed
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import ServerPlan, plan_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import FINDINGS as VARIABLE_FINDINGS
 
 _TOLD = 5  # blockers that the failure itself names; the report has all
@@ -118,7 +118,7 @@ def server_state(
         "target": target,
         "workers": workers,
         "database": database,
-        "plan": plan or {"stages": [], "hops": [], "pending": False, "finished": False, "window": False, "blocked": ""},
+        "plan": plan or ServerPlan(start="", target=target, hops=[], stages=[]).as_dict(),
         "environment": _pick(results.get("environment", {}), ("runner_backend", "oauth_client_name", "handed_on")),
         "access": results.get("users", {}).get("access"),
         **_verdict(found, set(accept)),

@@ -19,7 +19,8 @@ verb = sys.argv[1]
 state = here / "state"
 held = any("AssertPathExists" in path.read_text() for path in here.glob("etc/{unit}.d/*.conf"))
 if verb == "show":
-    print("LoadState=loaded\\nUnitFileState=enabled\\nResult=exit-code\\nNRestarts=0\\nActiveState=" + state.read_text())
+    print("LoadState=loaded\\nUnitFileState=enabled\\nResult=exit-code\\nNRestarts=0")
+    print("ActiveState=" + state.read_text())
     print("ExecStart={{ path=/v/bin/fractalctl ; argv[]=/v/bin/fractalctl start --port 8123 ; }}")
     sys.exit()
 with (here / "commands").open("a") as log:

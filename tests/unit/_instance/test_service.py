@@ -101,7 +101,7 @@ def test_a_service_that_does_not_come_up_keeps_its_record_and_can_be_held_again(
 def test_a_start_that_systemd_refuses_is_told_with_the_journal_and_keeps_the_record(systemd: FakeSystemd) -> None:
     stop_and_hold(UNIT, FIRST)
     (systemd.folder / "refuses").touch()
-    with pytest.raises(FractalError, match="(?s)does not start: .*JWT_SECRET_KEY is missing"):
+    with pytest.raises(FractalError, match=r"(?s)does not start: .*JWT_SECRET_KEY is missing"):
         lift_and_start(UNIT, lambda: HEALTH)
     hold = read_hold(UNIT)
     assert hold is not None and hold.phase == "starting"

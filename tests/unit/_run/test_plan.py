@@ -1,7 +1,7 @@
 """The planner: from what is observed to what is to do."""
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import StageName, plan_server
 
 HEADS = {"2.16.6": "981d588fe248", "2.17.0": "83bc2ad3ffcc", "2.17.1": "7673fe18c05d", "2.17.2": "e0e717ae2f26"}
 
@@ -30,7 +30,7 @@ def pending(plan):
     ]
 
 
-HOLD = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
+HOLD = {"run": "r", "since": "s", "controller": "c", "backup": "/b", "phase": "held"}
 
 
 def test_a_working_old_instance_has_everything_to_do():
@@ -46,6 +46,22 @@ def test_a_working_old_instance_has_everything_to_do():
         ("data", "2.17.0"),
         ("start", "2.17.0"),
     ]
+
+
+def test_of_each_stage_it_is_known_whether_it_is_to_be_done():
+    todo = plan_server(instance(staged=["2.17.0"]), database(), "2.17.0").as_dict()["todo"]
+    assert set(todo) == {name.value for name in StageName}
+    assert [name for name, left in todo.items() if not left] == ["stage", "workers"]
+    assert not any(plan_server(instance(), database("none"), "2.17.0").as_dict()["todo"].values())
+
+
+def test_a_service_that_was_started_but_has_not_answered_is_only_waited_for():
+    starting = instance("2.17.0", "2.17", active="activating", hold={**HOLD, "phase": "starting"})
+    plan = plan_server(starting, database("2.17.0", "done"), "2.17.0").as_dict()
+    assert [name for name, left in plan["todo"].items() if left] == ["start"]
+    assert plan["window"] and not plan["down"]
+    more = plan_server(starting, database("2.17.0", "done"), "2.17.2").as_dict()
+    assert more["todo"]["stop"] and more["down"]
 
 
 def test_two_hops_share_one_window():

@@ -44,16 +44,16 @@ def server(window=True, failure="", **facts):
 
 
 DONE = {
-    "__upgrade_stop": {"at": 100.0, "duration": 2.0},
-    "__upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
-    "__backup": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},
-    "__upgrade_hops": {"results": [{"__upgrade_release": "2.17.0", "schema": {"duration": 1.5}}]},
+    "__server_upgrade_stop": {"at": 100.0, "duration": 2.0},
+    "__server_upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
+    "__backup_made": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},
+    "__server_upgrade_hops": {"results": [{"__server_upgrade_release": "2.17.0", "schema": {"duration": 1.5}}]},
 }
 GROUPS = {"fractal_server": ["s"], "fractal_web": []}
 
 
-def record(facts, only_predicted=False):
-    return gather({"s": facts}, GROUPS, only_predicted)[0]
+def record(facts, kind="upgrade"):
+    return gather({"s": facts}, GROUPS, kind)[0]
 
 
 def test_an_upgrade_is_told_with_its_window_backup_and_undo():
@@ -68,7 +68,7 @@ def test_an_upgrade_is_told_with_its_window_backup_and_undo():
 
 
 def test_a_backup_without_proof_is_named_with_the_statement_that_changes_that():
-    facts = server(**{**DONE, "__backup": {"backup": {"path": "/b", "proof": {"kind": "list"}}}})
+    facts = server(**{**DONE, "__backup_made": {"backup": {"path": "/b", "proof": {"kind": "list"}}}})
     facts["__server_state"]["database"] = {"role": "fractal"}
     found = record(facts)
     assert [todo for todo in found["remaining"] if "ALTER ROLE fractal CREATEDB;" in todo]
@@ -80,16 +80,16 @@ def test_a_backup_without_proof_is_named_with_the_statement_that_changes_that():
 def test_a_rollback_is_told_with_what_was_kept_of_the_new_release():
     facts = server(
         __rollback_done=True,
-        __rollback_backup={"backup": {"version": "2.16.6"}},
+        __rollback_way={"version": "2.16.6", "nothing": ""},
         __rollback_database={"method": "fresh_database", "kept_aside": "fractal_failed_r"},
     )
     facts["__server_state"]["instance"]["version"] = "2.17.0"
-    found = record(facts, True)
+    found = record(facts, "rollback")
     assert (found["outcome"], found["from"], found["to"]) == ("rolled back", "2.17.0", "2.16.6")
     assert [todo for todo in found["remaining"] if "kept as fractal_failed_r" in todo]
     in_place = {**facts, "__rollback_database": {"method": "in_place", "kept_aside": ""}}
-    assert [todo for todo in record(in_place, True)["remaining"] if "no copy" in todo]
-    assert record({**facts, "__server_failure": "refused"}, True)["outcome"] == "failed"
+    assert [todo for todo in record(in_place, "rollback")["remaining"] if "no copy" in todo]
+    assert record({**facts, "__server_failure": "refused"}, "rollback")["outcome"] == "failed"
 
 
 def test_one_instance_of_many_is_undone_with_its_own_web_hosts():
@@ -108,16 +108,62 @@ def test_one_instance_of_many_is_undone_with_its_own_web_hosts():
 
 
 @pytest.mark.parametrize(
-    ("facts", "only_predicted", "outcome"),
+    ("facts", "kind", "outcome"),
     [
-        (server(window=False), False, "up to date"),
-        (server(), True, "upgrade planned"),
-        (server(), False, "failed"),
-        (server(failure="set-db broke"), False, "failed"),
+        (server(window=False), "upgrade", "up to date"),
+        (server(window=False), "prediction", "up to date"),
+        (server(), "prediction", "upgrade planned"),
+        (server(), "upgrade", "failed"),
+        (server(failure="set-db broke"), "upgrade", "failed"),
+        (server(), "verification", "verified"),
+        (server(failure="no answer"), "verification", "failed"),
     ],
 )
-def test_outcomes(facts, only_predicted, outcome):
-    assert record(facts, only_predicted)["outcome"] == outcome
+def test_outcomes(facts, kind, outcome):
+    assert record(facts, kind)["outcome"] == outcome
+
+
+def test_only_a_run_that_may_upgrade_shows_the_stages():
+    shown = {
+        kind: len(record(server(), kind)["stages"]) for kind in ("prediction", "upgrade", "verification", "rollback")
+    }
+    assert shown == {"prediction": 2, "upgrade": 2, "verification": 0, "rollback": 0}
+
+
+def test_a_stage_that_failed_is_not_shown_as_done():
+    stage = {"name": "start", "title": "Start fractal-server", "state": "pending", "reason": "new", "release": "2.17.0"}
+    facts = server(failure="it does not stay up", __server_upgrade_start={"failed": True, "duration": 1.2, "at": 1.0})
+    facts["__server_state"]["plan"]["stages"] = [stage]
+    assert "| Start fractal-server | failed |  | new |" in render_markdown(record(facts))
+
+
+def test_a_rollback_without_anything_to_go_back_to_says_so():
+    facts = server(__rollback_done=True, __rollback_way={"version": None, "nothing": "no upgrade is in progress"})
+    assert record(facts, "rollback")["outcome"] == "nothing to go back to: no upgrade is in progress"
+
+
+def test_what_a_rollback_could_not_clean_up_remains():
+    facts = server(
+        __rollback_done=True, __rollback_way={"version": "2.16.6", "nothing": ""}, __rollback_left=["Not all workers"]
+    )
+    found = record(facts, "rollback")
+    assert (found["outcome"], found["remaining"]) == ("rolled back", ["Not all workers"])
+
+
+def test_a_web_host_that_was_at_its_release_was_not_rolled_back():
+    web = {
+        "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
+        "__web_server": "s",
+        "__rollback_web_run": {"health": {"version": "1.20.1"}},
+        "__rollback_web": {"changed": False},
+    }
+    hosts = {"s": server(), "w": web}
+    groups = {"fractal_server": ["s"], "fractal_web": ["w"]}
+    assert [one["outcome"] for one in gather(hosts, groups, "rollback")[0]["web"]] == ["up to date"]
+    web["__rollback_web"]["changed"] = True
+    assert [one["outcome"] for one in gather(hosts, groups, "rollback")[0]["web"]] == ["rolled back"]
+    web["__web_failure"] = "its server is not back"
+    assert [one["outcome"] for one in gather(hosts, groups, "rollback")[0]["web"]] == ["failed"]
 
 
 def test_a_blocked_instance_says_so():
@@ -131,7 +177,7 @@ def test_a_web_host_is_shown_with_its_server():
         "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
         "__web_server": "s",
         "__web_failure": "",
-        "__web_run": {"health": {"version": "1.21.1"}},
+        "__web_upgrade_run": {"health": {"version": "1.21.1"}},
     }
     hosts = {"s": server(**DONE), "w": web, "t": server(window=False)}
     first, second = gather(hosts, {"fractal_server": ["s", "t"], "fractal_web": ["w"]})
@@ -145,7 +191,7 @@ def test_hosts_that_took_no_part_are_left_out():
 
 def test_a_failed_check_fails_the_run_and_remains_to_do():
     check = {"id": "log_in", "status": "failed", "subject": "alice", "message": "refused", "fix": "Mend it."}
-    found = record(server(**DONE, __verify={"checks": [check]}))
+    found = record(server(**DONE, __verify_server={"checks": [check]}))
     assert failures(found) == ["s: verification failed: log_in: refused"]
     assert found["remaining"][0] == "alice: refused Mend it."
     assert failures(record(server(**DONE))) == []
@@ -154,7 +200,7 @@ def test_a_failed_check_fails_the_run_and_remains_to_do():
 def test_every_check_is_shown_with_its_result_and_how_to_mend_it_those_of_the_web_host_too():
     skipped = {"id": "job", "status": "skipped", "subject": "x", "message": "no account", "fix": "Set one."}
     failed = {"id": "web_alive", "status": "failed", "subject": "w", "message": "no answer", "fix": "Start it."}
-    found = {**record(server(**DONE, __verify={"checks": [skipped]})), "web": [{**WEB, "checks": [failed]}]}
+    found = {**record(server(**DONE, __verify_server={"checks": [skipped]})), "web": [{**WEB, "checks": [failed]}]}
     text = render_markdown(found)
     assert "| job | skipped | no account | Set one. |" in text
     assert "| web_alive | failed | no answer | Start it. |" in text
@@ -179,12 +225,15 @@ def test_what_the_review_leaves_for_a_person_remains_to_do():
 
 
 def test_work_that_was_ended_is_to_be_submitted_again():
-    facts = {"__upgrade_drain": {"stopped": ["job 1 of a@x"]}, "__upgrade_settle": {"stopped": ["job 2 of b@x"]}}
+    facts = {
+        "__server_upgrade_drain": {"stopped": ["job 1 of a@x"]},
+        "__server_upgrade_settle": {"stopped": ["job 2 of b@x"]},
+    }
     found = record(server(window=False, **facts))
     assert found["remaining"] == [
         "Ended for the upgrade, to be submitted again by their owners: job 1 of a@x, job 2 of b@x."
     ]
-    assert record(server(window=False, __upgrade_drain={"skipped": True}))["remaining"] == []
+    assert record(server(window=False, __server_upgrade_drain={"skipped": True}))["remaining"] == []
 
 
 def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
@@ -195,7 +244,7 @@ def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
 
 
 def test_the_workers_are_a_stage_with_the_seconds_of_all_of_them():
-    facts = server(**DONE, __upgrade_workers=[{"duration": 0.5}, {"duration": 0.25}])
+    facts = server(**DONE, __server_upgrade_workers=[{"duration": 0.5, "worker": {}}, {"duration": 0.25, "worker": {}}])
     stage = {"name": "workers", "title": "Switch", "state": "pending", "reason": "c has 2.16.6", "release": "2.17.0"}
     facts["__server_state"]["plan"]["stages"] = [stage]
     facts["__server_state"]["workers"] = [{"host": "c", "version": "2.16.6"}]

@@ -50,6 +50,12 @@ def test_a_server_does_not_begin_without_its_web_hosts() -> None:
 
 def test_of_a_loop_the_item_that_failed_says_why() -> None:
     items = {"msg": "One or more items failed", "results": [{"failed": False}, {"failed": True, "msg": "no room"}]}
-    assert failure(items, "Go") == "Go: no room"
-    assert failure({"msg": "no room"}, "Go") == "Go: no room"
-    assert failure({}, "Go") == "Go: it gave no answer"
+    task = {"name": "Go", "action": "fractal_ops.platform.fractal_hop"}
+    assert failure(items, task) == "Go: no room"
+    assert failure({"msg": "no room"}, task) == "Go: no room"
+    assert failure({}, task) == "Go: it gave no answer"
+
+
+@pytest.mark.parametrize("action", ["ansible.builtin.fail", "ansible.builtin.assert", "fail"])
+def test_a_task_that_only_tells_is_not_named(action: str) -> None:
+    assert failure({"msg": "set-db broke"}, {"name": "Say what happened", "action": action}) == "set-db broke"

@@ -1,0 +1,61 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""The facts that roles leave for each other and for the report: one table, bound to the YAML by a test.
+
+The first word of a name says who owns it: ``__server_…`` and ``__web_…`` the whole run, the rest a role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# set by the role fractal and by precheck, about the host
+SERVER_STATE, SERVER_FAILURE = "__server_state", "__server_failure"
+WEB_STATE, WEB_FAILURE, WEB_SERVER = "__web_state", "__web_failure", "__web_server"
+# registered by server_upgrade
+UPGRADE_STAGE, UPGRADE_BEFORE = "__server_upgrade_stage", "__server_upgrade_before"
+UPGRADE_DRAIN, UPGRADE_STOP, UPGRADE_SETTLE = (
+    "__server_upgrade_drain",
+    "__server_upgrade_stop",
+    "__server_upgrade_settle",
+)
+UPGRADE_ENV, UPGRADE_HOPS = "__server_upgrade_env", "__server_upgrade_hops"
+UPGRADE_RELEASE = "__server_upgrade_release"  # the loop variable of UPGRADE_HOPS, in each of its results
+UPGRADE_WORKERS, UPGRADE_HANDED_ON = "__server_upgrade_workers", "__server_upgrade_handed_on"
+UPGRADE_START = "__server_upgrade_start"
+# registered by backup
+BACKUP_MADE, BACKUP_COPY = "__backup_made", "__backup_copy"
+# registered by web_upgrade
+WEB_RUN = "__web_upgrade_run"
+# registered by verify
+VERIFY_REVIEW, VERIFY_SERVER, VERIFY_WEB = "__verify_review", "__verify_server", "__verify_web"
+# set by rollback
+ROLLBACK_DONE, ROLLBACK_WAY, ROLLBACK_LEFT = "__rollback_done", "__rollback_way", "__rollback_left"
+ROLLBACK_DATABASE = "__rollback_database"
+ROLLBACK_WEB, ROLLBACK_WEB_RUN = "__rollback_web", "__rollback_web_run"
+
+_RESULT_OF_STAGE = (
+    ("stop", UPGRADE_STOP),
+    ("backup", BACKUP_MADE),
+    ("environment_file", UPGRADE_ENV),
+    ("install, schema and data", UPGRADE_HOPS),
+    ("workers", UPGRADE_WORKERS),
+    ("resources", UPGRADE_HANDED_ON),
+    ("start", UPGRADE_START),
+)
+
+
+def failed_stage(facts: Mapping[str, Any]) -> str:
+    """Return the stage of the window whose module failed, or an empty text."""
+    for stage, name in _RESULT_OF_STAGE:
+        result = facts.get(name) or {}
+        if failed_workers(result) if name == UPGRADE_WORKERS else result.get("failed"):
+            return stage
+    return ""
+
+
+def failed_workers(results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the answers of those workers' hosts that did not do what was asked."""
+    return [result for result in results if "worker" not in result]
