@@ -27,7 +27,8 @@ def options_of_roles() -> dict[str, dict[str, dict[str, Any]]]:
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in specs:
         for entry_point in yaml.safe_load(path.read_text())["argument_specs"].values():
-            found.setdefault(path.parts[-3], {}).update(entry_point["options"])
+            public = {name: option for name, option in entry_point["options"].items() if not name.startswith("__")}
+            found.setdefault(path.parts[-3], {}).update(public)
     return found
 
 
