@@ -17,6 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
 
 PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
+_LOST = "The run did not get to its end on this host, as the output above tells. Run it again; it continues."
 _ENOUGH = 5  # items of one kind that are shown one by one
 
 
@@ -90,6 +91,8 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
     }
     if kind == VERIFICATION:
         record["to"] = record["from"]
+    if record["outcome"] == "failed":
+        record["failure"] = failure or _LOST
     if facts.get(facts_of.ROLLBACK_DONE) and not facts.get(facts_of.SERVER_FAILURE):
         way = facts[facts_of.ROLLBACK_WAY]
         outcome = f"nothing to go back to: {way['nothing']}" if way["nothing"] else "rolled back"
@@ -111,16 +114,15 @@ def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any
     moved = (facts.get(facts_of.ROLLBACK_WEB) or {}).get("changed", False)
     if back and not facts.get(facts_of.WEB_FAILURE):
         state = {**state, "version": back["version"], "findings": [], "failure": ""}
-        failure, finished, window = "", False, False
+        failure, finished, window, kind = "", False, False, UPGRADE
+    outcome = _outcome(state, failure, window, finished, kind)
     return {
         "name": name,
         "server": server,
         "from": version,
         "to": state["version"],
-        "outcome": "rolled back"
-        if back and moved and not failure
-        else _outcome(state, failure, window, finished, kind),
-        "failure": failure,
+        "outcome": "rolled back" if back and moved and not failure else outcome,
+        "failure": failure or (_LOST if outcome == "failed" else ""),
         "findings": state["findings"],
         "checks": _checks(facts, facts_of.VERIFY_WEB),
     }
@@ -133,7 +135,7 @@ def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: boo
         return "verified"
     if finished:
         return "upgraded"
-    if not window:
+    if not window and kind != ROLLBACK:
         return "up to date"
     return "upgrade planned" if kind == PREDICTION else "failed"
 

@@ -123,6 +123,22 @@ def test_outcomes(facts, kind, outcome):
     assert record(facts, kind)["outcome"] == outcome
 
 
+def test_a_host_that_was_lost_on_the_way_fails_the_run():
+    for kind in ("upgrade", "rollback"):
+        found = record(server(window=kind == "upgrade"), kind)
+        assert (found["outcome"], failures(found)) == ("failed", [f"s: {found['failure']}"])
+        assert "Run it again" in found["failure"]
+    web = {
+        "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
+        "__web_server": "s",
+        "__web_failure": "",
+    }
+    hosts = {"s": server(**DONE), "w": web}
+    lost = gather(hosts, {"fractal_server": ["s"], "fractal_web": ["w"]})[0]
+    assert lost["outcome"] == "upgraded"
+    assert [line.partition(":")[0] for line in failures(lost)] == ["w"]
+
+
 def test_only_a_run_that_may_upgrade_shows_the_stages():
     shown = {
         kind: len(record(server(), kind)["stages"]) for kind in ("prediction", "upgrade", "verification", "rollback")
