@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +17,39 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what s
 
 @dataclass(frozen=True)
 class Account:
-    """An account to run a program as: its own variables, and the options of ``subprocess`` (none for one's own)."""
+    """An account to run a program as."""
 
-    environment: Mapping[str, str]
-    subprocess_options: Mapping[str, Any]
+    name: str
+    uid: int
+    gid: int
+    home: str
 
+    @classmethod
+    def named(cls, name: str | None) -> Account:
+        """Return the account ``name``; None, or a process that is not root, stays what it is.
 
-def service_account(name: str | None) -> Account:
-    """Return the account ``name``; None, or a process that is not root, stays what it is.
+        Raises:
+            FractalError: There is no such account.
+        """
+        try:
+            entry = pwd.getpwnam(name) if name and os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        except KeyError as error:
+            raise FractalError(f"The account {name or os.geteuid()} does not exist on this host.") from error
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
-    Raises:
-        FractalError: There is no such account.
-    """
-    try:
-        entry = pwd.getpwnam(name) if name and os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    except KeyError as error:
-        raise FractalError(f"The account {name or os.geteuid()} does not exist on this host.") from error
-    environment = {"PATH": _PATH, "HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
-    if entry.pw_uid == os.geteuid():
-        return Account(environment, {})
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return Account(environment, {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups})
+    @property
+    def is_own(self) -> bool:
+        """Whether this very process runs as the account."""
+        return self.uid == os.geteuid()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that a program of the account starts with: nothing of this process."""
+        return {"PATH": _PATH, "HOME": self.home, "USER": self.name, "LOGNAME": self.name, "LANG": "C.UTF-8"}
+
+    @property
+    def subprocess_options(self) -> dict[str, Any]:
+        """The options of ``subprocess`` that change to the account; none for one's own."""
+        if self.is_own:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": os.getgrouplist(self.name, self.gid)}

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import DatabaseSettings
@@ -184,7 +184,7 @@ class PostgresProcess:
         stdout: Any = subprocess.DEVNULL,
     ) -> None:
         """Start the program with the settings in its environment, never on its command line."""
-        account = service_account(settings.run_as)
+        account = Account.named(settings.run_as)
         self._program = program
         self._settings = settings
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the program has ended

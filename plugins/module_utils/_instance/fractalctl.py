@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import secret_values
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
@@ -48,7 +48,7 @@ def run_fractalctl(installation: Installation, python: str, command: str, answer
     program = os.path.join(os.path.dirname(python), "fractalctl")
     # through the interpreter: sys.executable is then the very text that the running server has
     call = [python, program, command]
-    account = service_account(installation.run_as)
+    account = Account.named(installation.run_as)
     try:
         done = subprocess.run(
             call,

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
@@ -132,7 +132,7 @@ def _ask(installation: Installation, jobs: list[Work]) -> dict[int, Work]:
     """Ask the runners of ``jobs`` to end them; return those that were asked."""
     if not jobs:
         return {}
-    account = service_account(installation.run_as)  # the folders may be on a file system that root may not write to
+    account = Account.named(installation.run_as)  # the folders may be on a file system that root may not write to
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-c", _ASK],
         input=json.dumps([one.folder for one in jobs]),

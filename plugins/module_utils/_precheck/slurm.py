@@ -14,7 +14,7 @@ import pwd
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import service_account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import last_lines, run
@@ -108,7 +108,7 @@ def _check_worker(host: ServerHost, worker: str) -> Iterator[Finding]:
 
 def as_account(account: str) -> dict[str, Any]:
     """Return the options with which ``subprocess`` runs a program as another account."""
-    found = service_account(account)
+    found = Account.named(account)
     return {"env": {**found.environment, "LC_ALL": "C"}, **found.subprocess_options}
 
 

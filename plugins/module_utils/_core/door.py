@@ -1,0 +1,218 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""The one door between root and fractal-server's own environment.
+
+What needs SQLAlchemy, psycopg or pydantic is a function of this collection that runs in a child process: as the service
+account, under the Python of fractal-server's environment. The child gets this collection's code and the call as sealed
+files in memory, so nothing is on disk, in an argument, or in reach of others. Its answer is one JSON object on a pipe
+of its own.
+
+The environment is the service account's, which may put anything there. That runs as this account, and can answer
+anything: the answer is data of another trust zone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+import subprocess
+import sys
+import traceback
+import zipfile
+import zipimport
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import (
+    ENDS_WITH_US,
+    Pipe,
+    listen,
+    sealed_file,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+
+    P = ParamSpec("P")
+
+_PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
+_START = f"""import sys
+sys.path.insert(0, "/proc/self/fd/%d")
+from {_PACKAGE}._core.door import answer
+answer(%d)
+"""
+_LONGEST_ANSWER = 64 << 20  # bytes
+_LONGEST_TEXT = 20_000  # characters of an error
+_LONGEST_NUMBER = 25  # digits; Python takes for ever to read a very long one
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a function of this collection is to run.
+
+    Attributes:
+        account: As whom.
+        python: Under which interpreter.
+        timeout: Seconds; the child is killed then, with all that it started.
+        fds: Open files that it gets, under the same numbers.
+    """
+
+    account: Account
+    python: str
+    timeout: float = 600
+    fds: tuple[int, ...] = ()
+
+    def call(self, function: Callable[P, dict[str, Any]], *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        """Return what ``function`` returns there, an object of JSON.
+
+        Args:
+            function: A function at the top of a file of ``module_utils``.
+            args: Plain data or flat dataclasses.
+            kwargs: The same.
+
+        Raises:
+            FractalError: The function raised it, or the environment does not work.
+        """
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        call = json.dumps(
+            {
+                "function": f"{function.__module__}:{function.__qualname__}",
+                "arguments": {name: _fields(value) for name, value in given.items()},
+                "records": {name: _class_name(value) for name, value in given.items() if is_dataclass(value)},
+            },
+            default=dict,
+        )
+        return self._told(*self._run(call))
+
+    def _run(self, call: str) -> tuple[bytes, str]:
+        """Return the answer, and in words how the child ended."""
+        result, said = Pipe(_LONGEST_ANSWER), Pipe(tail=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(result.close)
+            stack.callback(said.close)
+            code = stack.enter_context(sealed_file(_code()))
+            source = stack.enter_context(sealed_file(call.encode()))
+            try:
+                process = subprocess.Popen(
+                    [self.python, "-I", "-B", "-c", _START % (code, result.end)],
+                    stdin=source,
+                    stdout=said.end,
+                    stderr=said.end,
+                    pass_fds=(code, result.end, *self.fds),
+                    env=self.account.environment,
+                    cwd="/",
+                    start_new_session=True,
+                    **ENDS_WITH_US,
+                    **self.account.subprocess_options,
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                raise self._broken(getattr(error, "strerror", None) or type(error).__name__) from error
+            ended, why = listen(process, [result, said], self.timeout)
+            if why:
+                raise self._broken(why)
+        last = " ".join(line.strip() for line in said.text.strip().splitlines()[-3:])
+        return bytes(result.content), f"it ended with {ended}{': ' if last else ''}{last}"
+
+    def _told(self, content: bytes, ended: str) -> dict[str, Any]:
+        try:
+            said = json.loads(content, parse_int=_number, parse_constant=_number)
+        except (ValueError, RecursionError):
+            said = None
+        if isinstance(said, dict) and len(said) == 1:
+            if isinstance(said.get("result"), dict):
+                return dict(said["result"])
+            if isinstance(said.get("error"), str):
+                raise FractalError(_shown(said["error"]))
+            if isinstance(said.get("broken"), str):
+                raise self._broken(said["broken"])
+        raise self._broken(ended if not content else f"{ended}; its answer is not one of this collection")
+
+    def _broken(self, reason: str) -> FractalError:
+        return FractalError(
+            f"The Python environment of {self.python} does not do what this collection asks of it as the account "
+            f"{self.account.name}: {_shown(mask_urls(reason)).rstrip('.')}. Repair the environment, or name the "
+            "interpreter that runs fractal-server in fractal_server_python."
+        )
+
+
+def answer(result: int) -> None:
+    """Make the call on standard input, in the child, and write the answer to the file descriptor ``result``."""
+    os.set_inheritable(result, False)
+    with os.fdopen(result, "w", encoding="utf-8") as stream:
+        text = json.dumps(_answer(sys.stdin.read()))
+        stream.write(text)
+
+
+def _answer(text: str) -> dict[str, Any]:
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)  # the call may hold a password; what is started from here must not read it
+    try:
+        call = json.loads(text)
+        arguments = call["arguments"]
+        for name, record in call["records"].items():
+            arguments[name] = _named(record)(**arguments[name])
+        result = _named(call["function"])(**arguments)
+        json.dumps(result)
+        return {"result": result}
+    except FractalError as error:
+        return {"error": str(error)}
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = next((one for one in reversed(frames) if one.filename.startswith(sys.path[0])), frames[-1])
+        file = "/".join(Path(frame.filename).parts[-2:])
+        return {"broken": f"{type(error).__name__} in {file}:{frame.lineno} ({frame.name})"}
+
+
+def _named(name: str) -> Any:
+    module, _colon, member = name.partition(":")
+    return getattr(importlib.import_module(module), member)
+
+
+def _class_name(value: Any) -> str:
+    return f"{type(value).__module__}:{type(value).__qualname__}"
+
+
+def _fields(value: Any) -> Any:
+    if not is_dataclass(value):
+        return value
+    return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def _number(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError("too long")
+    return int(text)  # NaN and the infinities are no numbers of JSON
+
+
+def _shown(text: str) -> str:
+    """Return a text of another trust zone as it may be shown in a terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text[:_LONGEST_TEXT])
+
+
+@cache
+def _code() -> bytes:
+    """Return this collection's code as a zip file: the one that Ansible sent, or one of the tree that this is from."""
+    loader = globals().get("__loader__")
+    if isinstance(loader, zipimport.zipimporter):
+        return Path(loader.archive).read_bytes()
+    root = Path(__file__).resolve().parents[1]
+    package = _PACKAGE.split(".")
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for depth in range(1, len(package) + 1):
+            archive.writestr("/".join([*package[:depth], "__init__.py"]), "")
+        for room in sorted({path.parent for path in root.rglob("*.py")} - {root}):
+            archive.writestr("/".join([*package, *room.relative_to(root).parts, "__init__.py"]), "")
+        for path in sorted(root.rglob("*.py")):
+            archive.write(path, "/".join([*package, *path.relative_to(root).parts]))
+    return target.getvalue()
