@@ -11,14 +11,12 @@ class ModuleDocFragment:
 
     INSTALLATION = r"""
 description:
-  - Runs under the Python environment of fractal-server itself, which has all the libraries needed; set
-    C(ansible_python_interpreter) to it on the task.
+  - Runs under any Python. What needs the database is done in a child process, as the account of fractal-server and
+    under its Python environment, which has all the libraries needed; see O(python).
   - The database settings are read on the host, from the same places as fractal-server reads them. No password has to
     pass through Ansible.
 requirements:
-  - Python >= 3.11
-  - sqlalchemy >= 2
-  - psycopg >= 3
+  - In the environment of fractal-server - Python >= 3.11, sqlalchemy >= 2, psycopg >= 3, pydantic >= 2
 options:
   service:
     description:
@@ -33,10 +31,14 @@ options:
     type: path
   run_as:
     description:
-      - The account that fractal-server runs as. It connects to the database where no password is set (peer
-        authentication, C(~/.pgpass)), and runs Fractal's own programs.
+      - The account that fractal-server runs as. It connects to the database, and runs Fractal's own programs.
       - The default is the unit's user; without a unit, the account that runs the module.
     type: str
+  python:
+    description:
+      - The interpreter that runs fractal-server.
+      - The default is what the command line of the unit leads to; without a unit, the interpreter that runs the module.
+    type: path
 """
 
     DOCUMENTATION = r"""

@@ -44,8 +44,6 @@ EXAMPLES = r"""
 - name: Read the state of the database
   fractal_ops.platform.fractal_database_info:
     service: fractal-server
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
   register: state
 
 - name: Show the release that the schema belongs to
@@ -161,21 +159,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
-    DATABASE_LIBRARIES,
-    connect,
-    database_settings,
-    database_state,
+    find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 
 
-def read_state(params: dict[str, Any]) -> dict[str, Any]:
+def read(params: dict[str, Any]) -> dict[str, Any]:
     """Return the module's result."""
     try:
-        with connect(database_settings(params), read_only=True) as connection:
-            return {"database": database_state(connection, DATA_MIGRATIONS, counts=params["counts"])}
+        installation = find_installation(params)
+        door = service_side(installation, params["python"])
+        return {"database": door.call(read_state, installation, counts=params["counts"])}
     except FractalError as error:
         if params["fail_unreachable"]:
             raise
@@ -192,7 +189,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    run_module(module, lambda: read_state(module.params), DATABASE_LIBRARIES)
+    run_module(module, lambda: read(module.params))
 
 
 if __name__ == "__main__":

@@ -219,8 +219,6 @@ options:
 EXAMPLES = r"""
 - name: Review resources, profiles and users
   fractal_ops.platform.fractal_resource_profile:
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
   register: reviewed
 
 - name: Name the resource, give it another interpreter, and let Carol in
@@ -238,8 +236,6 @@ EXAMPLES = r"""
         profile: carol
         project_dir: /data/carol
         is_verified: true
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
 """
 
 RETURN = r"""
@@ -287,13 +283,15 @@ duration:
   type: float
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
-    DATABASE_LIBRARIES,
+    find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.run import declare_or_review
 
@@ -340,23 +338,32 @@ HANDED_ON = {
 }
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "resources": {"type": "list", "elements": "dict", "default": [], "options": RESOURCE},
+    "profiles": {"type": "list", "elements": "dict", "default": [], "options": PROFILE},
+    "users": {"type": "list", "elements": "dict", "default": [], "options": USER},
+    "handed_on": {"type": "dict", "default": {}, "options": HANDED_ON},
+    "workers": {"type": "list", "elements": "dict", "default": []},
+    "viewer_paths_before": {"type": "dict"},
+}
+
+
+def declare(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    installation = find_installation(params)
+    door = service_side(installation, params["python"])
+    return door.call(declare_or_review, installation, {name: params[name] for name in OPTIONS}, check_mode)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DATABASE_ARGUMENTS,
             **LOCK_ARGUMENT,
-            "resources": {"type": "list", "elements": "dict", "default": [], "options": RESOURCE},
-            "profiles": {"type": "list", "elements": "dict", "default": [], "options": PROFILE},
-            "users": {"type": "list", "elements": "dict", "default": [], "options": USER},
-            "handed_on": {"type": "dict", "default": {}, "options": HANDED_ON},
-            "workers": {"type": "list", "elements": "dict", "default": []},
-            "viewer_paths_before": {"type": "dict"},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )
-    run_module(
-        module, lambda: declare_or_review(module.params, module.check_mode), {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY}
-    )
+    run_module(module, lambda: declare(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

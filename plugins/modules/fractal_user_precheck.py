@@ -49,8 +49,6 @@ EXAMPLES = r"""
   fractal_ops.platform.fractal_user_precheck:
     service: fractal-server
   register: __users
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python3
 
 - name: Check the users of a database elsewhere, with a role that may only read
   fractal_ops.platform.fractal_user_precheck:
@@ -111,73 +109,23 @@ duration:
   type: float
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
-    DATABASE_LIBRARIES,
-    connect,
-    database_settings,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import (
-    has_resource,
-    read_schema,
-    read_ssh_hosts,
-    read_users,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import (
-    BACKENDS,
-    UserReport,
-    check_users,
-    user_context,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import Connection
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_report import precheck_users
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS
 
 
-def variables(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return fractal-server's variables, or none where only a database is named."""
-    if params["dbname"] and not (params["service"] or params["env_file"]):
-        return {}
-    return find_installation(params).variables()
-
-
-def check(
-    connection: Connection, values: Mapping[str, str], backend: str | None, oauth_client: str | None
-) -> UserReport:
-    """Return all findings about the users of one database."""
-    schema = read_schema(connection)
-    context = user_context(
-        values,
-        backend=backend,
-        oauth_client=oauth_client,
-        has_settings=schema.has_settings,
-        migrated=schema.has_profile and has_resource(connection),
-        ssh_hosts=read_ssh_hosts(connection) if schema.has_settings else {},
-    )
-    with read_users(connection, schema) as rows:
-        return check_users(rows, context)
-
-
-def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
-    values = variables(params)
-    if not (values or params["backend"]):
-        raise FractalError("With dbname alone the runner backend is not known; name it in the option backend.")
-    with connect(database_settings(params), read_only=True) as connection:
-        report = check(connection, values, params["backend"], params["oauth_client"])
-    return {
-        "findings": [finding.as_dict() for finding in report.findings],
-        "access": report.access(),
-        "backend": report.backend,
-    }
+def precheck(params: dict[str, Any]) -> dict[str, Any]:
+    installation = find_installation(params)
+    door = service_side(installation, params["python"])
+    return door.call(precheck_users, installation, params["backend"], params["oauth_client"])
 
 
 def main() -> NoReturn:
@@ -189,7 +137,7 @@ def main() -> NoReturn:
         },
         supports_check_mode=True,
     )
-    run_module(module, lambda: precheck(module.params), {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY})
+    run_module(module, lambda: precheck(module.params))
 
 
 if __name__ == "__main__":

@@ -139,8 +139,6 @@ EXAMPLES = r"""
           owns_project: true
         set:
           is_verified: true
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python3
 
 - name: Give everybody a project folder, and take the first administrator out of the data migration
   fractal_ops.platform.fractal_users:
@@ -156,8 +154,6 @@ EXAMPLES = r"""
       - email: ann@example.org
         slurm_user: ann
         slurm_accounts: [imaging]
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python3
 """
 
 RETURN = r"""
@@ -178,28 +174,20 @@ duration:
   type: float
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
-    DATABASE_LIBRARIES,
-    connect,
-    database_settings,
+    find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import read_schema, read_users
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.settle_users import (
     FLAGS,
     SETTINGS,
-    apply_changes,
-    plan_changes,
+    settle_users,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _LISTS = {"slurm_accounts": {"type": "list", "elements": "str"}}
 _COLUMNS: dict[str, dict[str, Any]] = {
@@ -213,22 +201,10 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def settle(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    with connect(database_settings(params), read_only=check_mode) as connection:
-        schema = read_schema(connection)
-        if not schema.has_settings:
-            raise FractalError(
-                "The database is at 2.17.1 or later, where users have profiles instead of settings. "
-                "Use fractal_resource_profile, or Fractal's own administration pages."
-            )
-        with read_users(connection, schema) as rows:
-            changes = plan_changes(rows, params["users"], params["rules"])
-        if changes and not check_mode:
-            apply_changes(connection, changes)
-            connection.commit()
-    before, after = ({c.row.email: c.part(after=side) for c in changes} for side in (False, True))
-    users = [{"email": email, "before": before[email], "after": after[email]} for email in after]
-    return {"changed": bool(changes), "users": users, "diff": {"before": before, "after": after}}
+def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    installation = find_installation(params)
+    door = service_side(installation, params["python"])
+    return door.call(settle_users, installation, params["users"], params["rules"], check_mode)
 
 
 def main() -> NoReturn:
@@ -253,7 +229,7 @@ def main() -> NoReturn:
         },
         supports_check_mode=True,
     )
-    run_module(module, lambda: settle(module.params, module.check_mode), {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY})
+    run_module(module, lambda: settle(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -54,15 +54,11 @@ EXAMPLES = r"""
   fractal_ops.platform.fractal_work_drain:
     mode: wait
     timeout: 1800
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
 
 - name: End the jobs in flight
   fractal_ops.platform.fractal_work_drain:
     mode: abort
     timeout: 60
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
 """
 
 RETURN = r"""
@@ -82,15 +78,31 @@ duration:
   type: float
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.work_in_flight import drain, settle
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+
+
+def end_work(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    installation = find_installation(options)
+    unit = read_unit(installation.service) if installation.service else None
+    door = service_side(installation, options["python"], options["timeout"] + 600)
+    if options["state"] == "drained":
+        started = unit.started_at if unit else None
+        return door.call(drain, installation, started, options["mode"], options["timeout"], check_mode)
+    if unit and unit.active_state not in ("inactive", "failed"):
+        raise FractalError(f"{unit.name} runs, so its work in flight cannot be marked as failed. Stop it.")
+    return door.call(settle, installation, check_mode)
 
 
 def main() -> None:
@@ -104,14 +116,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    options = module.params
-    if options["state"] == "settled":
-        run_module(module, lambda: settle(find_installation(options), module.check_mode), DATABASE_LIBRARIES)
-    run_module(
-        module,
-        lambda: drain(find_installation(options), options["mode"], options["timeout"], module.check_mode),
-        DATABASE_LIBRARIES,
-    )
+    run_module(module, lambda: end_work(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -176,12 +176,8 @@ class RunningModule:
     process: subprocess.Popen[str]
 
     def child(self, program: str = "") -> int:
-        """Return the process id of the child that runs a program of this name (any without), or 0."""
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            for pid in (task / "children").read_text().split():
-                if program in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]:
-                    return int(pid)
-        return 0
+        """Return the process id of a child, or of its child …, that runs a program of this name (any without), or 0."""
+        return next((pid for pid in descendants(self.process.pid) if program in _program(pid)), 0)
 
     def result(self) -> dict[str, Any]:
         """Return what the module returned."""
@@ -189,6 +185,21 @@ class RunningModule:
         assert output and not errors, output + errors
         answer: dict[str, Any] = json.loads(output)
         return answer
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Give the processes that a process has started, and those that they have, as long as they are there."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield int(child)
+                yield from descendants(int(child))
+
+
+def _program(pid: int) -> str:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
+    return ""
 
 
 def launch(
@@ -199,9 +210,12 @@ def launch(
     _env: dict[str, str] | None = None,
     **options: Any,
 ) -> RunningModule:
-    """Start a module as Ansible would, as a process of its own."""
+    """Start a module as Ansible would, under a Python that has nothing of Fractal's, as a process of its own."""
+    source = (COLLECTION / "plugins" / "modules" / f"{name}.py").read_text(encoding="utf-8")
+    if "service_side" in source:
+        options.setdefault("python", python_of(_release))
     process = subprocess.Popen(
-        [python_of(_release), "-c", _RUNNER, name],
+        [sys.executable if "service_side" in source else python_of(_release), "-c", _RUNNER, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -55,10 +55,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     own_databases,
     scratch_database,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import installed_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import HOLD_NAME, read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

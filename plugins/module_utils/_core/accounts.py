@@ -37,6 +37,15 @@ class Account:
             raise FractalError(f"The account {name or os.geteuid()} does not exist on this host.") from error
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
+    @classmethod
+    def of_uid(cls, uid: int) -> Account:
+        """Return the account with a number; one without a name has no home and no further groups."""
+        try:
+            entry = pwd.getpwuid(uid)
+        except KeyError:
+            return cls("", uid, 65534, "/")
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+
     @property
     def is_own(self) -> bool:
         """Whether this very process runs as the account."""
@@ -52,4 +61,5 @@ class Account:
         """The options of ``subprocess`` that change to the account; none for one's own."""
         if self.is_own:
             return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": os.getgrouplist(self.name, self.gid)}
+        groups = os.getgrouplist(self.name, self.gid) if self.name else []
+        return {"user": self.uid, "group": self.gid, "extra_groups": groups}

@@ -68,6 +68,7 @@ INSTALLATION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "service": {"type": "str"},
     "env_file": {"type": "path"},
     "run_as": {"type": "str"},
+    "python": {"type": "path"},
 }
 """Argument spec of the options described in the documentation fragment ``database.installation``."""
 
@@ -80,6 +81,14 @@ DATABASE_ARGUMENTS: dict[str, dict[str, Any]] = {
     "dbname": {"type": "str"},
 }
 """Argument spec of the options described in the documentation fragment ``database``."""
+
+_DATABASE_VARIABLES = {
+    "host": "POSTGRES_HOST",
+    "port": "POSTGRES_PORT",
+    "user": "POSTGRES_USER",
+    "password": "POSTGRES_PASSWORD",
+    "dbname": "POSTGRES_DB",
+}
 
 
 @dataclass(frozen=True)
@@ -131,12 +140,16 @@ class DatabaseSettings:
 
 @dataclass(frozen=True)
 class Installation:
-    """Where fractal-server's settings come from: its environment file, and the unit's own variables, which win."""
+    """Where fractal-server's settings come from: its environment file, and the unit's own variables, which win.
+
+    ``database`` holds variables that lead to a database in their stead. Without an ``env_file`` nothing else is known.
+    """
 
     env_file: str
     process_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     run_as: str | None = None
     service: str | None = None
+    database: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def working_directory(self) -> str:
@@ -149,6 +162,8 @@ class Installation:
         Raises:
             FractalError: The environment file cannot be read.
         """
+        if not self.env_file:
+            return {}
         return {**read_env_file(self.env_file, self.process_environment), **self.process_environment}
 
 
@@ -175,14 +190,17 @@ def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
 def find_installation(params: Mapping[str, Any]) -> Installation:
     """Return the installation that the options of a database module name.
 
-    ``env_file`` without ``service`` stands alone; otherwise the unit ``service`` (default fractal-server) leads to it.
+    ``env_file`` or ``dbname`` without ``service`` stand alone; otherwise the unit ``service`` (default fractal-server)
+    leads to it.
 
     Raises:
         FractalError: The unit does not exist, or a file that it requires cannot be read.
     """
     service, env_file, run_as = params.get("service"), params.get("env_file"), params.get("run_as")
-    if env_file and not service:
-        return Installation(os.path.abspath(env_file), {}, run_as)
+    options = {name: params.get(option) for option, name in _DATABASE_VARIABLES.items()}
+    database = {name: str(value) for name, value in options.items() if value} if params.get("dbname") else {}
+    if (env_file or database) and not service:
+        return Installation(os.path.abspath(env_file) if env_file else "", {}, run_as, database=database)
     unit = read_unit(service or DEFAULT_SERVICE)
     if unit.load_state != "loaded":
         raise FractalError(
@@ -194,6 +212,7 @@ def find_installation(params: Mapping[str, Any]) -> Installation:
         process_environment=unit.process_environment(),
         run_as=run_as or unit.user,
         service=unit.name,
+        database=database,
     )
 
 
@@ -203,15 +222,6 @@ def database_settings(params: Mapping[str, Any]) -> DatabaseSettings:
     Raises:
         FractalError: Nothing leads to a database.
     """
-    if params.get("dbname"):
-        return DatabaseSettings(
-            host=params.get("host") or "localhost",
-            port=params.get("port") or 5432,
-            user=params.get("user"),
-            password=params.get("password"),
-            dbname=params["dbname"],
-            run_as=_other_account(params.get("run_as")),
-        )
     return installation_settings(find_installation(params))
 
 
@@ -221,7 +231,7 @@ def installation_settings(installation: Installation) -> DatabaseSettings:
     Raises:
         FractalError: They are incomplete or make no sense; the text names the variable.
     """
-    settings = settings_from_values(installation.variables(), installation.env_file)
+    settings = settings_from_values(installation.database or installation.variables(), installation.env_file)
     if settings.password is not None:
         return settings
     run_as = _other_account(installation.run_as)

@@ -13,33 +13,24 @@ import json
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import generation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
 
 SERVER_ENV_FILE = ".fractal_server.env"  # read from the working directory (config.py of 2.16 and 2.17)
 SERVER_LAUNCHERS = ("fractalctl", "gunicorn", "uvicorn")
-
-_PYTHON_FACTS = """
-import importlib.metadata as m, json, sys
-try:
-    version = m.version("fractal-server")
-except m.PackageNotFoundError:
-    version = None
-base = getattr(sys, "_base_executable", None) or sys.executable
-print(json.dumps({"prefix": sys.prefix, "base_python": base, "version": version,
-                  "python_version": "%d.%d.%d" % sys.version_info[:3], "is_venv": sys.prefix != sys.base_prefix}))
-"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ def discover_server(
     unit = _existing_unit(service)
     launcher, arguments = split_command(unit.command, SERVER_LAUNCHERS)
     interpreter = python or _interpreter_of(unit, launcher)
-    facts = python_facts(interpreter)
+    found = facts(interpreter, Account.named(unit.user))
     host, port = listen_address(launcher, arguments)
     hold = read_hold(unit.name)
     environment = str(Path(interpreter).parent.parent)
@@ -146,11 +137,11 @@ def discover_server(
         command=unit.command,
         python=interpreter,
         environment=environment,
-        base_python=facts["base_python"],
-        is_venv=facts["is_venv"],
-        python_version=facts["python_version"],
-        version=facts["version"],
-        staged=prepared_releases(environment, facts["version"], strategy),
+        base_python=found.base_python,
+        is_venv=found.is_venv,
+        python_version=found.python_version,
+        version=found.version,
+        staged=prepared_releases(environment, found.version, strategy),
         env_generation=_generation(env_file),
         worker_python=_worker_python(env_file, own_variables),
         host=host,
@@ -195,7 +186,7 @@ def discover_web(service: str, env_file: str | None = None, url: str | None = No
         active_state=unit.active_state,
         enabled_state=unit.enabled_state,
         node=node,
-        node_version=_node_version(node),
+        node_version=_node_version(node, Account.named(unit.user)),
         version=_package_version(release),
         url=url or base_url(environment.get("HOST", "0.0.0.0"), int(environment.get("PORT") or 3000)),
         lock=_lock(unit.name),
@@ -312,25 +303,14 @@ def _which(program: str, path: str | None) -> str | None:
     return None
 
 
-def python_facts(interpreter: str, named_by: str = "fractal_server_python") -> dict[str, Any]:
-    """Return ``prefix``, ``base_python``, ``version`` (of fractal-server, or None), ``python_version`` and ``is_venv``.
-
-    ``named_by`` is the variable with which the operator can name another interpreter.
+def interpreter_of(service: str) -> str:
+    """Return the interpreter that the unit ``service`` runs fractal-server with.
 
     Raises:
-        FractalError: The interpreter does not run.
+        FractalError: The unit does not exist, or its command line leads to no Python environment.
     """
-    try:
-        done = subprocess.run(
-            [interpreter, "-I", "-B", "-c", _PYTHON_FACTS], capture_output=True, text=True, timeout=60, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FractalError(
-            f"The Python interpreter of fractal-server, {interpreter}, does not run ({type(error).__name__}). "
-            f"Repair its environment, or set {named_by}."
-        ) from error
-    facts: dict[str, Any] = json.loads(done.stdout)
-    return facts
+    unit = _existing_unit(service)
+    return _interpreter_of(unit, split_command(unit.command, SERVER_LAUNCHERS)[0])
 
 
 def _generation(env_file: str) -> str | None:
@@ -354,12 +334,9 @@ def _worker_python(env_file: str, process_environment: Mapping[str, str]) -> str
     return ""
 
 
-def _node_version(node: str) -> str | None:
-    try:
-        done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip().lstrip("v") or None
+def _node_version(node: str, account: Account) -> str | None:
+    done = run([node, "--version"], account=account)
+    return done.out.strip().lstrip("v")[:40] or None if done.code == 0 else None
 
 
 def _package_version(release: str) -> str | None:

@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import secret_values
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NOT_THERE, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation, read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import mask
 
-_VERSION = "import importlib.metadata as m; print(m.version('fractal-server'))"
+_TIMEOUT = 24 * 3600.0  # seconds: no migration takes that long, but one of them may take hours
 
 
 @dataclass(frozen=True)
@@ -49,39 +46,19 @@ def run_fractalctl(installation: Installation, python: str, command: str, answer
     # through the interpreter: sys.executable is then the very text that the running server has
     call = [python, program, command]
     account = Account.named(installation.run_as)
-    try:
-        done = subprocess.run(
-            call,
-            cwd=installation.working_directory,
-            env={**account.environment, "LANG": "C.UTF-8", **installation.process_environment},
-            input=answers,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            **ENDS_WITH_US,
-            **account.subprocess_options,
-        )
-    except OSError as error:
-        raise FractalError(f"Cannot run {program} in {installation.working_directory}: {error.strerror}.") from error
-    output = mask(done.stdout, secrets_of(installation))
-    return Evidence(" ".join(call[1:]), done.returncode, [line for line in output.splitlines() if line.strip()])
-
-
-def installed_version(python: str) -> str:
-    """Return the version of fractal-server in the environment of ``python``.
-
-    Raises:
-        FractalError: It has none, or the interpreter does not run.
-    """
-    try:
-        if os.path.realpath(os.path.dirname(python)) == os.path.realpath(os.path.dirname(sys.executable)):
-            return importlib.metadata.version("fractal-server")
-        done = subprocess.run([python, "-I", "-B", "-c", _VERSION], capture_output=True, text=True, check=True)
-    except (importlib.metadata.PackageNotFoundError, OSError, subprocess.SubprocessError) as error:
-        raise FractalError(f"fractal-server is not installed in the environment of {python}.") from error
-    return done.stdout.strip()
+    done = run(
+        call,
+        account=account,
+        environ={**account.environment, **installation.process_environment},
+        cwd=installation.working_directory,
+        timeout=_TIMEOUT,
+        input=answers,
+        err_to_out=True,
+    )
+    if done.code == NOT_THERE:
+        raise FractalError(f"Cannot run {program} in {installation.working_directory}: {done.last_words()}.")
+    output = mask(done.out, secrets_of(installation))
+    return Evidence(" ".join(call[1:]), done.code, [line for line in output.splitlines() if line.strip()])
 
 
 def secrets_of(installation: Installation) -> set[str]:

@@ -10,17 +10,14 @@ What nobody works on any more gets the same end in the database, once the servic
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     Installation,
     connect,
@@ -35,15 +32,6 @@ UNION ALL
 SELECT 'task collection', a.id, a.timestamp_started, NULL, u.email
 FROM taskgroupactivityv2 AS a JOIN user_oauth AS u ON u.id = a.user_id WHERE a.status IN ('pending', 'ongoing')
 ORDER BY 1, 2
-"""
-_ASK = """
-import json, os, sys
-for folder in json.load(sys.stdin):
-    try:
-        with open(os.path.join(folder, "shutdown"), "w") as stream:
-            stream.write("Stopped for an upgrade of Fractal.")
-    except OSError as error:
-        print(folder, error.strerror, sep=": ")
 """
 _SAID = "Stopped for an upgrade of Fractal."
 # what PATCH /admin/v2/job/{id}/ does (2.16.6, routes/admin/v2/job.py), but for units of the history that were done
@@ -74,11 +62,14 @@ class Work:
         return f"{self.kind} {self.id} of {self.email}"
 
 
-def drain(installation: Installation, mode: str, timeout: float, check_mode: bool = False) -> dict[str, Any]:
+def drain(
+    installation: Installation, started: float | None, mode: str, timeout: float, check_mode: bool = False
+) -> dict[str, Any]:
     """Return once nothing is in flight that a stop would kill.
 
     Args:
         installation: Whose work.
+        started: When the service was started, in seconds since the epoch; what began before has nobody to work on it.
         mode: ``fail``, ``wait``, or ``abort``.
         timeout: Seconds to wait, except with ``fail``. With ``abort``, what has not ended by then is left to `settle`.
         check_mode: Neither ask anybody to end, nor wait.
@@ -86,14 +77,13 @@ def drain(installation: Installation, mode: str, timeout: float, check_mode: boo
     Raises:
         FractalError: Something is in flight, with ``fail`` or after the time, or nothing works on it any more.
     """
-    started = read_unit(installation.service).started_at if installation.service else None
     asked: dict[int, Work] = {}
     deadline = time.monotonic() + timeout
     while True:
         work = work_in_flight(installation)
         alive = [one for one in work if started is None or one.since >= started]
         if mode == "abort" and not check_mode:
-            asked.update(_ask(installation, [one for one in alive if one.folder and one.id not in asked]))
+            asked.update(_ask([one for one in alive if one.folder and one.id not in asked]))
         done = not alive or mode == "fail" or check_mode or time.monotonic() > deadline
         if done:
             break
@@ -105,13 +95,7 @@ def drain(installation: Installation, mode: str, timeout: float, check_mode: boo
 
 
 def settle(installation: Installation, check_mode: bool = False) -> dict[str, Any]:
-    """Mark as failed what is still in flight though the service is stopped.
-
-    Raises:
-        FractalError: The service runs.
-    """
-    if installation.service and read_unit(installation.service).active_state not in ("inactive", "failed"):
-        raise FractalError(f"{installation.service} runs, so its work in flight cannot be marked as failed. Stop it.")
+    """Mark as failed what is still in flight though the service is stopped, as its caller has made sure."""
     work = work_in_flight(installation)
     if work and not check_mode:
         with connect(installation_settings(installation)) as connection:
@@ -128,25 +112,14 @@ def work_in_flight(installation: Installation) -> list[Work]:
     return [Work(kind, number, since.timestamp(), folder, email) for kind, number, since, folder, email in rows]
 
 
-def _ask(installation: Installation, jobs: list[Work]) -> dict[int, Work]:
-    """Ask the runners of ``jobs`` to end them; return those that were asked."""
-    if not jobs:
-        return {}
-    account = Account.named(installation.run_as)  # the folders may be on a file system that root may not write to
-    done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", _ASK],
-        input=json.dumps([one.folder for one in jobs]),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=dict(account.environment),
-        cwd="/",
-        **account.subprocess_options,
-    )
-    if done.returncode != 0:
-        raise FractalError(f"The jobs in flight cannot be asked to end: {done.stderr.strip()}")
-    refused = {line.rpartition(": ")[0] for line in done.stdout.splitlines()}
-    return {one.id: one for one in jobs if one.folder not in refused}
+def _ask(jobs: Iterable[Work]) -> dict[int, Work]:
+    """Ask the runners of ``jobs`` to end them, as the account of the service; return those that were asked."""
+    asked = {}
+    for one in jobs:
+        with contextlib.suppress(OSError):
+            Path(one.folder or "", "shutdown").write_text(_SAID, encoding="utf-8")
+            asked[one.id] = one
+    return asked
 
 
 def _why_not(work: list[Work], alive: list[Work], mode: str) -> str:

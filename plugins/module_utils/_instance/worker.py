@@ -18,12 +18,12 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch, switch_back
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import python_facts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import (
     build_environment,
     remove_partial,
     staged_releases,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts, keeper
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def discover_worker(python: str) -> Worker:
     """
     if not python:
         raise FractalError("Nothing says which interpreter the SLURM jobs use: set fractal_worker_python.")
-    facts = python_facts(python, "fractal_worker_python")
-    if not facts["version"]:
+    found = facts(python, keeper(python), "fractal_worker_python")
+    if not found.version:
         raise FractalError(f"{python} has no fractal-server, so it is not what SLURM jobs run with.")
-    if not facts["is_venv"]:
+    if not found.is_venv:
         raise FractalError(
             f"{python} is no virtual environment, so another one cannot be put in its place. Install the server's "
             f"release there as it was installed before: {python} -m pip install fractal-server==<release>."
@@ -62,9 +62,9 @@ def discover_worker(python: str) -> Worker:
     return Worker(
         python=python,
         environment=environment,
-        base_python=facts["base_python"],
-        python_version=facts["python_version"],
-        version=facts["version"],
+        base_python=found.base_python,
+        python_version=found.python_version,
+        version=found.version,
         staged=staged_releases(environment),
     )
 

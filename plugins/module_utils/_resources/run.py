@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.folders import RemoteFolders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    Installation,
     connect,
-    database_settings,
-    find_installation,
+    installation_settings,
     read_env_file,
     revision_of,
 )
@@ -47,6 +46,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     read_paths,
     viewer_access,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _VERSION_OF_WORKER = "import importlib.metadata as m; print(m.version('fractal-server'))"
 
 
-def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def declare_or_review(installation: Installation, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the result of ``fractal_resource_profile``.
 
     Raises:
@@ -63,9 +63,9 @@ def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
     """
     desired = Desired(params["resources"], params["profiles"], params["users"], _told(params["handed_on"]))
     reading = check_mode or not desired
-    with connect(database_settings(params), read_only=reading) as connection:
+    with connect(installation_settings(installation), read_only=reading) as connection:
         if reading and not has_resources(connection):
-            return _before_2_17(connection, params)
+            return _before_2_17(connection, installation)
         if not reading:
             require_resources(connection)
             lock(connection)
@@ -80,7 +80,7 @@ def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
         result = {
             "changed": bool(changes),
             "changes": [change.as_dict() for change in changes],
-            **_reviewed(connection, after, params, reading),
+            **_reviewed(connection, after, installation, params, reading),
         }
         if not reading:
             connection.commit()
@@ -89,11 +89,12 @@ def declare_or_review(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
     return result
 
 
-def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any], reading: bool) -> dict[str, Any]:
+def _reviewed(
+    connection: sa.Connection, state: State, installation: Installation, params: Mapping[str, Any], reading: bool
+) -> dict[str, Any]:
     shown = review(state)
-    viewer, access = _viewer(connection, params)
-    by_name = params.get("dbname") and not params.get("service")
-    account = find_installation(params).run_as if reading and not by_name else None  # no SSH inside the window
+    viewer, access = _viewer(connection, installation, params)
+    account = installation.run_as if reading else None  # no SSH inside the window
     workers = worker_check(state, params["workers"], account)
     checks = [schema_check(revision_of(connection)), *review_checks(state), workers, access]
     return {
@@ -104,23 +105,25 @@ def _reviewed(connection: sa.Connection, state: State, params: Mapping[str, Any]
     }
 
 
-def _before_2_17(connection: sa.Connection, params: Mapping[str, Any]) -> dict[str, Any]:
+def _before_2_17(connection: sa.Connection, installation: Installation) -> dict[str, Any]:
     """Return what there is to say at a schema without resources: only what the viewer shows now."""
-    scheme = _scheme(params)
+    scheme = _scheme(installation)
     before = _paths_before(connection, scheme)
     viewer = {"scheme": scheme.name if scheme else None, "paths": before or {}, "before": before}
     return {"review": None, "changes": [], "findings": [], "checks": [], "viewer": viewer}
 
 
-def _viewer(connection: sa.Connection, params: Mapping[str, Any]) -> tuple[dict[str, Any], Check]:
-    rule, scheme = CHECKS["viewer_access"], _scheme(params)
+def _viewer(
+    connection: sa.Connection, installation: Installation, params: Mapping[str, Any]
+) -> tuple[dict[str, Any], Check]:
+    rule, scheme = CHECKS["viewer_access"], _scheme(installation)
     if scheme is None:
         why = "no environment file was named, so the scheme is unknown"
         return {"scheme": None, "paths": {}, "before": None}, rule.skipped("viewer", why)
     after = read_paths(connection, scheme, "2.17")
     before = params["viewer_paths_before"]
     if before is None:
-        before = _paths_before(connection, _old_scheme(params) or scheme)
+        before = _paths_before(connection, _old_scheme(installation) or scheme)
     return {"scheme": scheme.name, "paths": after, "before": before}, viewer_access(rule, scheme, before, after)
 
 
@@ -131,15 +134,12 @@ def _paths_before(connection: sa.Connection, scheme: Scheme | None) -> Paths | N
     return read_paths(connection, scheme, "2.16")
 
 
-def _scheme(params: Mapping[str, Any]) -> Scheme | None:
-    if params.get("dbname") and not (params.get("env_file") or params.get("service")):
-        return None
-    return Scheme.of(find_installation(params).variables())
+def _scheme(installation: Installation) -> Scheme | None:
+    return Scheme.of(installation.variables()) if installation.env_file else None
 
 
-def _old_scheme(params: Mapping[str, Any]) -> Scheme | None:
+def _old_scheme(installation: Installation) -> Scheme | None:
     """Return the scheme of the environment file as it was in 2.16, if its copy is still there."""
-    installation = find_installation(params)
     try:
         values = read_env_file(installation.env_file + ".old", installation.process_environment)
     except FractalError:
@@ -210,12 +210,9 @@ def _version_on_cluster(resource: Mapping[str, Any], profile: Mapping[str, Any],
 def worker_version(python: str) -> str:
     """Return the version of fractal-server that an interpreter finds, or why it finds none."""
     try:
-        done = subprocess.run(
-            [python, "-c", _VERSION_OF_WORKER], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"no interpreter ({type(error).__name__})"
-    return done.stdout.strip() if done.returncode == 0 else "no fractal-server"
+        return facts(python).version or "no fractal-server"
+    except FractalError:
+        return "no interpreter that runs"
 
 
 def _told(handed_on: Mapping[str, Any] | None) -> dict[str, Any] | None:

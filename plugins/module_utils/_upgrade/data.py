@@ -12,19 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
     connect,
-    database_state,
     installation_settings,
     wait_until_alone,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import (
-    installed_version,
-    run_fractalctl,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import run_fractalctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     release,
@@ -36,6 +33,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_m
     DATA_MIGRATIONS,
     why_not_implemented,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import state_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
 
 def migrate_data(
@@ -62,7 +61,7 @@ def migrate_data(
         FractalError: It is refused, or the rows afterwards do not prove that everything was migrated.
     """
     settings = installation_settings(installation)
-    before = _state(settings)
+    before = state_of(settings)
     version = version or str(before["stop"]) or release_of(before["revision"]).version
     reason = why_not_implemented([release(version)])
     if reason:
@@ -71,11 +70,11 @@ def migrate_data(
     is_open = before["data_migration"] in ("pending", "partial")
     if is_open and before["other_sessions"] and not check_mode:
         wait_until_alone(settings)
-        before = _state(settings)
+        before = state_of(settings)
     result = {"state_before": before["data_migration"], "healed": False, "proof": before["migrated"], "evidence": None}
     if _is_over(before, version):
         return {"changed": False, **result}
-    reason = why_refused(before, version, installed_version(python), python)
+    reason = why_refused(before, version, installed_version(python, Account.named(installation.run_as)), python)
     reason = reason or stop.why_refused(installation.env_file, installation.variables(), backend)
     if reason:
         raise FractalError(reason)
@@ -84,7 +83,7 @@ def migrate_data(
             return {"changed": True, **result, "healed": stop.has_rows_to_take_back(connection)}
     healed = take_back_partial(settings, stop)
     evidence = run_fractalctl(installation, python, "update-db-data", stop.answers)
-    after = _state(settings)
+    after = state_of(settings)
     if after["data_migration"] != "done":
         raise FractalError(
             f"fractalctl update-db-data ended with {evidence.returncode}, and the rows of the {settings.where} do not "
@@ -92,11 +91,6 @@ def migrate_data(
             f"run the rollback playbook.\n{evidence.tail()}"
         )
     return {"changed": True, **result, "healed": healed, "proof": after["migrated"], "evidence": evidence.as_dict()}
-
-
-def _state(settings: DatabaseSettings) -> dict[str, Any]:
-    with connect(settings, read_only=True) as connection:
-        return database_state(connection, DATA_MIGRATIONS, counts=False)
 
 
 def _is_over(database: Mapping[str, Any], version: str) -> bool:

@@ -8,20 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DatabaseSettings,
     Installation,
     connect,
-    database_state,
     installation_settings,
     revision_of,
     wait_until_alone,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import (
-    installed_version,
-    run_fractalctl,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import run_fractalctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     release,
     release_at_head,
@@ -29,7 +25,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
     version_key,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import state_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
 
 def migrate_schema(installation: Installation, python: str, version: str, check_mode: bool = False) -> dict[str, Any]:
@@ -42,14 +39,14 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
     """
     wanted = release(version)
     settings = installation_settings(installation)
-    before = _state(settings)
+    before = state_of(settings)
     if before["revision"] != wanted.alembic_head and before["other_sessions"] and not check_mode:
         wait_until_alone(settings)
-        before = _state(settings)
+        before = state_of(settings)
     result = {"revision_before": before["revision"], "revision": wanted.alembic_head, "evidence": None}
     if before["revision"] == wanted.alembic_head:
         return {"changed": False, **result}
-    installed = installed_version(python)
+    installed = installed_version(python, Account.named(installation.run_as))
     reason = why_refused(before, wanted, installed, python)
     if reason:
         raise FractalError(reason)
@@ -65,11 +62,6 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
             f"running the upgrade again continues from there. Its last words:\n{evidence.tail()}"
         )
     return {"changed": True, **result, "evidence": evidence.as_dict()}
-
-
-def _state(settings: DatabaseSettings) -> dict[str, Any]:
-    with connect(settings, read_only=True) as connection:
-        return database_state(connection, DATA_MIGRATIONS, counts=False)
 
 
 def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, python: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import worker
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.worker import (
     discover_worker,
     settle_worker,
@@ -25,6 +27,12 @@ def environment(folder: Path, version: str | None) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def asked_as_ourselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else gets to these environments, which lie in root's own folders."""
+    monkeypatch.setattr(worker, "keeper", lambda _program: Account.named(None))
+
+
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
     environment(tmp_path / "venv-2.17.0", "2.17.0")
@@ -37,9 +45,9 @@ def settle(venv: Path, state: str, release: str | None = None, check_mode: bool 
 
 def test_reading_changes_nothing(venv: Path) -> None:
     result = settle(venv, "read")
-    worker = result["worker"]
-    assert result["changed"] is False and (worker["version"], worker["staged"]) == ("2.16.6", ["2.17.0"])
-    assert worker["environment"] == str(venv)
+    found = result["worker"]
+    assert result["changed"] is False and (found["version"], found["staged"]) == ("2.16.6", ["2.17.0"])
+    assert found["environment"] == str(venv)
 
 
 def test_what_lies_beside_it_is_not_built_again(venv: Path) -> None:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import UserRow
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    Installation,
+    connect,
+    installation_settings,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import (
+    UserRow,
+    read_schema,
+    read_users,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     UserSettingsUpdate,
     problems,
@@ -47,6 +56,34 @@ class UserChange:
     def part(self, after: bool) -> dict[str, Any]:
         """Return the changed columns as they are, or as they will be."""
         return dict(self.values) if after else {name: getattr(self.row, name) for name in self.values}
+
+
+def settle_users(
+    installation: Installation,
+    users: Sequence[Mapping[str, Any]],
+    rules: Sequence[Mapping[str, Any]],
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Return the result of ``fractal_users``.
+
+    Raises:
+        FractalError: The database cannot be reached or is none of 2.16, or the declaration is refused.
+    """
+    with connect(installation_settings(installation), read_only=check_mode) as connection:
+        schema = read_schema(connection)
+        if not schema.has_settings:
+            raise FractalError(
+                "The database is at 2.17.1 or later, where users have profiles instead of settings. "
+                "Use fractal_resource_profile, or Fractal's own administration pages."
+            )
+        with read_users(connection, schema) as rows:
+            changes = plan_changes(rows, users, rules)
+        if changes and not check_mode:
+            apply_changes(connection, changes)
+            connection.commit()
+    before, after = ({c.row.email: c.part(after=side) for c in changes} for side in (False, True))
+    told = [{"email": email, "before": before[email], "after": after[email]} for email in after]
+    return {"changed": bool(changes), "users": told, "diff": {"before": before, "after": after}}
 
 
 def plan_changes(
