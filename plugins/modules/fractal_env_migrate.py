@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fractal_env_migrate
-short_description: Migrate an environment file of Fractal from 2.16 to 2.17
+short_description: Migrate an environment file of Fractal to a newer release
 version_added: 0.1.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
@@ -106,6 +106,16 @@ options:
       - Defaults to C(50-fractal-environment.conf) in the drop-in folder of O(service). Without a service, or if empty,
         nothing of this is done, but told as a finding where it is needed.
     type: path
+  release:
+    description:
+      - The release of fractal-server that is to read the file. Steps of later releases are left out. Server only.
+      - Defaults to the newest release that needs anything of the file.
+    type: str
+  data_stop:
+    description:
+      - The last release with a data migration that the database's schema has reached, see
+        RV(fractal_ops.platform.fractal_database_info#module:database.stop). Those before it are over. Server only.
+    type: str
   data_migration:
     description:
       - Whether the data migration of 2.17.0 is still to come. If so, the C(.old) file is written (or checked, if
@@ -140,10 +150,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-generation:
-  description: What the file was, V(2.16), V(2.17), or V(mixed) if it was migrated half-way.
+steps:
+  description: The releases for which the file is not yet as they need it, in their order.
   returned: success
-  type: str
+  type: list
+  elements: str
+  sample: [2.17.0]
 changes:
   description: What becomes of each variable that does not stay as it is. No values.
   returned: success
@@ -214,9 +226,9 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -224,7 +236,7 @@ if TYPE_CHECKING:
 
 def migrate(module: AnsibleModule) -> dict[str, Any]:
     params: Mapping[str, Any] = module.params
-    task = EnvTask(**{name: value for name, value in params.items() if name not in ("state", "rendered_path")})
+    task = env_task(**{name: value for name, value in params.items() if name not in ("state", "rendered_path")})
     if params["state"] == "examined":
         return task.result(changed=False)
     task.refuse_blockers()
@@ -262,6 +274,8 @@ def main() -> NoReturn:
             "oauth_client_name": {"type": "str"},
             "drop_in_path": {"type": "path"},
             "data_migration": {"type": "bool", "default": True},
+            "data_stop": {"type": "str"},
+            "release": {"type": "str"},
         },
         required_if=[("state", "rendered", ["rendered_path"])],
         supports_check_mode=True,

@@ -45,6 +45,14 @@ options:
   python:
     description: The interpreter that the unit uses, if its command line does not tell.
     type: path
+  default_group_name:
+    description: See M(fractal_ops.platform.fractal_env_migrate).
+    type: str
+    choices: [All, ""]
+    default: All
+  oauth_client:
+    description: See M(fractal_ops.platform.fractal_env_migrate).
+    type: str
 """
 
 EXAMPLES = r"""
@@ -63,6 +71,14 @@ switch:
   sample:
     changed: true
     duration: 0.05
+environment:
+  description: Whether the environment file was changed, for which releases, and the seconds it took.
+  returned: success, not in check mode
+  type: dict
+  sample:
+    changed: false
+    steps: []
+    duration: 0.06
 schema:
   description: What M(fractal_ops.platform.fractal_schema_migrate) returns.
   returned: success
@@ -96,6 +112,8 @@ def main() -> None:
             "release": {"type": "str", "required": True},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "python": {"type": "path"},
+            "default_group_name": {"type": "str", "choices": ["All", ""], "default": "All"},
+            "oauth_client": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -103,7 +121,12 @@ def main() -> None:
     run_module(
         module,
         lambda: make_hop(
-            find_installation(options), options["python"], options["release"], options["strategy"], module.check_mode
+            find_installation(options),
+            options["python"],
+            options["release"],
+            options["strategy"],
+            module.check_mode,
+            {name: options[name] for name in ("default_group_name", "oauth_client")},
         ),
         DATABASE_LIBRARIES,
     )

@@ -76,7 +76,6 @@ instance:
     user: fractal
     working_directory: /opt/fractal/server
     env_file: /opt/fractal/server/.fractal_server.env
-    env_generation: "2.16"
     worker_python: /opt/fractal/venv/bin/python3
     python: /opt/fractal/venv/bin/python3
     environment: /opt/fractal/venv

@@ -108,7 +108,7 @@ duration:
   type: float
 """
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
@@ -119,7 +119,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import CHECKS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import checks_on_the_way
+
+if TYPE_CHECKING:
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
+
+
+def check(host: ServerHost) -> list[Finding]:
+    return check_server(host, checks_on_the_way(host))
 
 
 def main() -> NoReturn:
@@ -141,7 +148,7 @@ def main() -> NoReturn:
     )
     run_module(
         module,
-        lambda: {"findings": [one.as_dict() for one in check_server(ServerHost(module.params), CHECKS)]},
+        lambda: {"findings": [one.as_dict() for one in check(ServerHost(module.params))]},
         {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY},
     )
 

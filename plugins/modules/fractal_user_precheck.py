@@ -118,8 +118,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_report import precheck_users
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.users import precheck_users
 
 
 def precheck(params: dict[str, Any]) -> dict[str, Any]:

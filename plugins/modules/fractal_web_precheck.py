@@ -84,6 +84,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import WebHost, check_web, web_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import WEB_CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +102,7 @@ def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
         checksum=params["checksum"],
         server_version=params["server_version"],
     )
-    return {"findings": [finding.as_dict() for finding in check_web(host)]}
+    return {"findings": [finding.as_dict() for finding in check_web(host, WEB_CHECKS)]}
 
 
 def main() -> NoReturn:

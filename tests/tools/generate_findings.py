@@ -22,65 +22,63 @@ with users is settled by the playbook `users`, which brings them to what the inv
 and `fractal_user_rules` (by rule), both as the module `fractal_users` takes them.
 Words in `<angle brackets>` are filled in.
 """
-CHAPTERS = {
-    "variable": "Variables",
-    "user": "Users",
-    "environment": "Environment file",
-    "config": "Configuration files",
-    "release": "Releases to install",
-    "database": "Database",
-    "work": "Work in flight",
-    "host": "Hosts",
-    "unit": "The unit of fractal-server",
-    "oauth": "OAuth",
-    "slurm": "SLURM",
-    "worker": "Worker Python",
-    "client": "Clients of the API",
-    "web": "fractal-web",
-    "plan": "Plan",
-    "check": "Checks that could not be made",
-}
-OTHERS = "Review of resources and profiles, after the upgrade"
 ORDER = ("blocker", "warning", "info")
 
 
+def tables() -> list[object]:
+    """Return every module that has a table of findings."""
+    folder = ROOT / "plugins" / "module_utils"
+    found = []
+    for path in sorted(folder.glob("_*/**/*.py")):
+        if "= rule_table(" in path.read_text(encoding="utf-8"):
+            module = ".".join(path.relative_to(folder).with_suffix("").parts)
+            found.append(importlib.import_module(f"{PACKAGE}.{module}"))
+    return found
+
+
 def rules() -> dict[str, object]:
-    """Return all rules by id, from every module that has a table.
+    """Return all rules by id.
 
     Raises:
         ValueError: Two tables use the same id.
     """
     found: dict[str, object] = {}
-    folder = ROOT / "plugins" / "module_utils"
-    for path in sorted(folder.glob("_*/**/*.py")):
-        if "= rule_table(" not in path.read_text(encoding="utf-8"):
-            continue
-        module = ".".join(path.relative_to(folder).with_suffix("").parts)
-        for name, rule in importlib.import_module(f"{PACKAGE}.{module}").FINDINGS.items():
+    for module in tables():
+        for name, rule in module.FINDINGS.items():
             if name in found:
                 raise ValueError(f"the id {name} is used twice")
             found[name] = rule
     return found
 
 
+def chapters(modules: list[object]) -> dict[str, list[object]]:
+    """Return the rules by the title of their chapter, which the rule's own file gives to its prefix.
+
+    Raises:
+        ValueError: A file gives none, or two files different ones.
+    """
+    titles: dict[str, str] = {}
+    found: dict[str, list[object]] = {}
+    for module in modules:
+        for name, rule in module.FINDINGS.items():
+            prefix = name.split(".", 1)[0] if "." in name else ""
+            title = module.CHAPTERS.get(prefix)
+            if title is None:
+                raise ValueError(f"{module.__name__} has no chapter for {name}")
+            if titles.setdefault(prefix, title) != title:
+                raise ValueError(f"{prefix} has two chapters: {titles[prefix]!r} and {title!r}")
+            found.setdefault(title, []).append(rule)
+    return found
+
+
 def render() -> str:
     """Return the page."""
-    everything = rules()
     parts = [HEAD]
-    chapters = {**CHAPTERS, "": OTHERS}
-    for chapter, title in chapters.items():
-        own = [r for name, r in everything.items() if _chapter(name) == chapter]
-        if not own:
-            continue
+    for title, own in sorted(chapters(tables()).items(), key=lambda item: item[0].lower()):
         own.sort(key=lambda rule: (ORDER.index(rule.severity), rule.id))
         parts.append(f"\n## {title}\n")
         parts += [_entry(rule) for rule in own]
     return "".join(parts)
-
-
-def _chapter(rule_id: str) -> str:
-    prefix = rule_id.split(".", 1)[0]
-    return prefix if "." in rule_id and prefix in CHAPTERS else ""
 
 
 def _entry(rule: object) -> str:

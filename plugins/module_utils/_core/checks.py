@@ -14,6 +14,7 @@ from typing import Callable, TypeVar
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding, blocker, rule_table
 
+CHAPTERS = {"check": "Checks that could not be made", "database": "Database"}
 FINDINGS = rule_table(
     blocker(
         "check.failed",

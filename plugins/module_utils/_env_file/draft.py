@@ -1,17 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""A migration while it is worked out: what 2.16 used in effect, what was decided so far, and what is to be told."""
+"""A step while it is worked out: what was used in effect, what was decided so far, and what is to be told."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import (
-    BOM,
     Reader,
     Reference,
     Value,
@@ -25,8 +23,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
 
-OLD, NEW, MIXED = "2.16", "2.17", "mixed"
-
 
 @dataclass(frozen=True)
 class Context:
@@ -38,11 +34,12 @@ class Context:
         process_is_known: Whether nothing else is in it but what systemd sets for every service.
         read_by_systemd: Whether the unit names the file in ``EnvironmentFile=``.
         can_override: Whether a drop-in can be written.
-        worker_python: Worker interpreter where 2.16 used the server's own.
-        tasks_python: Version and interpreter of the server, which 2.16 used for tasks where nothing else was set.
+        worker_python: Worker interpreter where the server's own was used.
+        tasks_python: Version and interpreter of the server, which was used for tasks where nothing else was set.
         default_group_name: ``All``, or empty to leave it unset.
         oauth_client: Which client to keep.
-        data_migration: Whether the data migration is still to come and needs the ``.old`` file.
+        data_pending: The releases whose data migration is still to come; None for all.
+        hidden: Variables that the drop-in has taken out of the process environment already.
         decrypt: From encrypted password and key to the password; raises `FractalError`.
         readable: Whether a file can be read, given its path from the working directory.
     """
@@ -56,72 +53,72 @@ class Context:
     tasks_python: tuple[str, str] | None = None
     default_group_name: str = "All"
     oauth_client: str | None = None
-    data_migration: bool = True
+    data_pending: frozenset[str] | None = None
+    hidden: frozenset[str] = frozenset()
     decrypt: Callable[[str, str], str] | None = None
     readable: Callable[[str], bool] = lambda path: True
 
 
-def generation(text: str) -> str:
-    """Return which release the server's environment file ``text`` is for: ``2.16``, ``2.17``, or ``mixed``.
-
-    A file with nothing that tells is of 2.16.
-    """
-    values = assignments(parse(text.lstrip(BOM), Reader.DOTENV_1_1))
-    names = {name for name, value in values.items() if value is not None}
-    gone = {rule.variable for rule in rules.SERVER if rule.target != rule.variable}
-    backend = values.get("FRACTAL_RUNNER_BACKEND")
-    is_old = bool(names & gone or rules.oauth_clients(names) or backend == "slurm")
-    is_new = bool(names & ({rule.variable for rule in rules.NEW} | rules.OAUTH_NEW) or backend == "slurm_sudo")
-    return MIXED if is_old and is_new else NEW if is_new else OLD
-
-
 class Draft:
-    """One migration of a server's file.
+    """One step of the migration of a server's file.
 
     Attributes:
-        generation: Which release the file is for.
-        completes: Whether it is to be completed; one of 2.17 is only mended.
+        step: Which one.
+        existing_old: The ``.old`` file that is there already, if any.
+        loads: Whether the release before loads the file into its process environment. See `EnvStep`.
+        completes: Whether missing variables are added; a file that is past a step is only mended by it.
         statements: The file as python-dotenv reads it.
         process: The process environment that wins over the file.
         ignored: Variables of the file without effect, since systemd sets them for every service.
-        file: Values of the file, references filled in as 2.16 did.
+        file: Values of the file, references filled in as that release does.
         targets: What the new file is to say, by name; None for not set.
         new_names: Variables that keep their place under another name.
         dropped: Variables of the file that the new file has not.
-        without_effect: Variables that neither release takes from the file; their lines stay whatever they say.
+        without_effect: Variables that the unit sets anyway; their lines are left unchanged.
         exported: Variables that go to the drop-in.
         secrets: Secret values seen.
+        companions: New variables by the renamed one before whose line they are to stand.
+        old_text: The ``.old`` file to write; None for none.
+        handed_on: What the resource needs after the data migration.
+        oauth_client_name: As the server calls it from now on; empty for none.
         changes: What is told about the changes.
         findings: What else is told.
     """
 
-    def __init__(self, text: str, context: Context) -> None:
-        """Read the file and work out what 2.16 used."""
-        self.text, self.context = text, context
-        self.generation = generation(text)
-        self.completes = self.generation != NEW
-        self.statements = parse(text, Reader.DOTENV_1_1 if self.completes else Reader.DOTENV_1_2)
+    def __init__(self, text: str, context: Context, step: rules.EnvStep, existing_old: str | None = None) -> None:
+        """Read the file and work out what was used so far."""
+        self.text, self.context, self.step, self.existing_old = text, context, step, existing_old
+        self.loads = step.loads(text)
+        self.completes = self.loads or step.loads is rules.never
+        self.statements = parse(text, Reader.DOTENV_1_1 if self.loads else Reader.DOTENV_1_2)
         own = assignments(parse(text, Reader.SYSTEMD)) if context.read_by_systemd else {}
         self._read_by_systemd = {name: value for name, value in own.items() if value is not None}
-        self.process = {**self._read_by_systemd, **context.process} if self.completes else {}
-        self.ignored = rules.SET_BY_SYSTEMD - set(self.process) if self.completes else frozenset()
+        self.process = {**self._read_by_systemd, **context.process}
+        if not self.loads:  # nothing goes from the file to the process, so only its own settings matter
+            seen = {rule.variable for rule in step.rules if self.completes} - context.hidden
+            self.process = {name: value for name, value in self.process.items() if name in seen}
+        self.ignored = rules.SET_BY_SYSTEMD - set(self.process) if self.loads else frozenset()
         effective = [statement for statement in self.statements if statement.key not in self.ignored]
-        self.file = interpolate(effective, self.process, file_wins=False)
+        self.file = interpolate(effective, self.process if self.loads else {}, file_wins=not self.loads)
         self.targets: dict[str, Value | None] = {}
         self.new_names: dict[str, str] = {}
         self.dropped: set[str] = set()
         self.without_effect: set[str] = set()
         self.exported: dict[str, str] = {}
         self.secrets: set[str] = set()
+        self.companions: dict[str, str] = {}
+        self.old_text: str | None = None
+        self.handed_on: dict[str, Any] = {}
+        self.oauth_client_name = ""
         self.changes: list[dict[str, str]] = []
         self.findings: list[Finding] = []
         texts = {name: self.plain(name) for name in {**self.file, **self.process}}
         self.settings = {name: text for name, text in texts.items() if text is not None}
 
-    # -- what 2.16 used ------------------------------------------------------------------------------------------
+    # -- what was used ------------------------------------------------------------------------------------------
 
     def value(self, name: str) -> Value | None:
-        """Return what 2.16 used in effect: the process environment wins over the file."""
+        """Return what was used in effect: the process environment wins over the file."""
         return literal(self.process[name]) if name in self.process else self.file.get(name)
 
     def plain(self, name: str) -> str | None:
@@ -169,7 +166,7 @@ class Draft:
 
     def find(self, rule: str, subject: str, **values: Any) -> None:
         """Note a finding, once, with the line of the variable that it is about."""
-        finding = rules.FINDINGS[rule].finding(subject, **values)
+        finding = {**rules.FINDINGS, **self.step.findings}[rule].finding(subject, **values)
         line = {statement.key: statement.line for statement in self.statements}.get(subject)
         if line is not None and "line" not in values:
             finding = replace(finding, message=f"{finding.message} It is in line {line}.")
@@ -185,9 +182,3 @@ class Draft:
     def is_blocked(self) -> bool:
         """Whether a finding forbids the migration."""
         return any(finding.severity == "blocker" for finding in self.findings)
-
-
-def is_movable(name: str) -> bool:
-    """Return whether a variable is none of Fractal's, and one that a drop-in can set."""
-    is_fractals = name in rules.FRACTALS or name.startswith(("FRACTAL_", "OAUTH_"))
-    return not is_fractals and name not in rules.SET_BY_SYSTEMD and bool(re.match(r"[A-Za-z_]\w*\Z", name, re.ASCII))

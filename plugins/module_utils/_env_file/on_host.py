@@ -9,7 +9,7 @@ import json
 import os
 import pwd
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,14 +23,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files i
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_document, mask_values
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit, systemctl
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import (
-    Context,
     EnvMigration,
-    generation,
     migrate_server,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import FINDINGS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.web import migrate_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import FINDINGS, EnvStep
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key
 
 LARGEST = 1024 * 1024  # bytes; a real environment file has a few thousand
 WIDEST = 0o640
@@ -45,16 +44,6 @@ given = json.load(sys.stdin)
 json.dump(Fernet(given["key"]).decrypt(given["token"]).decode("utf-8"), sys.stdout)
 """
 _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
-
-
-def env_generation(path: str) -> str | None:
-    """Return which release the server's environment file at ``path`` is for, None if there is no file.
-
-    Raises:
-        FractalError: The file cannot be read.
-    """
-    found = read_file(path, LARGEST)
-    return None if found is None else generation(text_of(found))
 
 
 def text_of(state: FileState) -> str:
@@ -75,7 +64,7 @@ def text_of(state: FileState) -> str:
 
 
 def decrypt_password(python: str, token: str, key: str) -> str:
-    """Return the e-mail password that 2.16 keeps encrypted, with the cryptography library beside fractal-server.
+    """Return the e-mail password of an encrypted pair, with the cryptography library beside fractal-server.
 
     Raises:
         FractalError: The key does not fit, or the interpreter lacks the library. The text holds no secret.
@@ -95,7 +84,7 @@ def decrypt_password(python: str, token: str, key: str) -> str:
         password: str = json.loads(done.stdout)
         return password
     if "ModuleNotFoundError" in done.stderr:
-        raise FractalError(f"{python} lacks the library 'cryptography', which fractal-server 2.16 has")
+        raise FractalError(f"{python} lacks the library 'cryptography', which fractal-server has")
     raise FractalError("it does not fit FRACTAL_EMAIL_PASSWORD_KEY")
 
 
@@ -116,12 +105,18 @@ def python_version(python: str) -> str:
 class EnvTask:
     """One file to migrate, with the options of the module ``fractal_env_migrate``.
 
+    ``steps`` are those of the server's file in the order of their releases; ``migrate_web`` migrates fractal-web's.
+    ``data_stop`` is the stop that the database has reached, so that the data migrations before it are over.
+
     Raises:
         FractalError: The file is missing or cannot be read, or the unit does not exist.
     """
 
     path: str
+    steps: Sequence[EnvStep]
+    migrate_web: Callable[..., EnvMigration]
     kind: str = "server"
+    release: str | None = None
     old_path: str | None = None
     service: str | None = None
     server_python: str | None = None
@@ -133,6 +128,7 @@ class EnvTask:
     oauth_client_name: str | None = None
     drop_in_path: str | None = None
     data_migration: bool = True
+    data_stop: str | None = None
     written: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -167,7 +163,7 @@ class EnvTask:
         if self.kind == "web":
             unit, unit_wins = self._unit_of_web(), not self._is_read_by_systemd()
             given = (self.default_group_name, self.runner_backend, self.oauth_client_name)
-            return migrate_web(self.text, *given, unit, unit_wins)
+            return self.migrate_web(self.text, *given, unit, unit_wins)
         python = self.server_python
         tasks_python = None
         if self.tasks_python:
@@ -185,11 +181,18 @@ class EnvTask:
             tasks_python=tasks_python,
             default_group_name=self.default_group_name,
             oauth_client=self.oauth_client,
-            data_migration=self.data_migration,
+            data_pending=self._data_pending(),
+            hidden=frozenset(self._hidden_so_far()),
             decrypt=(lambda token, key: decrypt_password(python, token, key)) if python else None,
             readable=lambda path: os.access(path, os.R_OK) and os.path.isfile(path),
         )
-        return migrate_server(self.text, context, text_of(self.old) if self.old else None)
+        return migrate_server(self.text, context, self.steps, text_of(self.old) if self.old else None, self.release)
+
+    def _data_pending(self) -> frozenset[str]:
+        """Return the releases whose data migration is still to come, as far as they have a step here."""
+        reached = version_key(self.data_stop) if self.data_stop else ()
+        releases = [step.release for step in self.steps if self.data_migration]
+        return frozenset(one for one in releases if version_key(one) >= reached)
 
     def _is_read_by_systemd(self) -> bool:
         files = self.unit.environment_files if self.unit else []
@@ -266,21 +269,23 @@ class EnvTask:
             text = "".join(f"{name}={encode_for_systemd(value)}\n" for name, value in migration.exported.items())
             if text:
                 files.append(FileState(values, text.encode(), 0, 0, 0o600))
-            files.append(FileState(self.drop_in_path, self._drop_in(values).encode(), 0, 0, 0o644))
+            keeps = not migration.whole_drop_in and os.path.exists(values)
+            files.append(FileState(self.drop_in_path, self._drop_in(values, keeps).encode(), 0, 0, 0o644))
         files.append(FileState(self.path, migration.text.encode(), uid, self.gid, self.mode))
         return files
 
-    def _drop_in(self, values: str) -> str:
+    def _drop_in(self, values: str, keeps: bool) -> str:
+        hidden = [*self.migration.hidden, *([] if self.migration.whole_drop_in else self._hidden_so_far())]
         lines = [
-            "# Written by fractal_ops.platform. fractal-server 2.16 handed every variable of its environment file to",
-            "# the processes that it started; 2.17 does not.",
+            "# Written by fractal_ops.platform. fractal-server once handed every variable of its environment file",
+            "# to the processes that it started; now it does not.",
             "[Service]",
         ]
-        if self.migration.exported:
+        if self.migration.exported or keeps:
             lines.append(f"EnvironmentFile={values.replace('%', '%%')}")
-        if self.migration.hidden:
-            lines.append("# The unit sets these to values of 2.16; now the environment file does.")
-            lines.append(_HIDES + " ".join(self.migration.hidden))
+        if hidden:
+            lines.append("# The unit sets these to values of an older release; now the environment file does.")
+            lines.append(_HIDES + " ".join(sorted({*hidden})))
         return "\n".join(lines) + "\n"
 
     def refuse_blockers(self) -> None:
@@ -322,14 +327,14 @@ class EnvTask:
     def result(self, changed: bool) -> dict[str, Any]:
         """Return what the module returns."""
         migration = self.migration
-        hide = "the unit sets a value that 2.17 refuses or reads differently; the drop-in hides it"
+        hide = "the unit sets a value that the new release refuses or reads differently; the drop-in hides it"
         hidden = [{"variable": n, "action": "hide", "new_variable": "", "reason": hide} for n in migration.hidden]
         drop_in = self.drop_in_path if self.drop_in_path and os.path.exists(self.drop_in_path) else ""
         planned = any(new.path == self.drop_in_path for new in self.new_files)
         has_old = self.kind == "server" and (self.old is not None or migration.old_text is not None)
         return {
             "changed": changed,
-            "generation": migration.generation,
+            "steps": migration.steps,
             "changes": migration.changes + hidden,
             "findings": [finding.as_dict() for finding in migration.findings],
             "old_path": self.old_path if has_old else "",

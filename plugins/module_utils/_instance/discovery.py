@@ -23,7 +23,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import generation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
@@ -59,7 +58,6 @@ class ServerInstance:
     python_version: str
     version: str | None
     staged: list[str]
-    env_generation: str | None
     worker_python: str
     host: str
     port: int
@@ -142,7 +140,6 @@ def discover_server(
         python_version=found.python_version,
         version=found.version,
         staged=prepared_releases(environment, found.version, strategy),
-        env_generation=_generation(env_file),
         worker_python=_worker_python(env_file, own_variables),
         host=host,
         port=port,
@@ -311,14 +308,6 @@ def interpreter_of(service: str) -> str:
     """
     unit = _existing_unit(service)
     return _interpreter_of(unit, split_command(unit.command, SERVER_LAUNCHERS)[0])
-
-
-def _generation(env_file: str) -> str | None:
-    """Return the release line that an environment file is written for, or None without a file."""
-    try:
-        return generation(Path(env_file).read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return None
 
 
 def _worker_python(env_file: str, process_environment: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Whether the releases on the way can be installed here: backend, Python, pip's source, programs."""
+"""Whether the releases on the way can be installed here: Python, pip's source, programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import last_lines, run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import python_supported
 
 if TYPE_CHECKING:
@@ -21,16 +20,6 @@ if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
 _PIP_TIMEOUT = 300.0  # seconds; an unreachable index takes pip a minute to give up
-
-
-def check_backend(host: ServerHost) -> Iterator[Finding]:
-    """The data migration is for SLURM only."""
-    value = host.values.get("FRACTAL_RUNNER_BACKEND", "local")
-    if value not in BACKENDS:
-        yield FINDINGS["release.backend_unknown"].finding("FRACTAL_RUNNER_BACKEND", value=value)
-    elif value == "local":
-        told = "local" if "FRACTAL_RUNNER_BACKEND" in host.values else "not set, which means local"
-        yield FINDINGS["release.backend_local"].finding("FRACTAL_RUNNER_BACKEND", value=told)
 
 
 def check_path(host: ServerHost) -> Iterator[Finding]:

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS, run_checks
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, interpolate, parse, plain
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask, text_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.configurations import check_configuration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database import (
     check_clock,
     check_programs_for_dump,
@@ -24,7 +21,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.dat
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.disk import check_disk
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.releases import (
-    check_backend,
     check_environment,
     check_offered,
     check_path,
@@ -37,8 +33,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.slu
     check_worker_pythons,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.unit import (
-    check_gone_endpoints,
-    check_oauth_way_back,
     check_openid_provider,
     check_shadowed_variables,
     check_unit,
@@ -51,27 +45,7 @@ if TYPE_CHECKING:
 Check = Callable[["ServerHost"], Iterable["Finding"]]
 
 
-def check_environment_file(host: ServerHost) -> Iterator[Finding]:
-    """The environment file, as its migration sees it, and the configurations that the data migration will then read."""
-    service = host.unit.name if host.unit else None
-    task = EnvTask(
-        path=host.installation.env_file,
-        service=service,
-        server_python=host.python,
-        oauth_client=host.params["oauth_client"],
-    )
-    yield from task.migration.findings
-    old_text = task.migration.old_text or (text_of(task.old) if task.old else task.text)
-    values = interpolate(parse(old_text, Reader.DOTENV_1_2), {}, file_wins=False)
-    known = {name: text for name, value in values.items() if (text := plain(value)) is not None}
-    told = {finding.subject for finding in task.migration.findings}
-    for finding in check_configuration(known, host.backend, host.directory):
-        if finding.subject not in told:
-            yield finding
-
-
 ON_THE_HOST: tuple[tuple[str, Check], ...] = (
-    ("backend", check_backend),
     ("Python", check_python),
     ("virtual environments", check_environment),
     ("package index", check_offered),
@@ -81,11 +55,6 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("OpenID provider", check_openid_provider),
     ("SLURM", check_slurm),
     ("worker Python", check_worker_pythons),
-)
-LEAVING_2_16: tuple[tuple[str, Check], ...] = (
-    ("environment file", check_environment_file),
-    ("way back from the OpenID provider", check_oauth_way_back),
-    ("clients", check_gone_endpoints),
 )
 IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("PostgreSQL programs", check_programs_for_dump),
@@ -105,7 +74,7 @@ def check_server(host: ServerHost, also: Iterable[tuple[str, Check]] = ()) -> li
 
     ``also`` holds further checks of the host, with their names.
     """
-    found = run_checks(host, (*ON_THE_HOST, *also, *(LEAVING_2_16 if host.leaves_2_16 else ())))
+    found = run_checks(host, (*ON_THE_HOST, *also))
     try:
         with host.connection():
             pass

@@ -14,22 +14,19 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 _MIGRATION = "fractal-server 2.17.0, data_migrations/2_17_0.py"
 
 
+CHAPTERS = {
+    "database": "Database",
+    "host": "Hosts",
+    "oauth": "OAuth",
+    "release": "Releases to install",
+    "slurm": "SLURM",
+    "unit": "The unit of fractal-server",
+    "work": "Work in flight",
+    "worker": "Worker Python",
+}
+
 FINDINGS = rule_table(
     # --- the releases to install ---
-    blocker(
-        "release.backend_local",
-        "Backend without a data migration",
-        "FRACTAL_RUNNER_BACKEND is {value}; the automatic data migration is only supported for instances on SLURM.",
-        "Upgrade this instance by hand, or set up a new one.",
-        "upgrade page, note on local instances",
-    ),
-    blocker(
-        "release.backend_unknown",
-        "Unknown backend",
-        "FRACTAL_RUNNER_BACKEND is {value!r}, which fractal-server knows neither in 2.16 nor in 2.17.",
-        "Set FRACTAL_RUNNER_BACKEND to slurm or slurm_ssh.",
-        "fractal-server 2.16.6, config.py",
-    ),
     blocker(
         "release.unknown",
         "No way to the target",
@@ -78,42 +75,6 @@ FINDINGS = rule_table(
         "fractal-server {release} calls {subject}, which is not installed.",
         "Install {subject} before the upgrade.",
         "fractal-server 2.17.2, CHANGELOG",
-    ),
-    # --- JSON configurations, which 2.17 takes into the database ---
-    blocker(
-        "config.missing",
-        "Configuration file not named",
-        "{variable} is not set; the data migration needs it.",
-        "Set {variable} to the JSON file with the SLURM configuration.",
-        _MIGRATION,
-    ),
-    blocker(
-        "config.unreadable",
-        "Configuration file cannot be read",
-        "{subject}, named by {variable}, cannot be read: {reason}.",
-        "Repair the file, or correct {variable}.",
-        _MIGRATION,
-    ),
-    blocker(
-        "config.not_json",
-        "Configuration file is not JSON",
-        "{subject}, named by {variable}, is not a JSON object: {reason}.",
-        "Correct the file.",
-        _MIGRATION,
-    ),
-    blocker(
-        "config.refused",
-        "Configuration that 2.17 refuses",
-        "{subject}, named by {variable}, would be refused: {problem}.",
-        "Correct this field in {subject}; 2.17 is stricter than 2.16.",
-        "fractal-server 2.17.0, runner/config/ and tasks/config/",
-    ),
-    blocker(
-        "config.resource_refused",
-        "Setting that 2.17 refuses",
-        "The data migration would make a resource that fractal-server refuses: {problem}.",
-        "Correct {subject} in the environment file.",
-        "fractal-server 2.17.0, app/schemas/v2/resource.py",
     ),
     # --- database ---
     blocker(
@@ -322,15 +283,6 @@ FINDINGS = rule_table(
         "Repair the provider or the network, or remove the OAuth client.",
         "fractal-server 2.17.0, app/routes/auth/oauth.py",
     ),
-    FindingRule(
-        "oauth.plain_http",
-        "warning",
-        "OAuth over plain HTTP",
-        "{subject} is {value}, without TLS: with 2.17, log-in by OAuth needs a cookie that browsers send over HTTPS "
-        "only.",
-        "Serve Fractal over HTTPS, and register the https:// address at the provider.",
-        "fastapi-users 15.0.2 (CSRF cookie), which fractal-server 2.17 installs",
-    ),
     # --- SLURM ---
     FindingRule(
         "slurm.no_answer",
@@ -408,20 +360,4 @@ FINDINGS = rule_table(
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),
     # --- clients ---
-    FindingRule(
-        "client.gone_endpoints",
-        "warning",
-        "Clients use what is gone in 2.17",
-        "In the last days these were called, which 2.17 has not any more or answers differently: {calls}.",
-        "Adapt the clients. (fractal-web 1.20 is among the callers; its own upgrade mends that.)",
-        "fractal-server 2.17.0, app/routes/",
-    ),
-    FindingRule(
-        "client.api_changes",
-        "info",
-        "What clients of the API have to know",
-        "2.17 has no user-settings endpoints and no /api/settings/ any more, and /admin/v2/job/ answers page by page.",
-        "Tell those who have scripts against the API.",
-        "fractal-server 2.17.0, app/routes/",
-    ),
 )

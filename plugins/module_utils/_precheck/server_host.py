@@ -30,9 +30,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
     ServerInstance,
     discover_server,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import BACKENDS, backend_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops, version_key
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS, backend_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, hops, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ServerHost:
 
     @cached_property
     def backend(self) -> str:
-        """2.17's name of the runner backend (2.16.6, config.py: the default is local)."""
+        """Today's name of the runner backend; the default is local."""
         return backend_of(self.values.get("FRACTAL_RUNNER_BACKEND") or "local")
 
     @property
@@ -160,14 +160,17 @@ class ServerHost:
         return self._route[0]
 
     @property
-    def leaves_2_16(self) -> bool:
-        """Whether the way leads out of 2.16, with all that 2.17.0 changed; so too while no way is known."""
-        return bool(self.route_error) or any(hop.is_stop for hop in self.hops)
+    def stops(self) -> list[Release]:
+        """The stops on the way; while no way is known, the next one."""
+        if not self.route_error:
+            return [hop for hop in self.hops if hop.is_stop]
+        at = self.version or RELEASES[0].version
+        return next(([one] for one in RELEASES if one.is_stop and version_key(one.version) > version_key(at)), [])
 
     @cached_property
     def worker_pythons(self) -> list[str]:
-        """The interpreters of the jobs, which 2.17.0 took from the environment file into resources; empty if unset."""
-        if self.leaves_2_16:
+        """The interpreters of the jobs, which the first stop takes from the environment file into resources."""
+        if self.stops[:1] == [next(known for known in RELEASES if known.is_stop)]:
             return [self.values.get("FRACTAL_SLURM_WORKER_PYTHON", "")]
         with self.connection() as connection:
             return list(connection.exec_driver_sql(_WORKER_PYTHONS).scalars())
@@ -186,8 +189,10 @@ class ServerHost:
 
     @property
     def drops_settings(self) -> bool:
-        """Whether the target is 2.17.1 or later, which deletes the users' old settings."""
-        return version_key(self.params["target_version"]) >= (2, 17, 1)
+        """Whether the users' old settings go on the way."""
+        gone = TakenAway("user_settings")
+        target = version_key(self.params["target_version"])
+        return any(gone in known.takes_away for known in RELEASES if version_key(known.version) <= target)
 
     @cached_property
     def database(self) -> DatabaseSettings:

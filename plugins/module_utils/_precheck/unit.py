@@ -1,42 +1,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Whether the systemd unit is sound, the OpenID provider answers, and who uses what is gone in 2.17."""
+"""Whether the systemd unit is sound, and whether the OpenID provider answers."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import loses_secure_cookies
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import systemctl
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import run
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
 _OTHERS_READ = 0o005  # what the SLURM users need of the files that fractal-server writes for them
-# endpoints of 2.16 that 2.17 has not, or answers differently (2.17.0, app/routes/)
-_GONE = "|".join(
-    (
-        r"/api/settings/?",
-        r"/auth/users/\d+/settings/?",
-        r"/auth/current-user/settings/?",
-        r"/auth/group/\d+/user-settings/?",
-        r"/admin/v2/job/?",
-    )
-)
-_REQUEST = re.compile(r'([\w.:\[\]-]+?)(?::\d+)? - "(?:GET|POST|PUT|PATCH|DELETE) (\S+) HTTP')
 
 
 def check_unit(host: ServerHost) -> Iterator[Finding]:
@@ -90,34 +75,3 @@ def check_openid_provider(host: ServerHost) -> Iterator[Finding]:
             reason = str(getattr(error, "reason", None) or type(error).__name__)
         if reason:
             yield FINDINGS["oauth.provider_unreachable"].finding(name, url=mask_urls(value), reason=reason)
-
-
-def check_oauth_way_back(host: ServerHost) -> Iterator[Finding]:
-    """Users come back from the OpenID provider over HTTPS, as 2.17 needs it."""
-    for name, value in sorted(host.values.items()):
-        if re.match(r"OAUTH_.*REDIRECT_URL$", name) and loses_secure_cookies(value):
-            yield FINDINGS["oauth.plain_http"].finding(name, value=value)
-
-
-def check_gone_endpoints(host: ServerHost) -> Iterator[Finding]:
-    """Who called in the last days, as the journal tells, what 2.17 has not any more or answers differently."""
-    if host.unit is None:
-        return
-    command = ["journalctl", "--unit", host.unit.name, "--since=-7d", "--output=cat", "--no-pager", "--lines=5000"]
-    done = run([*command, "--grep", f'"[A-Z]+ ({_GONE})[? ]'])
-    calls = gone_calls(done.stdout)
-    if calls:
-        told = examples([f"{path} from {client} ({count}x)" for (client, path), count in calls.most_common()])
-        yield FINDINGS["client.gone_endpoints"].finding("API", calls=told)
-    else:
-        yield FINDINGS["client.api_changes"].finding("API")
-
-
-def gone_calls(log: str) -> Counter[tuple[str, str]]:
-    """Return how often each client called each endpoint that is gone, from uvicorn's access log."""
-    calls: Counter[tuple[str, str]] = Counter()
-    for client, target in _REQUEST.findall(log):
-        path = target.split("?", 1)[0]
-        if re.fullmatch(_GONE, path):
-            calls[client, re.sub(r"/\d+/", "/{id}/", path)] += 1
-    return calls

@@ -16,6 +16,7 @@ _ACCESS = "fractal-server 2.17.0, app/routes/auth/__init__.py; upgrade page, pre
 _OAUTH = "fractal-server 2.17.0, config/_oauth.py and app/security/__init__.py"
 
 
+CHAPTERS = {"user": "Users"}
 FINDINGS = rule_table(
     # --- the data migration would stop ---
     blocker(

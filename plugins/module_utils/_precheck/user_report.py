@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -21,6 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.use
     read_users,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import (
+    MakeMore,
     UserReport,
     check_users,
     user_context,
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 
 def check(
-    connection: Connection, values: Mapping[str, str], backend: str | None, oauth_client: str | None
+    connection: Connection,
+    values: Mapping[str, str],
+    backend: str | None,
+    oauth_client: str | None,
+    also: Iterable[MakeMore] = (),
 ) -> UserReport:
     """Return all findings about the users of one database."""
     schema = read_schema(connection)
@@ -44,11 +49,13 @@ def check(
         ssh_hosts=read_ssh_hosts(connection) if schema.has_settings else {},
     )
     with read_users(connection, schema) as rows:
-        return check_users(rows, context)
+        return check_users(rows, context, also)
 
 
-def precheck_users(installation: Installation, backend: str | None, oauth_client: str | None) -> dict[str, Any]:
-    """Return the result of ``fractal_user_precheck``.
+def precheck_users(
+    installation: Installation, backend: str | None, oauth_client: str | None, also: Iterable[MakeMore] = ()
+) -> dict[str, Any]:
+    """Return the result of ``fractal_user_precheck``, with the further checks ``also``.
 
     Raises:
         FractalError: The database cannot be read, or the backend is not known.
@@ -57,7 +64,7 @@ def precheck_users(installation: Installation, backend: str | None, oauth_client
     if not (values or backend):
         raise FractalError("With dbname alone the runner backend is not known; name it in the option backend.")
     with connect(installation_settings(installation), read_only=True) as connection:
-        report = check(connection, values, backend, oauth_client)
+        report = check(connection, values, backend, oauth_client, also)
     return {
         "findings": [finding.as_dict() for finding in report.findings],
         "access": report.access(),

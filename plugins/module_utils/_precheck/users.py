@@ -3,24 +3,21 @@
 # Private to this collection: no stable interface.
 """All checks of users: rows in, findings and access lists out, in one pass.
 
-What the data migration would do with a user's settings is in ``_precheck/user_settings.py``; who has access to 2.17 and
-how they log in is here. The table of findings is ``_precheck/user_findings.py``.
+What a data migration would do with a user is in the folder of its stop; who has access and how they log in is here. The
+table of findings is ``_precheck/user_findings.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable, Protocol
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import UserRow
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_settings import SettingsCheck
-
-BACKENDS = {"local": "local", "slurm": "slurm_sudo", "slurm_sudo": "slurm_sudo", "slurm_ssh": "slurm_ssh"}
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
 
 
 @dataclass(frozen=True)
@@ -64,18 +61,6 @@ class UserReport:
         return {"with_access": self.with_access, "without_access": self.without_access}
 
 
-def backend_of(value: str) -> str:
-    """Return 2.17's name of a runner backend of 2.16 or 2.17.
-
-    Raises:
-        FractalError: Neither release knows it.
-    """
-    try:
-        return BACKENDS[value]
-    except KeyError:
-        raise FractalError(f"The runner backend must be one of {', '.join(BACKENDS)}, not {value!r}.") from None
-
-
 def oauth_clients(values: Mapping[str, str]) -> list[str]:
     """Return the names of the configured OAuth clients, of 2.16 (config.py: second word of the variable) or 2.17."""
     if values.get("OAUTH_CLIENT_NAME"):
@@ -108,9 +93,23 @@ def oauth_provider(client: str) -> str:
     return client.lower() if client.lower() in ("google", "github") else "openid"
 
 
-def check_users(rows: Iterable[UserRow], context: UserContext) -> UserReport:
-    """Return all findings about the users; one pass, whatever their number."""
-    check = _UserCheck(context)
+class MoreAboutUsers(Protocol):
+    """A further check of users, which adds what it finds to the report."""
+
+    def user(self, row: UserRow, enabled: bool) -> None:
+        """Check one user; ``enabled``: active and verified."""
+
+    def finish(self) -> None:
+        """Add the findings that only the whole tells."""
+
+
+MakeMore = Callable[[UserContext, Callable[..., None]], MoreAboutUsers]
+"""From the context, and what takes a rule's id, its subject and values, to the check."""
+
+
+def check_users(rows: Iterable[UserRow], context: UserContext, also: Iterable[MakeMore] = ()) -> UserReport:
+    """Return all findings about the users, those of ``also`` among them; one pass, whatever their number."""
+    check = _UserCheck(context, also)
     for row in rows:
         check.user(row)
     check.finish()
@@ -118,12 +117,12 @@ def check_users(rows: Iterable[UserRow], context: UserContext) -> UserReport:
 
 
 class _UserCheck:
-    """Access and log-in of every user, and the settings of those whom the data migration takes."""
+    """Access and log-in of every user."""
 
-    def __init__(self, context: UserContext) -> None:
+    def __init__(self, context: UserContext, also: Iterable[MakeMore]) -> None:
         self.report = UserReport(context.backend)
         self._context = context
-        self._settings = SettingsCheck(context.backend, context.ssh_hosts, context.viewer_scheme, self.report.add)
+        self._also = [make(context, self.report.add) for make in also]
         self._kept = context.kept_oauth_client
         self._kept_provider = oauth_provider(context.kept_oauth_client) if context.kept_oauth_client else None
         self._idle: list[str] = []
@@ -143,16 +142,16 @@ class _UserCheck:
             self.report.with_access.append(row.email)
         else:
             self._no_access(row, enabled)
-        if self._context.has_settings and row.profile_id is None:
-            self._settings.user(row, enabled)
+        for check in self._also:
+            check.user(row, enabled)
         if row.is_active:
             self._login(row)
 
     def finish(self) -> None:
         """Add the findings that only the whole tells."""
         add = self.report.add
-        if self._context.has_settings and not self._context.migrated:
-            self._settings.finish()
+        for check in self._also:
+            check.finish()
         if not self._enabled:
             add("user.nobody_has_access", "users")
         if not self._superusers:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible.module_utils.urls import open_url
@@ -25,7 +25,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import WebInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     official_archive,
@@ -77,9 +76,12 @@ def web_values(unit: Unit, env_file: str) -> dict[str, str]:
     return {**{name: value for name, value in read.items() if value is not None}, **values}
 
 
-def check_web(host: WebHost) -> list[Finding]:
-    """Return all findings about a fractal-web host."""
-    return run_checks(host, CHECKS)
+Check = Callable[["WebHost"], Iterable["Finding"]]
+
+
+def check_web(host: WebHost, also: Iterable[tuple[str, Check]] = ()) -> list[Finding]:
+    """Return all findings about a fractal-web host, those of the checks ``also`` among them."""
+    return run_checks(host, (*CHECKS, *also))
 
 
 def check_unit(host: WebHost) -> Iterator[Finding]:
@@ -92,11 +94,6 @@ def check_unit(host: WebHost) -> Iterator[Finding]:
         yield FINDINGS["web.runs_as_root"].finding(host.unit.name)
     if os.path.ismount(host.instance.release_directory):
         yield FINDINGS["web.mount_point"].finding(host.instance.release_directory)
-
-
-def check_environment_file(host: WebHost) -> Iterator[Finding]:
-    """The environment file, as its migration sees it."""
-    yield from EnvTask(path=host.instance.env_file, kind="web", service=host.unit.name).migration.findings
 
 
 def check_node(host: WebHost) -> Iterator[Finding]:
@@ -185,7 +182,6 @@ def _node_majors(version: str) -> set[int]:
 
 CHECKS = (
     ("unit", check_unit),
-    ("environment file", check_environment_file),
     ("Node", check_node),
     ("version pairing", check_pairing),
     ("archive", check_archive),

@@ -9,6 +9,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 
 _COMPATIBILITY = "fractal-web, docs/version-compatibility.md and .github/workflows/github_release.yaml"
 
+CHAPTERS = {"web": "fractal-web"}
 FINDINGS = rule_table(
     FindingRule(
         "web.node_missing",

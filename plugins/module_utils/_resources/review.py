@@ -17,6 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import RESOURCE_NAME
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     PLACEHOLDER_PROJECT_DIR,
     validated_profile,
@@ -33,7 +34,6 @@ else:
         sa = None
 
 # Names given by the data migration (fractal-server 2.17.0, data_migrations/2_17_0.py)
-MIGRATION_RESOURCE_NAME = "Resource Name"
 MIGRATION_PROFILE_NAME = "Profile {username}"
 
 RESOURCE_FIELDS = (
@@ -46,6 +46,7 @@ USER_FIELDS = "email is_active is_verified is_superuser profile_id project_dir s
 _RESOURCE_REFERENCE = "Upgrade page, post-upgrade cleanup: review the names of resources/profiles"
 _USER_REFERENCE = "Upgrade page, post-upgrade cleanup: review the association between users and profiles"
 
+CHAPTERS = {"": "Review of resources and profiles, after the upgrade"}
 FINDINGS = rule_table(
     FindingRule(
         "resource_name_placeholder",
@@ -172,7 +173,7 @@ def review(state: State) -> dict[str, Any]:
         {
             "id": key,
             **fields,
-            "placeholder": fields["name"] == MIGRATION_RESOURCE_NAME,
+            "placeholder": fields["name"] == RESOURCE_NAME,
             "profiles": sorted(p["name"] for p in state.profiles.values() if p["resource_id"] == key),
             "projects": sum(count for (_unused, resource), count in state.projects.items() if resource == key),
             "task_groups": sum(count for (_unused, resource), count in state.task_groups.items() if resource == key),

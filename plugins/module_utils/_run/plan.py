@@ -15,9 +15,11 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    RELEASES,
     hops,
     release,
     release_at_head,
+    stops_between,
     version_key,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
@@ -96,7 +98,11 @@ class ServerPlan:
 
 
 def plan_server(
-    instance: Mapping[str, Any], database: Mapping[str, Any], target: str, workers: Iterable[Mapping[str, Any]] = ()
+    instance: Mapping[str, Any],
+    database: Mapping[str, Any],
+    target: str,
+    workers: Iterable[Mapping[str, Any]] = (),
+    steps: Iterable[str] = (),
 ) -> ServerPlan:
     """Return the plan for one server.
 
@@ -105,41 +111,48 @@ def plan_server(
         database: What ``fractal_database_info`` returned.
         target: The release to arrive at.
         workers: ``host``, ``version`` and ``staged`` of each environment of the workers that is not the server's own.
+        steps: The releases up to the target whose step of the environment file is not done.
     """
     try:
         wanted = release(target)
-        at = _schema_release(database)
+        at = _schema_release(database, instance.get("version"))
         route = hops(at.version, wanted.version)
     except FractalError as error:
         return ServerPlan(start=str(instance.get("version")), target=target, hops=[], stages=[], blocked=str(error))
     data_migration = database["data_migration"]
     if at.is_stop and data_migration in ("pending", "partial"):
         route = [at, *[hop for hop in route if hop is not at]]
-    blocked = why_not_implemented(route) or _contradiction(instance, at, route, data_migration)
+    blocked = why_not_implemented(route) or _contradiction(instance, at, route)
     if blocked:
         return ServerPlan(start=at.version, target=target, hops=[], stages=[], blocked=blocked)
     return ServerPlan(
         start=at.version if at.version == instance["version"] else str(instance["version"]),
         target=target,
         hops=[hop.version for hop in route],
-        stages=_stages(instance, database, at, route, wanted, list(workers)),
+        stages=_stages(instance, database, at, route, wanted, list(workers), list(steps)),
     )
 
 
-def _schema_release(database: Mapping[str, Any]) -> Release:
-    """Return the release at which the database's schema stands."""
+def _schema_release(database: Mapping[str, Any], installed: str | None) -> Release:
+    """Return the release at which the database's schema stands; of several, the one that is installed."""
     if not database.get("reachable", True):
         raise FractalError(f"The database cannot be reached: {database.get('reason', 'no reason given')}")
-    found = release_at_head(database.get("revision"))
+    found = release_at_head(database.get("revision"), installed)
     if found is None:
         raise FractalError(
             f"The database is at alembic revision {database.get('revision')}, which belongs to no release from "
-            "2.16.0 on. Bring the instance to fractal-server 2.16.6 first (its own set-db), or check POSTGRES_DB."
+            f"{RELEASES[0].version} on. Bring the instance to fractal-server {_last_before_stops()} first (its own "
+            "set-db), or check POSTGRES_DB."
         )
     return found
 
 
-def _contradiction(instance: Mapping[str, Any], at: Release, route: list[Release], data_migration: str) -> str:
+def _last_before_stops() -> str:
+    first = next(number for number, known in enumerate(RELEASES) if known.is_stop)
+    return RELEASES[first - 1].version
+
+
+def _contradiction(instance: Mapping[str, Any], at: Release, route: list[Release]) -> str:
     """Return why package and schema cannot be brought together, or an empty text."""
     version = instance.get("version")
     if version is None:
@@ -153,10 +166,12 @@ def _contradiction(instance: Mapping[str, Any], at: Release, route: list[Release
             f"fractal-server {version} is installed, which is newer than the target; the database is at {at.version}. "
             "Set fractal_target_version to that release or a later one."
         )
-    if not at.is_stop and data_migration in ("pending", "partial") and version_key(version) >= (2, 17, 1):
+    skipped = stops_between(at.version, version)
+    if skipped and version != skipped[0].version:
         return (
-            f"fractal-server {version} is installed over a {at.version} database: the stop at 2.17.0, the only release "
-            f"with the data migration, was skipped. Reinstall {at.version} in {instance['environment']} and run again."
+            f"fractal-server {version} is installed over a {at.version} database: the stop at {skipped[0].version}, "
+            f"the only release with the data migration, was skipped. Reinstall {at.version} in "
+            f"{instance['environment']} and run again."
         )
     return ""
 
@@ -168,17 +183,17 @@ def _stages(
     route: list[Release],
     wanted: Release,
     workers: list[Mapping[str, Any]],
+    steps: list[str],
 ) -> list[Stage]:
     changes_database = any(hop is not at for hop in route) or (at.is_stop and at in route)
     hold = instance.get("hold") or {}
     held = hold.get("phase") == "held"
     installed = instance["version"] == wanted.version
-    migrated = instance.get("env_generation") == "2.17"
     state = f"the service is {instance['active_state']}{' and held' if held else ''}"
     stopped = held and instance["active_state"] != "active"
     running = instance["active_state"] == "active" and not hold  # a hold that is "starting" has not seen it answer
     behind = [worker for worker in workers if worker["version"] != wanted.version]
-    window = bool(route) or not installed or not migrated or bool(behind)
+    window = bool(route) or not installed or bool(steps) or bool(behind)
     there = {instance["version"], *instance["staged"]}
     missing = [hop.version for hop in route or [wanted] if hop.version not in there]
     missing += [f"{wanted.version} on {one['host']}" for one in behind if wanted.version not in one["staged"]]
@@ -189,9 +204,9 @@ def _stages(
         _stage(
             "environment_file",
             "Migrate the environment file",
-            not migrated,
-            f"{instance['env_file']} is of generation {instance.get('env_generation')}",
-            f"{instance['env_file']} is of generation 2.17",
+            bool(steps),
+            f"{instance['env_file']} is to be changed for {', '.join(steps)}",
+            f"{instance['env_file']} is as {wanted.version} needs it",
         ),
     ]
     for hop in route:

@@ -8,7 +8,7 @@ A check that could not be made is a finding too, so that one unreachable host or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS as CHECK_FINDINGS
@@ -27,6 +27,15 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import FINDINGS as VARIABLE_FINDINGS
 
 _TOLD = 5  # blockers that the failure itself names; the report has all
+
+CHAPTERS = {
+    "host": "Hosts",
+    "migration": "Data migration",
+    "plan": "Plan",
+    "run": "Runs at the same time",
+    "unit": "The unit of fractal-server",
+    "worker": "Worker Python",
+}
 
 FINDINGS = rule_table(
     blocker(
@@ -82,7 +91,8 @@ def server_state(
     accept: Iterable[str] = (),
     run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server.
+    """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server, and
+    ``half_way``: whether an upgrade was interrupted after it began to change things.
 
     Args:
         results: What the checks registered, by their names: ``instance``, ``database``, ``environment``, ``server``,
@@ -98,6 +108,9 @@ def server_state(
     found += _lock_findings(instance, run)
     workers = [_worker(result) for result in results.get("workers", {}).get("answers", [])]
     plan = None
+    environment = results.get("environment", {})
+    # where it could not be examined, that is a finding; the plan then takes it that all is to be done
+    steps = environment.get("steps", [target])
     if instance is not None:
         found += _unmade(results, ("database", "environment", "server", "users"))
         if database and not database.get("reachable", True):
@@ -105,7 +118,7 @@ def server_state(
                 CHECK_FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
             )
         elif database:
-            plan = plan_server(instance, database, target, workers).as_dict()
+            plan = plan_server(instance, database, target, workers, steps).as_dict()
             lost = database.get("lost", [])
             if instance["hold"] and lost:
                 found.append(FINDINGS["migration.lost"].finding(instance["service"], users=", ".join(lost)).as_dict())
@@ -119,10 +132,16 @@ def server_state(
         "workers": workers,
         "database": database,
         "plan": plan or ServerPlan(start="", target=target, hops=[], stages=[]).as_dict(),
-        "environment": _pick(results.get("environment", {}), ("runner_backend", "oauth_client_name", "handed_on")),
+        "environment": _pick(environment, ("runner_backend", "oauth_client_name", "handed_on", "steps")),
+        "half_way": bool(instance and instance["hold"] and plan and not _is_untouched(plan, steps)),
         "access": results.get("users", {}).get("access"),
         **_verdict(found, set(accept)),
     }
+
+
+def _is_untouched(plan: Mapping[str, Any], steps: Sequence[str]) -> bool:
+    """Return whether the environment file is still that of the release before the way, so that all can be checked."""
+    return bool(steps) and steps[0] in plan["hops"][:1]
 
 
 def web_state(

@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 
 PREFIX = "fractal_"
 
+CHAPTERS = {"variable": "Variables"}
 FINDINGS = rule_table(
     FindingRule(
         id="variable.unknown",

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import blocker, rule_table
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import prechecks as r2_17_0
+    SettingsOfTheUnmigrated,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import Check
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import WebHost
 
+CHAPTERS = {"release": "Releases to install"}
 FINDINGS = rule_table(
     blocker(
         "release.not_implemented",
@@ -33,4 +39,19 @@ def check_implemented(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["release.not_implemented"].finding(host.params["target_version"], reason=reason)
 
 
-CHECKS: tuple[tuple[str, Check], ...] = (("stops", check_implemented),)
+PRECHECKS: dict[str, tuple[tuple[str, Check], ...]] = {"2.17.0": r2_17_0.CHECKS}
+"""By stop; for each on the way."""
+
+
+def checks_on_the_way(host: ServerHost) -> list[tuple[str, Check]]:
+    """Return the checks of all stops that the upgrade goes through."""
+    own = [check for stop in host.stops for check in PRECHECKS.get(stop.version, ())]
+    return [("stops", check_implemented), *own]
+
+
+def check_web_environment_file(host: WebHost) -> Iterator[Finding]:
+    """The environment file of fractal-web, as its migration sees it."""
+    yield from env_task(path=host.instance.env_file, kind="web", service=host.unit.name).migration.findings
+
+
+WEB_CHECKS = (("environment file", check_web_environment_file),)

@@ -3,7 +3,7 @@
 # Private to this collection: no stable interface.
 """A hop: a stopped server goes from its release to the next one on the release path.
 
-Three stages in one call, as each call of its own would be downtime. Each knows from the instance whether it is done.
+Four stages in one call, as each call of its own would be downtime. Each knows from the instance whether it is done.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -18,33 +19,46 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DEFAULT_SERVICE,
     Installation,
+    connect,
+    database_state,
+    installation_settings,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
     ServerInstance,
     discover_server,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import (
+    DATA_MIGRATIONS,
+    why_not_implemented,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data import migrate_data
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import install_in_place
 
 
 def make_hop(
-    installation: Installation, python: str | None, version: str, strategy: str = "staged", check_mode: bool = False
+    installation: Installation,
+    python: str | None,
+    version: str,
+    strategy: str = "staged",
+    check_mode: bool = False,
+    env_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Switch to the release ``version``, migrate the schema and, where the release has one, the data.
+    """Give the release ``version`` its environment file, switch to it, migrate schema and, where it has one, data.
 
     Args:
         installation: Whose unit, environment files and database.
         python: Interpreter that the unit uses, if its command line does not tell.
         version: The release; prepared beside the environment in use, unless it is installed there already.
         strategy: ``staged`` switches to the environment of the release, ``in_place`` installs it from prepared wheels.
+        env_options: What the operator says about the environment file, see `EnvTask`.
         check_mode: Only see whether it would be refused, as far as that can be seen before the switch.
 
     Returns:
-        ``changed``, and for each of ``switch``, ``schema`` and ``data`` what it returned, with its ``duration`` in
-        seconds; ``data`` is None for a release without a data migration.
+        ``changed``, and for each of ``environment``, ``switch``, ``schema`` and ``data`` what it returned, with its
+        ``duration`` in seconds; ``data`` is None for a release without a data migration.
 
     Raises:
         FractalError: A stage is refused or failed; those before it are done and stay so. Or the release has a data
@@ -59,11 +73,35 @@ def make_hop(
         return {"changed": instance.version != version or schema["changed"], "schema": schema}
     known = instance.python
     stages: dict[str, Any] = {
+        "environment": _timed(lambda: migrate_environment(installation, known, version, env_options or {})),
         "switch": _timed(lambda: {"changed": switch_to(instance, version, strategy)}),
         "schema": _timed(lambda: migrate_schema(installation, known, version)),
         "data": _timed(lambda: migrate_data(installation, known, version)) if release(version).is_stop else None,
     }
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
+
+
+def migrate_environment(
+    installation: Installation, python: str, version: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Take the steps of the environment file up to the release ``version`` that are left, before the release reads it.
+
+    Raises:
+        FractalError: One is refused.
+    """
+    with connect(installation_settings(installation), read_only=True) as connection:
+        database = database_state(connection, DATA_MIGRATIONS, counts=False)
+    task = env_task(
+        path=installation.env_file,
+        service=installation.service,
+        server_python=python,
+        release=version,
+        data_migration=database["data_migration"] in ("pending", "partial"),
+        data_stop=database["stop"] or None,
+        **options,
+    )
+    task.refuse_blockers()
+    return {"changed": task.apply(write=True), "steps": task.migration.steps}
 
 
 def switch_to(instance: ServerInstance, version: str, strategy: str) -> bool:

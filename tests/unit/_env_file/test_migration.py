@@ -20,12 +20,18 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
     parse,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import (
-    Context,
     EnvMigration,
-    generation,
     migrate_server,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.env_rules import (
+    AFTER,
+    BEFORE,
+    BETWEEN,
+    era,
 )
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -58,9 +64,16 @@ def context(**options: Any) -> Context:
     return Context("/srv/fractal", **{"decrypt": lambda token, key: "plain-password", **given})
 
 
-def migrate(values: dict[str, str] | str, old: str | None = None, **options: Any) -> EnvMigration:
+def migrate(
+    values: dict[str, str] | str,
+    old: str | None = None,
+    to: str | None = None,
+    data_migration: bool = True,
+    **options: Any,
+) -> EnvMigration:
     text = values if isinstance(values, str) else lines(values)
-    return migrate_server(text, context(**options), old)
+    pending = None if data_migration else frozenset()
+    return migrate_server(text, context(data_pending=pending, **options), ENV_STEPS, old, to)
 
 
 def read(text: str, environ: dict[str, str] | None = None, override: bool = True) -> dict[str, str]:
@@ -563,26 +576,26 @@ def test_what_systemd_read_is_what_2_16_used() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "2.16"),
-        ("FRACTAL_RUNNER_BACKEND=slurm\n", "2.16"),
-        ("OAUTH_GITHUB_CLIENT_ID=1\n", "2.16"),
-        ("FRACTAL_DEFAULT_GROUP_NAME=All\n", "2.17"),
-        ("FRACTAL_RUNNER_BACKEND=slurm_sudo\n", "2.17"),
-        ("OAUTH_CLIENT_NAME=github\nOAUTH_CLIENT_ID=1\n", "2.17"),
-        ("FRACTAL_DEFAULT_GROUP_NAME=All\nFRACTAL_TASKS_DIR=/t\n", "mixed"),
-        (BOM + "FRACTAL_DEFAULT_GROUP_NAME=All\n", "2.17"),
-        ("# FRACTAL_TASKS_DIR=/t\nFRACTAL_DEFAULT_GROUP_NAME=All\n", "2.17"),
+        ("", BEFORE),
+        ("FRACTAL_RUNNER_BACKEND=slurm\n", BEFORE),
+        ("OAUTH_GITHUB_CLIENT_ID=1\n", BEFORE),
+        ("FRACTAL_DEFAULT_GROUP_NAME=All\n", AFTER),
+        ("FRACTAL_RUNNER_BACKEND=slurm_sudo\n", AFTER),
+        ("OAUTH_CLIENT_NAME=github\nOAUTH_CLIENT_ID=1\n", AFTER),
+        ("FRACTAL_DEFAULT_GROUP_NAME=All\nFRACTAL_TASKS_DIR=/t\n", BETWEEN),
+        (BOM + "FRACTAL_DEFAULT_GROUP_NAME=All\n", AFTER),
+        ("# FRACTAL_TASKS_DIR=/t\nFRACTAL_DEFAULT_GROUP_NAME=All\n", AFTER),
     ],
 )
-def test_the_generation_is_told_from_the_variables(text: str, expected: str) -> None:
-    assert generation(text) == expected
+def test_the_era_is_told_from_the_variables(text: str, expected: str) -> None:
+    assert era(text) == expected
 
 
 def test_a_half_migrated_file_is_completed() -> None:
     values = {**SLURM, "FRACTAL_RUNNER_BACKEND": "slurm_sudo", "OAUTH_CLIENT_NAME": "GitHub"}
     migration = migrate({**values, **oauth("GITHUB", CLIENT_ID="1", CLIENT_SECRET="2")})
-    assert migration.generation == "mixed" and migration.blockers == []
-    assert generation(migration.text) == "2.17"
+    assert migration.steps[0] == "2.17.0" and migration.blockers == []
+    assert era(migration.text) == AFTER
     assert read(migration.text).items() >= {**ADDED, "OAUTH_CLIENT_ID": "1", "OAUTH_CLIENT_NAME": "GitHub"}.items()
     assert migration.oauth_client_name == "github"
 
@@ -619,7 +632,7 @@ def test_a_password_decrypted_by_hand_stays_and_its_key_goes() -> None:
 def test_a_finished_file_of_2_17_is_left_alone() -> None:
     text = BOM + "FRACTAL_RUNNER_BACKEND=slurm_sudo\nHTTPS_PROXY=p\nPATH=/x\nJWT_SECRET_KEY=k\nPOSTGRES_DB='a\\\\'"
     process = {"DB_ECHO": "1", "OAUTH_GITHUB_CLIENT_ID": "1"}
-    migration = migrate(text, process=process, can_override=True, data_migration=False)
+    migration = migrate(text, to="2.17.1", process=process, can_override=True, data_migration=False)
     assert (migration.text, migration.old_text, migration.changes, migration.findings) == (text, None, [], [])
     assert (migration.exported, migration.hidden) == ({}, [])
 
@@ -670,7 +683,7 @@ HALF = {**BARE, "FRACTAL_RUNNER_BACKEND": "slurm_sudo", "FRACTAL_VIEWER_BASE_FOL
 
 def test_the_old_file_of_a_person_who_began_by_hand_is_enough() -> None:
     migration = migrate(HALF, lines(SLURM))
-    assert migration.generation == "mixed" and migration.blockers == []
+    assert migration.steps[0] == "2.17.0" and migration.blockers == []
     assert migration.old_text is None
     assert migration.handed_on == {"poll_interval": 5}
     assert migrate(HALF).blockers and not migrate(HALF, data_migration=False).blockers
@@ -858,4 +871,6 @@ def test_every_kept_variable_has_the_value_it_had_and_nothing_else_changes(
     cache = read(migration.old_text or "", {}, False).get("FRACTAL_PIP_CACHE_DIR")
     assert cache == (old["FRACTAL_PIP_CACHE_DIR"].strip() if "FRACTAL_PIP_CACHE_DIR" in old else None)
     again = migrate(migration.text, migration.old_text, **options)
-    assert (again.text, again.old_text, again.changes, again.generation) == (migration.text, None, [], "2.17")
+    assert (again.text, again.old_text, again.changes) == (migration.text, None, [])
+    # fractalctl alone may see an empty POSTGRES_DB that the service does not: refused, and nothing is changed
+    assert again.steps == [] or again.blockers

@@ -14,7 +14,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import on_host as _env_files
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask, env_generation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from cryptography.fernet import Fernet
 
 SLURM = """\
@@ -45,7 +46,7 @@ def env(tmp_path: Path) -> Path:
 
 
 def task(path: Path, **options: Any) -> EnvTask:
-    return EnvTask(str(path), **{"server_python": sys.executable, **options})
+    return env_task(path=str(path), **{"server_python": sys.executable, **options})
 
 
 def migrate(path: Path, **options: Any) -> dict[str, Any]:
@@ -133,9 +134,8 @@ def test_the_second_run_changes_nothing(env: Path) -> None:
     before = files(env.parent)
     assert set(before) == {".fractal_server.env", ".fractal_server.env.old", "slurm.json"}
     again = migrate(env)
-    assert not again["changed"] and again["changes"] == [] and again["generation"] == "2.17"
+    assert not again["changed"] and again["changes"] == [] and again["steps"] == []
     assert files(env.parent) == before
-    assert env_generation(str(env)) == "2.17"
 
 
 def test_check_mode_predicts_and_writes_nothing(env: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_link_to_the_file_stays_a_link(env: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(env)
     migrate(link)
-    assert link.is_symlink() and env_generation(str(env)) == "2.17"
+    assert link.is_symlink()
 
 
 # -- the unit --
@@ -386,10 +386,10 @@ def test_the_web_file_follows_the_server(env: Path) -> None:
     env.write_text(WEB)
     result = migrate(env, kind="web", runner_backend="slurm_sudo", oauth_client_name="github")
     assert env.read_text() == WEB_NEW
-    assert result["generation"] == "2.16" and result["old_path"] == ""
+    assert result["steps"] == ["2.17.0"] and result["old_path"] == ""
     assert sorted(os.listdir(env.parent)) == [".fractal_server.env", "slurm.json"]
     again = migrate(env, kind="web", runner_backend="slurm_sudo", oauth_client_name="github")
-    assert not again["changed"] and again["generation"] == "2.17"
+    assert not again["changed"] and again["steps"] == []
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_a_log_in_that_the_web_does_not_offer_is_told_not_added(env: Path) -> No
 
 def test_a_half_migrated_web_file_is_completed(env: Path) -> None:
     env.write_text("FRACTAL_DEFAULT_GROUP_NAME=All\nFRACTAL_RUNNER_BACKEND=slurm\n")
-    assert migrate(env, kind="web")["generation"] == "mixed"
+    assert migrate(env, kind="web")["steps"] == ["2.17.0"]
     assert env.read_text() == "FRACTAL_DEFAULT_GROUP_NAME=All\nFRACTAL_RUNNER_BACKEND=slurm_sudo\n"
 
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.configurations import check_configuration
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.configurations import (
+    check_configuration,
+)
 
 CONFIG = {
     "default_slurm_config": {"partition": "main", "cpus_per_task": 1, "mem": "100M"},

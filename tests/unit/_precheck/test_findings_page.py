@@ -6,6 +6,7 @@ import importlib.util
 import pathlib
 import re
 import string
+import types
 
 import pytest
 
@@ -20,6 +21,14 @@ RULES = generate_findings.rules()
 def test_the_page_is_up_to_date() -> None:
     page = generate_findings.PAGE.read_text(encoding="utf-8")
     assert page == generate_findings.render(), "run: python tests/tools/generate_findings.py"
+
+
+def test_a_finding_without_a_chapter_is_refused() -> None:
+    rule = RULES["run.locked"]
+    assert "run.locked" in generate_findings.PAGE.read_text(encoding="utf-8").partition("## Runs at the same time")[2]
+    table = types.SimpleNamespace(__name__="new", FINDINGS={"run.locked": rule}, CHAPTERS={"runs": "Runs"})
+    with pytest.raises(ValueError, match=r"new has no chapter for run\.locked"):
+        generate_findings.chapters([table])
 
 
 @pytest.mark.parametrize("name", RULES)

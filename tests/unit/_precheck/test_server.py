@@ -31,13 +31,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.slu
     as_account,
     check_worker_pythons,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.unit import (
-    check_oauth_way_back,
-    check_unit,
-    gone_calls,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.unit import check_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops, release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS, checks_on_the_way
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.gone_endpoints import (
+    check_oauth_way_back,
+    gone_calls,
+)
 
 
 def unit(**values: Any) -> Any:
@@ -262,19 +263,24 @@ def test_a_check_that_breaks_is_a_finding_and_stops_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "target", "leaves"),
+    ("installed", "target", "stops"),
     [
-        ("2.16.6", "2.17.2", True),
-        ("2.17.0", "2.17.2", False),
-        ("2.17.0", "2.17.0", False),
-        ("2.16.6", "9.9.9", True),
+        ("2.16.6", "2.17.2", ["2.17.0"]),
+        ("2.17.0", "2.17.2", []),
+        ("2.17.0", "2.17.0", []),
+        ("2.16.6", "9.9.9", ["2.17.0"]),
+        (None, "2.17.2", ["2.17.0"]),
     ],
 )
-def test_what_2_17_0_changed_is_checked_where_the_way_leads_out_of_2_16(
-    installed: str, target: str, leaves: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_stops_on_the_way_tell_what_to_check(
+    installed: str | None, target: str, stops: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ServerHost, "version", installed)
-    assert ServerHost({"target_version": target}).leaves_2_16 is leaves
+    monkeypatch.setattr(ServerHost, "environment", "/venv")
+    checked = ServerHost({"target_version": target})
+    assert [stop.version for stop in checked.stops] == stops
+    own = {name for stop in stops for name, _check in PRECHECKS[stop]}
+    assert {name for name, _check in checks_on_the_way(checked)} == {"stops", *own}
 
 
 def test_sizes(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.use
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import (
     UserContext,
     UserReport,
-    backend_of,
     check_users,
     oauth_clients,
     user_context,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.users import USER_CHECKS
 
 GOOD = UserRow(
     id=1,
@@ -51,7 +52,7 @@ def bob(**values: Any) -> UserRow:
 
 
 def report(*rows: UserRow, context: UserContext = SUDO) -> UserReport:
-    return check_users([GOOD, *rows], context)
+    return check_users([GOOD, *rows], context, USER_CHECKS)
 
 
 def found(result: UserReport) -> set[tuple[str, str]]:
@@ -112,7 +113,7 @@ def test_idle_users_share_one_finding() -> None:
 
 
 def test_nobody_and_no_superuser() -> None:
-    result = check_users([GOOD._replace(is_verified=False, is_superuser=False)], SUDO)
+    result = check_users([GOOD._replace(is_verified=False, is_superuser=False)], SUDO, USER_CHECKS)
     assert {"user.nobody_has_access", "user.no_superuser"} <= {finding.id for finding in result.findings}
 
 
@@ -174,7 +175,9 @@ SSH = {
 def ssh_report(hosts: dict[str, int], **values: Any) -> UserReport:
     ann = GOOD._replace(**{**SSH, "ssh_username": "ann"})
     context = UserContext("slurm_ssh", ssh_hosts=hosts, viewer_scheme="users-folders")
-    return check_users([ann._replace(slurm_user="ann"), bob(**{**SSH, "slurm_user": "bob", **values})], context)
+    return check_users(
+        [ann._replace(slurm_user="ann"), bob(**{**SSH, "slurm_user": "bob", **values})], context, USER_CHECKS
+    )
 
 
 def test_users_of_another_ssh_host_would_be_moved() -> None:
@@ -204,7 +207,7 @@ def test_users_with_a_profile_are_left_alone_and_the_others_are_checked() -> Non
 
 def test_without_old_settings_only_profiles_count() -> None:
     context = UserContext("slurm_sudo", has_settings=False)
-    result = check_users([GOOD._replace(profile_id=1), bob()], context)
+    result = check_users([GOOD._replace(profile_id=1), bob()], context, USER_CHECKS)
     assert found(result) == {("user.no_profile", "bob@example.org")}
     assert result.without_access[0]["reasons"] == ["no profile"]
 

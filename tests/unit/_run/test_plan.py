@@ -1,9 +1,15 @@
 """The planner: from what is observed to what is to do."""
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import StageName, plan_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run import plan as plans
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import StageName
 
 HEADS = {"2.16.6": "981d588fe248", "2.17.0": "83bc2ad3ffcc", "2.17.1": "7673fe18c05d", "2.17.2": "e0e717ae2f26"}
+
+
+def plan_server(observed, database, target, workers=()):
+    observed = dict(observed)
+    return plans.plan_server(observed, database, target, workers, observed.pop("steps"))
 
 
 def instance(version="2.16.6", generation="2.16", staged=(), active="active", hold=None):
@@ -11,7 +17,7 @@ def instance(version="2.16.6", generation="2.16", staged=(), active="active", ho
         "version": version,
         "environment": "/opt/fractal/venv",
         "env_file": "/srv/.fractal_server.env",
-        "env_generation": generation,
+        "steps": ["2.17.0"] if generation == "2.16" else [],
         "staged": list(staged),
         "active_state": active,
         "hold": hold,
@@ -99,6 +105,17 @@ def test_an_instance_killed_after_the_switch_goes_on_with_the_schema():
     held = instance("2.17.0", "2.17", staged=["2.17.0"], active="inactive", hold=HOLD)
     plan = plan_server(held, database(), "2.17.0")
     assert pending(plan) == ["backup", ("schema", "2.17.0"), ("data", "2.17.0"), ("start", "2.17.0")]
+
+
+def test_a_setting_that_a_later_release_refuses_opens_a_window():
+    strict = {**instance("2.17.0", "2.17"), "steps": ["2.17.2"]}
+    plan = plan_server(strict, database("2.17.0", "done"), "2.17.2")
+    [stage] = [stage for stage in plan.stages if stage.name == "environment_file"]
+    assert (stage.state, stage.reason) == ("pending", "/srv/.fractal_server.env is to be changed for 2.17.2")
+    there = {**instance("2.17.2", "2.17"), "steps": ["2.17.2"]}
+    assert pending(plan_server(there, database("2.17.2", "not_needed"), "2.17.2")) == [
+        *("stop", "environment_file", ("start", "2.17.2"))
+    ]
 
 
 def test_staged_environments_are_not_built_again():

@@ -7,7 +7,6 @@ INSTANCE = {
     "version": "2.16.6",
     "environment": "/venv",
     "env_file": "/srv/.env",
-    "env_generation": "2.16",
     "staged": [],
     "active_state": "active",
     "hold": None,
@@ -90,7 +89,7 @@ def test_when_the_old_settings_are_gone_too_early_the_choice_is_rollback():
     database = {**DATABASE, "revision": "7673fe18c05d", "data_migration": "not_needed"}
     left = {**database, "lost": ["ann@example.org"]}
     hold = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
-    held = {**INSTANCE, "version": "2.17.1", "env_generation": "2.17", "active_state": "inactive", "hold": hold}
+    held = {**INSTANCE, "version": "2.17.1", "active_state": "inactive", "hold": hold}
     state = server_state({**GOOD, "instance": {"instance": held}, "database": {"database": left}}, "2.17.1")
     assert ids(state) == ["migration.lost"]
     assert "ann@example.org" in state["failure"]

@@ -11,7 +11,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import CHECKS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import checks_on_the_way
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop
 
 STOP = Release("2.18.0", "aaaaaaaaaaaa", ("3.11", "3.14"), "1.22.0", (20,), is_stop=True)
@@ -48,7 +48,7 @@ def test_the_plan_is_blocked(target: str) -> None:
 @pytest.mark.usefixtures("rows_only")
 @pytest.mark.parametrize(("target", "expected"), [("2.18.1", ["release.not_implemented"]), ("2.17.2", [])])
 def test_precheck_has_a_blocker_that_nobody_can_accept(target: str, expected: list[str]) -> None:
-    host = SimpleNamespace(hops=path.hops("2.16.6", target), params={"target_version": target})
-    found = [finding for _name, check in CHECKS for finding in check(host)]
+    host = SimpleNamespace(hops=path.hops("2.16.6", target), stops=[], params={"target_version": target})
+    found = [finding for _name, check in checks_on_the_way(host) for finding in check(host)]
     assert [finding.id for finding in found] == expected
     assert not any(finding.acceptable for finding in found)

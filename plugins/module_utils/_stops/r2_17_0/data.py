@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import Rows
     from sqlalchemy import Connection
 
-NEW_BACKEND = {"slurm": "slurm_sudo", "slurm_ssh": "slurm_ssh"}
 RESOURCE_NAME = "Resource Name"  # as 2_17_0.py calls it
 _OWN_TABLES = ("resource", "profile", "taskgroupv2", "projectv2", "user_oauth")
 
@@ -121,7 +121,7 @@ class ResourceAndProfiles:
         if not os.path.exists(old_file):
             return f"The data migration reads {old_file}, which does not exist. Run the environment-file stage first."
         old = read_env_file(old_file, {}).get("FRACTAL_RUNNER_BACKEND", "local")
-        expected = backend or NEW_BACKEND.get(old)
+        expected = backend or (BACKENDS.get(old) if old in ("slurm", "slurm_ssh") else None)
         if expected is None:
             return (
                 f"{old_file} says FRACTAL_RUNNER_BACKEND={old}. The data migration of {self.release} supports "

@@ -23,6 +23,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import UserRow
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import UserContext
 
 # 2.17's name of each profile field -> the 2.16 setting that it comes from
 PROFILE_SETTINGS: Mapping[str, Mapping[str, str]] = {
@@ -179,6 +180,25 @@ class SettingsCheck:
             self._add("user.ssh_host_lost", row.email, value=host, host=self._host)
         if self._viewer_folders and row.slurm_user and row.ssh_username and row.slurm_user != row.ssh_username:
             self._add("user.viewer_folder_changes", row.email, value=row.slurm_user, username=row.ssh_username)
+
+
+class SettingsOfTheUnmigrated:
+    """The same, for users whom the data migration has not taken yet, as long as there are old settings."""
+
+    def __init__(self, context: UserContext, add: Callable[..., None]) -> None:
+        """See `MoreAboutUsers`."""
+        self._context = context
+        self._check = SettingsCheck(context.backend, context.ssh_hosts, context.viewer_scheme, add)
+
+    def user(self, row: UserRow, enabled: bool) -> None:
+        """Check one user; ``enabled``: active and verified, so that the migration takes them."""
+        if self._context.has_settings and row.profile_id is None:
+            self._check.user(row, enabled)
+
+    def finish(self) -> None:
+        """Add the findings that only the whole tells."""
+        if self._context.has_settings and not self._context.migrated:
+            self._check.finish()
 
 
 def most_frequent(counts: Mapping[str, int]) -> list[str]:

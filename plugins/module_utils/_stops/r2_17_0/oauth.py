@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import literal, plain
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Draft
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules
 
 
-def decide_oauth(draft: Draft) -> str:
-    """Turn the variables of one client into those without its name; return the client's name in 2.17."""
+def decide_oauth(draft: Draft) -> None:
+    """Turn the variables of one client into those without its name."""
     new = [name for name in sorted(rules.OAUTH_NEW) if name in draft.file or name in draft.process]
     draft.targets.update({name: draft.value(name) for name in new})
     if draft.targets.get(rules.OAUTH["REDIRECT_URL"]) == ():
@@ -27,9 +27,12 @@ def decide_oauth(draft: Draft) -> str:
                 own = name.startswith(f"OAUTH_{client}_")
                 draft.drop(name, "2.17 has no such setting" if own else "2.17 knows one OAuth client")
     needed = (rules.OAUTH_NAME, rules.OAUTH["CLIENT_ID"], rules.OAUTH["CLIENT_SECRET"])
+    renamed = [s.key for s in draft.statements if s.key in draft.new_names and s.key.startswith("OAUTH_")]
+    if renamed and draft.targets.get(rules.OAUTH_NAME) and rules.OAUTH_NAME not in draft.file:
+        draft.companions[rules.OAUTH_NAME] = renamed[0]
     if any(draft.targets.get(name) is None for name in needed):
-        return ""  # 2.17 offers no OAuth then (_oauth.py, is_set)
-    return (plain(draft.targets[rules.OAUTH_NAME]) or "").strip().lower()
+        return  # 2.17 offers no OAuth then (_oauth.py, is_set)
+    draft.oauth_client_name = (plain(draft.targets[rules.OAUTH_NAME]) or "").strip().lower()
 
 
 def _choose(draft: Draft, clients: list[str]) -> str | None:

@@ -10,9 +10,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    blocker,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import RESOURCE_NAME
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     RESOURCES,
     JobRunnerConfigLocal,
@@ -39,6 +43,48 @@ _SOURCES = {
     "tasks_pixi_config": PIXI_FILE,
     "jobs_runner_config": SLURM_FILE,
 }
+
+
+_MIGRATION = "fractal-server 2.17.0, data_migrations/2_17_0.py"
+
+CHAPTERS = {"config": "Configuration files"}
+FINDINGS = rule_table(
+    blocker(
+        "config.missing",
+        "Configuration file not named",
+        "{variable} is not set; the data migration needs it.",
+        "Set {variable} to the JSON file with the SLURM configuration.",
+        _MIGRATION,
+    ),
+    blocker(
+        "config.unreadable",
+        "Configuration file cannot be read",
+        "{subject}, named by {variable}, cannot be read: {reason}.",
+        "Repair the file, or correct {variable}.",
+        _MIGRATION,
+    ),
+    blocker(
+        "config.not_json",
+        "Configuration file is not JSON",
+        "{subject}, named by {variable}, is not a JSON object: {reason}.",
+        "Correct the file.",
+        _MIGRATION,
+    ),
+    blocker(
+        "config.refused",
+        "Configuration that 2.17 refuses",
+        "{subject}, named by {variable}, would be refused: {problem}.",
+        "Correct this field in {subject}; 2.17 is stricter than 2.16.",
+        "fractal-server 2.17.0, runner/config/ and tasks/config/",
+    ),
+    blocker(
+        "config.resource_refused",
+        "Setting that 2.17 refuses",
+        "The data migration would make a resource that fractal-server refuses: {problem}.",
+        "Correct {subject} in the environment file.",
+        "fractal-server 2.17.0, app/schemas/v2/resource.py",
+    ),
+)
 
 
 def check_configuration(old_values: Mapping[str, str], backend: str, directory: str) -> Iterator[Finding]:
@@ -101,7 +147,7 @@ def _resource(values: Mapping[str, str], backend: str, loaded: Mapping[str, dict
     poll = values.get("FRACTAL_SLURM_POLL_INTERVAL", "15")
     data: dict[str, Any] = {
         "type": backend,
-        "name": "Resource Name",
+        "name": RESOURCE_NAME,
         "tasks_python_config": {
             "default_version": values.get("FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"),
             "versions": {v: values[name] for v in _PYTHONS if (name := _python_variable(v)) in values},

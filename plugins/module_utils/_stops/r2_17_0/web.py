@@ -17,10 +17,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv_editing import append, correct
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import secret_values
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import MIXED, NEW, OLD
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import EnvMigration
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules
 
+RELEASE = "2.17.0"  # of the server that this fractal-web belongs to
 ADDED = "# Added by the upgrade to fractal-web 1.21"
 
 
@@ -45,17 +47,17 @@ def migrate_web(
     statements = parse(text, Reader.SYSTEMD)
     own = {name: value for name, value in assignments(statements).items() if value is not None}
     found = {**own, **(unit or {})} if unit_wins else {**(unit or {}), **own}
-    unreadable = rules.FINDINGS["environment.line_unreadable"]
+    unreadable = FINDINGS["environment.line_unreadable"]
     problems = [unreadable.finding("fractal-web's file", line=s.line, problem=s.error) for s in statements if s.error]
     if problems:
-        return EnvMigration(_generation(found), text, findings=problems)
+        return EnvMigration(text, findings=problems, steps=[RELEASE])
     wanted = _wanted(found, default_group_name, runner_backend, oauth_client_name)
     changes, findings = [], []
     for name, value in wanted.items():
         if found.get(name) == value:
             continue
         if unit_wins and name in (unit or {}):
-            findings.append(rules.FINDINGS["environment.unit_overrides"].finding(name))
+            findings.append(FINDINGS["environment.unit_overrides"].finding(name))
         else:
             action = "drop" if value is None else "change" if found.get(name) is not None else "add"
             reason = rules.WEB_REASONS[name] if value is not None else "the server has no OAuth client"
@@ -65,20 +67,14 @@ def migrate_web(
         absent = rules.FINDINGS["environment.web_oauth_absent"]
         findings.append(absent.finding(rules.WEB_OAUTH, client=oauth_client_name))
     return EnvMigration(
-        _generation(found),
         render(statements),
+        steps=[RELEASE] if changes or any(one.severity == "blocker" for one in findings) else [],
         changes=changes,
         findings=findings,
         oauth_client_name=wanted.get(rules.WEB_OAUTH) or "",
         runner_backend=wanted.get(rules.WEB_BACKEND) or "",
         secrets=frozenset(secret_values(found)),
     )
-
-
-def _generation(found: dict[str, str]) -> str:
-    backend = found.get(rules.WEB_BACKEND)
-    is_new = rules.WEB_GROUP in found or backend == "slurm_sudo"
-    return NEW if is_new and backend != "slurm" else MIXED if is_new else OLD
 
 
 def _wanted(
@@ -89,7 +85,7 @@ def _wanted(
         wanted[rules.WEB_GROUP] = default_group_name
     backend = found.get(rules.WEB_BACKEND)
     if runner_backend or backend is not None:
-        wanted[rules.WEB_BACKEND] = runner_backend or rules.BACKENDS.get(backend or "", backend)
+        wanted[rules.WEB_BACKEND] = runner_backend or BACKENDS.get(backend or "", backend)
     if found.get(rules.WEB_OAUTH):
         client = found[rules.WEB_OAUTH] if oauth_client_name is None else oauth_client_name
         wanted[rules.WEB_OAUTH] = (client or "").lower() or None

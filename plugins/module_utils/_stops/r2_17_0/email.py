@@ -9,13 +9,22 @@ import re
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import literal
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import MIXED, Draft
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import EMAIL_KEY, EMAIL_PASSWORD
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Draft
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.env_rules import (
+    BETWEEN,
+    EMAIL_KEY,
+    EMAIL_PASSWORD,
+    RULES,
+    era,
+)
 
 _NEEDED = ("SENDER", "SMTP_SERVER", "SMTP_PORT", "INSTANCE_NAME", "RECIPIENTS")
 
 
-def decide_email(draft: Draft, reason: str) -> None:
+_REASON = next(rule.reason for rule in RULES if rule.variable == EMAIL_PASSWORD)
+
+
+def decide_email(draft: Draft) -> None:
     """Decide about the password; its key is dropped by the rules."""
     name = EMAIL_PASSWORD
     token, key = draft.known(name), draft.known(EMAIL_KEY)
@@ -33,7 +42,7 @@ def decide_email(draft: Draft, reason: str) -> None:
         return
     draft.secrets.add(password)
     draft.targets[name] = literal(password)
-    draft.change(name, "change", reason)
+    draft.change(name, "change", _REASON)
 
 
 def _decrypt(draft: Draft, token: str, key: str) -> str:
@@ -47,7 +56,7 @@ def _decide_without(draft: Draft, token: str, problem: str) -> None:
     name = EMAIL_PASSWORD
     is_complete = all(draft.settings.get(f"FRACTAL_EMAIL_{part}") is not None for part in _NEEDED)
     is_used = is_complete and draft.settings.get("FRACTAL_EMAIL_USE_LOGIN", "true") == "true"
-    if draft.generation == MIXED and not _is_encrypted(token):
+    if era(draft.text) == BETWEEN and not _is_encrypted(token):
         draft.targets[name] = literal(token)  # somebody has decrypted it already and left the key
     elif is_used:
         draft.find("environment.email_password", name, problem=problem)

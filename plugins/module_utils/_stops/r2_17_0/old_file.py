@@ -29,24 +29,26 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv_
     robust,
     without_mark,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import MIXED, NEW, Draft
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Draft
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules
 
 COMPLETED = "# Added for fractalctl update-db-data of 2.17.0: what 2.16 used in effect"
 STAND_IN = "# fractalctl update-db-data knows no Python 3.13; the resource gets the real value right after it"
 _NAME = ".fractal_server.env.old"
 
 
-def old_file(draft: Draft, existing: str | None) -> str | None:
-    """Return the ``.old`` file to write, None to leave what is there.
+def decide_old_file(draft: Draft) -> None:
+    """Decide about the ``.old`` file, all of the new file decided, and about what the script cannot take from it."""
+    draft.old_text = _old_file(draft, draft.existing_old)
+    draft.handed_on = handed_on(draft.existing_old if draft.old_text is None else draft.old_text)
 
-    Args:
-        draft: The migration, all of the new file decided.
-        existing: The ``.old`` file that is there already, if any.
-    """
-    if not draft.context.data_migration:
+
+def _old_file(draft: Draft, existing: str | None) -> str | None:
+    """Return the ``.old`` file to write, None to leave what is there."""
+    pending = draft.context.data_pending
+    if pending is not None and draft.step.release not in pending:
         return None
-    if draft.generation == NEW:
+    if rules.era(draft.text) == rules.AFTER:
         if existing is None:
             draft.find("environment.old_file_missing", _NAME)
         else:
@@ -56,7 +58,7 @@ def old_file(draft: Draft, existing: str | None) -> str | None:
     text = _completed(draft)
     if existing in (None, text, draft.text):
         return text
-    if draft.generation == MIXED:
+    if rules.era(draft.text) == rules.BETWEEN:
         draft.findings, draft.changes = findings, changes  # what the file lacks may be there
         _check_foreign(draft, existing)
     else:
