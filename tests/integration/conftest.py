@@ -60,7 +60,7 @@ COLLECTIONS_ROOT = _collections_root()
 if importlib.util.find_spec("ansible_collections") is None:
     sys.path.insert(0, COLLECTIONS_ROOT)
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import backend_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
 from postgres_cluster import OWNER, Cluster, Database, running_cluster
 from postgres_seed import seed
 from releases_environments import FractalFolder, python_of

@@ -15,7 +15,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
     parse,
     plain,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import Context, migrate_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import migrate_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS
 
 # reads [text, override] pairs, writes what python-dotenv makes of each
 _READ = """
@@ -76,7 +78,7 @@ def test_each_release_of_python_dotenv_reads_as_the_model_says(
 
 def test_both_read_from_the_new_file_what_2_16_read_from_the_old(release_python: Callable[[str], str]) -> None:
     given = [text + "\n" + BASE for text in texts(4712, 1500)] + [BASE + text for text in texts(4713, 1500)]
-    migrations = [migrate_server(text, Context("/srv")) for text in given]
+    migrations = [migrate_server(text, Context("/srv"), ENV_STEPS) for text in given]
     pairs = [(text, migration) for text, migration in zip(given, migrations) if not migration.blockers]
     assert len(pairs) > 500
     _unused, old = read(release_python("2.16.6"), [(text, False) for text, _unused in pairs])
@@ -96,7 +98,7 @@ def test_both_read_from_the_new_file_what_2_16_read_from_the_old(release_python:
 
 def test_an_open_quote_cannot_swallow_what_is_added() -> None:
     text = BASE + "A='x\\\\'\n"
-    migration = migrate_server(text, Context("/srv"))
+    migration = migrate_server(text, Context("/srv"), ENV_STEPS)
     for reader in (Reader.DOTENV_1_1, Reader.DOTENV_1_2):
         values = interpolate(parse(migration.text + "\nZ='z'\n", reader), {}, file_wins=True)
         assert (plain(values["A"]), plain(values["Z"])) == ("x\\", "z")

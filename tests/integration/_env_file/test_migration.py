@@ -98,7 +98,7 @@ def test_2_17_means_what_2_16_meant(
     assert not result.get("failed"), result
     assert PASSWORD not in json.dumps(result) and KEY.decode() not in json.dumps(result)
     again = run_module("fractal_env_migrate", **options)
-    assert (again["changed"], again["generation"], again["changes"]) == (False, "2.17", [])
+    assert (again["changed"], again["steps"], again["changes"]) == (False, [], [])
     assert again["handed_on"] == result["handed_on"]
     for release in ("2.17.0", "2.17.2"):
         compare_settings(old, run_python(release_python(release), _NEW_SETTINGS, instance.path, {}), result)
@@ -207,7 +207,7 @@ def test_to_examine_to_render_and_check_mode_write_nothing_else(
 def test_the_rules_name_every_variable_that_2_16_reads(
     instance: FractalFolder, slurm_programs: str, release_python: Callable[[str], str]
 ) -> None:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules  # noqa: PLC0415
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules  # noqa: PLC0415
 
     old = run_python(release_python("2.16.6"), _OLD_SETTINGS, instance.path, {"PATH": slurm_programs})
     collected = {"OAUTH_CLIENTS_CONFIG"}  # from the variables OAUTH_<CLIENT>_...
@@ -219,10 +219,9 @@ def test_the_rules_name_every_variable_that_2_16_reads(
 def test_variables_that_only_the_unit_has_arrive_too(
     instance: FractalFolder, slurm_programs: str, release_python: Callable[[str], str]
 ) -> None:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import (  # noqa: PLC0415
-        Context,
-        migrate_server,
-    )
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context  # noqa: PLC0415
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import migrate_server  # noqa: PLC0415
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS  # noqa: PLC0415
 
     given = [line.partition("=")[::2] for line in instance.env_file.read_text().splitlines() if "=" in line]
     process = {name: value.strip("'\"") for name, value in given if "secret with" not in value}
@@ -238,6 +237,7 @@ def test_variables_that_only_the_unit_has_arrive_too(
             tasks_python=("3.11", old["executable"]),
             decrypt=lambda token, key: PASSWORD,
         ),
+        ENV_STEPS,
     )
     assert migration.blockers == []
     assert migration.hidden == ["FRACTAL_EMAIL_PASSWORD"]

@@ -42,9 +42,9 @@ print(json.dumps(seen))
 _MIGRATE = """
 import json, sys
 sys.path.insert(0, "/collections")
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 options = json.load(sys.stdin)
-task = EnvTask(**options)
+task = env_task(**options)
 task.refuse_blockers()
 print(json.dumps(task.result(task.apply(write=True))))
 """
@@ -183,7 +183,7 @@ def test_a_service_keeps_its_environment_and_its_children_theirs(host: Host, ser
     assert seen_by(host, service) == after
     # a run that was killed before the new file, and systemd has read its drop-in: the next one ends the same
     host("sh", "-c", "cat > /srv/fractal/.fractal_server.env", given=ENV)
-    assert migrate(host, service)["generation"] == "2.16"
+    assert migrate(host, service)["steps"] == ["2.17.0"]
     assert host("cat", "/srv/fractal/.fractal_server.env") == new and host("cat", result["old_path"]) == old
     assert seen_by(host, service) == after
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import encode
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import rules
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import Context, migrate_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import migrate_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules
 from releases_environments import SLURM_CONFIG
 
 from _env_file.test_migration import compare_settings
@@ -139,7 +141,7 @@ def test_what_2_16_takes_2_17_takes_with_the_same_meaning_or_it_is_refused_by_na
     names, texts = zip(*cases())
     old = asked(release_python("2.16.6"), _OLD, slurm_programs, tmp_path, list(texts))
     taken = [number for number, settings in enumerate(old) if isinstance(settings, dict)]
-    migrations = {number: migrate_server(texts[number], context) for number in taken}
+    migrations = {number: migrate_server(texts[number], context, ENV_STEPS) for number in taken}
     passed = [number for number in taken if not migrations[number].blockers]
     for release in ("2.17.0", "2.17.2"):
         new = asked(

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_environment_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from postgres_cluster import Database
 from postgres_seed import add_user
 from releases_environments import SLURM_CONFIG, FractalFolder
@@ -130,7 +130,7 @@ def blockers(folder: FractalFolder, python: str) -> set[tuple[str, str]]:
 
 def migrated_old_file(folder: FractalFolder, python: str) -> str:
     """Return the ``.old`` file that the collection's migration of the environment file writes."""
-    text = EnvTask(path=str(folder.env_file), server_python=python).migration.old_text
+    text = env_task(path=str(folder.env_file), server_python=python).migration.old_text
     assert text is not None
     return text
 
