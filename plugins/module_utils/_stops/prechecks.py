@@ -12,8 +12,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import prechecks as r2_17_0
-    SettingsOfTheUnmigrated,
-)
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding

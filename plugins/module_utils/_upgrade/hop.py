@@ -19,9 +19,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DEFAULT_SERVICE,
     Installation,
-    connect,
-    database_state,
-    installation_settings,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
     ServerInstance,
@@ -29,12 +26,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import (
-    DATA_MIGRATIONS,
     why_not_implemented,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data import migrate_data
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import install_in_place
 
 
@@ -89,8 +86,7 @@ def migrate_environment(
     Raises:
         FractalError: One is refused.
     """
-    with connect(installation_settings(installation), read_only=True) as connection:
-        database = database_state(connection, DATA_MIGRATIONS, counts=False)
+    database = read_state(installation, counts=False)
     task = env_task(
         path=installation.env_file,
         service=installation.service,
