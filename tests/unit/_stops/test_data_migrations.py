@@ -11,7 +11,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import checks_on_the_way
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS, checks_on_the_way
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop
 
 STOP = Release("2.18.0", "aaaaaaaaaaaa", ("3.11", "3.14"), "1.22.0", (20,), is_stop=True)
@@ -24,10 +25,6 @@ def rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         path, "RELEASES", (*(r for r in path.RELEASES if path.version_key(r.version) < (2, 18)), STOP, NEXT)
     )
-
-
-def test_every_data_migration_is_a_release() -> None:
-    assert {*DATA_MIGRATIONS} <= {known.version for known in path.RELEASES if known.is_stop}
 
 
 @pytest.mark.usefixtures("rows_only")
@@ -52,3 +49,15 @@ def test_precheck_has_a_blocker_that_nobody_can_accept(target: str, expected: li
     found = [finding for _name, check in checks_on_the_way(host) for finding in check(host)]
     assert [finding.id for finding in found] == expected
     assert not any(finding.acceptable for finding in found)
+
+
+def test_every_stop_has_all_its_entries() -> None:
+    stops = {known.version for known in path.RELEASES if known.is_stop}
+    assert stops == {*DATA_MIGRATIONS} == {*PRECHECKS}
+    assert all(one.release == version for version, one in DATA_MIGRATIONS.items())
+
+
+def test_environment_steps_belong_to_releases_and_are_in_their_order() -> None:
+    versions = [step.release for step in ENV_STEPS]
+    assert {*versions} <= {known.version for known in path.RELEASES}
+    assert versions == sorted(versions, key=path.version_key)
