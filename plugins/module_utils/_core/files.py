@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
+import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
+    Owner,
+    Place,
+    act_as,
+    locate,
+    open_as,
+    opened_folder,
+    owner_of,
+)
 
 _SELINUX = "security.selinux"
 
@@ -30,19 +39,19 @@ class FileState:
     mode: int
 
 
-def read_file(path: str, limit: int) -> FileState | None:
+def read_file(path: str, limit: int, owner: Owner | None = None) -> FileState | None:
     """Return the file at ``path``, or None if there is none.
 
     Args:
-        path: Followed if it is a link.
+        path: Followed if it is a link; in folders of another account, with that account's rights.
         limit: Largest size in bytes that makes sense for this file.
+        owner: The account whose rights count. The default is whoever can change the folder.
 
     Raises:
         FractalError: It is no regular file, larger than ``limit``, or cannot be read.
     """
     try:
-        # without O_NONBLOCK, opening a named pipe would wait for a writer
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _open(path, owner)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -62,36 +71,126 @@ def read_file(path: str, limit: int) -> FileState | None:
     return FileState(path, content, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
 
 
+def _open(path: str, owner: Owner | None) -> int:
+    # without O_NONBLOCK, opening a named pipe would wait for a writer
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    place = Place(path, owner) if owner else locate(path)
+    if place.owner is None:
+        return open_as(None, place.path, flags | (os.O_NOFOLLOW if os.geteuid() == 0 else 0))
+    try:
+        return open_as(place.owner, path, flags)
+    except PermissionError:
+        if owner:
+            raise
+    # root's own file in a folder of the account, as systemd reads it; not a second name of a file from elsewhere
+    with opened_folder(path) as (folder, name, _owner):
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    found = os.fstat(descriptor)
+    if found.st_uid != 0 or found.st_nlink != 1:
+        os.close(descriptor)
+        raise PermissionError(errno.EACCES, f"the account {place.owner.name}, whose folder it is in, may not")
+    return descriptor
+
+
 def narrow_mode(mode: int, widest: int) -> int:
     """Return ``mode`` without the permission bits that ``widest`` does not have."""
     return mode & widest
 
 
-def write_file(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
+def write_file(path: str, content: bytes, uid: int, gid: int, mode: int, owner: Owner | None = None) -> None:
     """Replace ``path`` atomically: readers see the whole old file or the whole new one, also after a power cut.
 
-    A link stays a link; what it leads to is replaced. The new file is created with mode 0600 and gets owner and mode
-    before it gets its name.
+    A link stays a link; what it leads to is replaced, if it lies where the account that made the link may write. The
+    new file is created with mode 0600 and gets owner and mode before it gets its name.
+
+    Args:
+        path: The file.
+        content: All of it.
+        uid: Its owner.
+        gid: Its group.
+        mode: Its permission bits.
+        owner: The account whose rights count. The default is whoever can change the folder.
 
     Raises:
         FractalError: The directory is missing or not writable, the disk is full, or the owner cannot be set. The old
             file is untouched then, and nothing is left behind.
     """
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
     try:
-        with _temporary(folder, name) as (descriptor, temporary):
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fchown(stream.fileno(), uid, gid)
-                os.fchmod(stream.fileno(), mode)
-                _copy_label(target, stream.fileno())
-                os.fsync(stream.fileno())
-            os.replace(temporary, target)
-        sync_folder(folder)
+        with opened_folder(path, owner, follow=True) as (folder, name, keeper):
+            if keeper is not None and os.fstat(folder).st_uid != keeper.uid:
+                uid, gid = keeper.uid, keeper.gid  # elsewhere, a file of root's might mean something
+            with _temporary(folder, name) as (descriptor, temporary):
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fchown(stream.fileno(), uid, gid)
+                    os.fchmod(stream.fileno(), mode & 0o777 if keeper else mode)
+                    _copy_label(f"/proc/self/fd/{folder}/{name}", stream.fileno())
+                    os.fsync(stream.fileno())
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
     except OSError as error:
-        raise FractalError(f"Cannot write {path}: {error.strerror}. It is unchanged.") from error
+        raise FractalError(f"Cannot write {path}: {error.strerror}.{_whose(path, error)} It is unchanged.") from error
+
+
+def remove_file(path: str, owner: Owner | None = None) -> bool:
+    """Remove a file, or the link that ``path`` is, and return whether there was one.
+
+    Raises:
+        FractalError: It cannot be removed.
+    """
+    try:
+        with opened_folder(path, owner) as (folder, name, _keeper):
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise FractalError(f"Cannot remove {path}: {error.strerror}.{_whose(path, error)}") from error
+    return True
+
+
+def make_link(path: str, target: str, owner: Owner | None = None) -> None:
+    """Make ``path`` a link to ``target``, in place of the file that may be there.
+
+    Raises:
+        FractalError: It cannot be made.
+    """
+    remove_file(path, owner)
+    try:
+        with opened_folder(path, owner) as (folder, name, _keeper):
+            os.symlink(target, name, dir_fd=folder)
+    except OSError as error:
+        raise FractalError(f"Cannot make the link {path}: {error.strerror}.{_whose(path, error)}") from error
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those that it lies in, each as whoever can change the one before it.
+
+    Raises:
+        FractalError: They cannot be made.
+    """
+    try:
+        act_as(owner_of(path), _make_folders, path)
+    except OSError as error:
+        raise FractalError(f"Cannot make the folder {path}: {error.strerror}.{_whose(path, error)}") from error
+
+
+def _make_folders(path: str) -> None:
+    os.makedirs(path, mode=0o755, exist_ok=True)
+
+
+def _whose(path: str, error: OSError) -> str:
+    """Say why root was refused, where it worked as somebody else."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    owner = owner_of(os.path.dirname(path))
+    return (
+        f" Its folder belongs to the account {owner.name}, so no more is done there than that account may; if it is a "
+        "link, put the file itself there."
+        if owner
+        else ""
+    )
 
 
 def sync_folder(folder: str) -> None:
@@ -104,22 +203,26 @@ def sync_folder(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(folder: str, name: str) -> Iterator[tuple[int, str]]:
-    for left_over in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name)}.????????.new")):
-        os.unlink(left_over)  # of a run that was killed; it may hold secrets
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=folder)
+def _temporary(folder: int, name: str) -> Iterator[tuple[int, str]]:
+    ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-z_]{{8}}\.new", re.DOTALL)
+    for left_over in filter(ours.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(IsADirectoryError):
+            os.unlink(left_over, dir_fd=folder)  # of a run that was killed; it may hold secrets
+    temporary = f".{name}.{secrets.token_hex(4)}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
     try:
         yield descriptor, temporary
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(temporary, dir_fd=folder)
         raise
 
 
 def _copy_label(source: str, descriptor: int) -> None:
     """Keep the SELinux label of the file that is replaced; a new file has its folder's default."""
     try:
-        os.setxattr(descriptor, _SELINUX, os.getxattr(source, _SELINUX))
+        os.setxattr(descriptor, _SELINUX, os.getxattr(source, _SELINUX, follow_symlinks=False))
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES):
             raise
