@@ -175,10 +175,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import (
     PROOFS,
     make_backup,
-    open_backup,
     tidy_up,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_files import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
+    open_backup,
     pack_backup,
     prune_backups,
 )

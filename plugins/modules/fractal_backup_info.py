@@ -94,7 +94,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_files import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     find_backup,
     read_manifest,
 )

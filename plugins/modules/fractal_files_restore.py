@@ -13,6 +13,8 @@ author:
 description:
   - Gives environment files, JSON configurations, units and drop-ins their old content, owner and mode, and removes what
     was not there when the backup was made. The caller reloads systemd.
+  - What the environment file names comes back with the rights of the service account, and so does whatever lies in its
+    folders. No link that this account made leads further than the account itself could write.
 attributes:
   check_mode:
     description: Says what would change.
@@ -43,7 +45,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: Each file that was restored or removed.
+  description:
+    - Each file that was C(restored) or C(removed). One that the environment file names and the service account must not
+      write is C(left), as no upgrade changes it either.
   returned: success
   type: list
   elements: dict

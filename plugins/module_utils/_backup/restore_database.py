@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import Backup, open_backup, saved_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import Backup, open_backup, saved_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
     TableChange,

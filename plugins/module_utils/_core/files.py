@@ -97,7 +97,9 @@ def narrow_mode(mode: int, widest: int) -> int:
     return mode & widest
 
 
-def write_file(path: str, content: bytes, uid: int, gid: int, mode: int, owner: Owner | None = None) -> None:
+def write_file(
+    path: str, content: bytes, uid: int, gid: int, mode: int, owner: Owner | None = None, follow: bool = True
+) -> None:
     """Replace ``path`` atomically: readers see the whole old file or the whole new one, also after a power cut.
 
     A link stays a link; what it leads to is replaced, if it lies where the account that made the link may write. The
@@ -110,13 +112,14 @@ def write_file(path: str, content: bytes, uid: int, gid: int, mode: int, owner: 
         gid: Its group.
         mode: Its permission bits.
         owner: The account whose rights count. The default is whoever can change the folder.
+        follow: Without it, a link is replaced itself.
 
     Raises:
         FractalError: The directory is missing or not writable, the disk is full, or the owner cannot be set. The old
             file is untouched then, and nothing is left behind.
     """
     try:
-        with opened_folder(path, owner, follow=True) as (folder, name, keeper):
+        with opened_folder(path, owner, follow) as (folder, name, keeper):
             if keeper is not None and os.fstat(folder).st_uid != keeper.uid:
                 uid, gid = keeper.uid, keeper.gid  # elsewhere, a file of root's might mean something
             with _temporary(folder, name) as (descriptor, temporary):
@@ -131,6 +134,21 @@ def write_file(path: str, content: bytes, uid: int, gid: int, mode: int, owner: 
             os.fsync(folder)
     except OSError as error:
         raise FractalError(f"Cannot write {path}: {error.strerror}.{_whose(path, error)} It is unchanged.") from error
+
+
+def check_writable(path: str) -> None:
+    """See whether `write_file` may replace ``path``, and change nothing. A missing folder is for `make_folders`.
+
+    Raises:
+        FractalError: It may not; the text is that of `write_file`.
+    """
+    try:
+        with opened_folder(path, follow=True):
+            pass
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FractalError(f"Cannot write {path}: {error.strerror}.{_whose(path, error)}") from error
 
 
 def remove_file(path: str, owner: Owner | None = None) -> bool:
@@ -164,14 +182,14 @@ def make_link(path: str, target: str, owner: Owner | None = None) -> None:
         raise FractalError(f"Cannot make the link {path}: {error.strerror}.{_whose(path, error)}") from error
 
 
-def make_folders(path: str) -> None:
+def make_folders(path: str, owner: Owner | None = None) -> None:
     """Make a folder and those that it lies in, each as whoever can change the one before it.
 
     Raises:
         FractalError: They cannot be made.
     """
     try:
-        act_as(owner_of(path), _make_folders, path)
+        act_as(owner or owner_of(path), _make_folders, path)
     except OSError as error:
         raise FractalError(f"Cannot make the folder {path}: {error.strerror}.{_whose(path, error)}") from error
 

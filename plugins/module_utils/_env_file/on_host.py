@@ -17,6 +17,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import (
     FileState,
+    check_writable,
+    make_folders,
     narrow_mode,
     read_file,
     write_file,
@@ -145,6 +147,8 @@ class EnvTask:
             raise FractalError(f"drop_in_path must end in .conf, systemd ignores {self.drop_in_path}.")
         self.old_path = self.old_path or self.path + ".old"
         self.old = read_file(self.old_path, LARGEST) if self.kind == "server" else None
+        if self.old is None and os.path.islink(self.old_path):
+            raise FractalError(f"{self.old_path} is a link that leads nowhere. Remove it.")
         self.migration = self._migrate()
         self.gid, self.mode = self._owner_and_mode()
         self.new_files = self._new_files()
@@ -305,8 +309,9 @@ class EnvTask:
         for new in self.new_files:
             if read_file(new.path, LARGEST * 2) != new:
                 self.written.append(new.path)
+                check_writable(new.path)
                 if write:
-                    os.makedirs(os.path.dirname(new.path) or ".", mode=0o755, exist_ok=True)
+                    make_folders(os.path.dirname(new.path) or ".")
                     write_file(new.path, new.content, new.uid, new.gid, new.mode)
         # needs_reload: a run that was killed may owe it
         if write and self.unit and self.drop_in_path and (self.drop_in_path in self.written or self.unit.needs_reload):
@@ -318,6 +323,7 @@ class EnvTask:
         new = FileState(path, self.migration.text.encode(), self.found.uid, self.gid, self.mode)
         if read_file(path, LARGEST * 2) == new:
             return False
+        check_writable(new.path)
         if write:
             write_file(new.path, new.content, new.uid, new.gid, new.mode)
         return True

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import open_backup
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import open_backup
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
     Contents,

@@ -237,8 +237,6 @@ def test_a_program_that_swaps_all_the_time_gains_nothing(attacker: Attacker) -> 
 NAMES = st.sampled_from(["a", "b", "new\nline", "sp ace", "*", "..", "-rf"])
 PLACES = ["a", "..", "../..", "../roots", "ROOTS", "ROOTS/folder", "ROOTS/canary", "/", "nowhere", "b"]
 TARGETS = st.sampled_from(PLACES)
-    ["a", "..", "../..", "../roots", "ROOTS", "ROOTS/folder", "ROOTS/canary", "/", "nowhere", "b"]
-)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
