@@ -74,6 +74,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import unit_environment
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.settings_check import check_settings
@@ -86,7 +87,7 @@ def check(params: Mapping[str, Any]) -> dict[str, Any]:
     try:
         environ = unit_environment(params["service"])
         seen = {name: value for name, value in environ.items() if name not in params["hidden"]}
-        version = check_settings(params["python"], params["env_file"], seen)
+        version = check_settings(params["python"], params["env_file"], seen, read_unit(params["service"]).user)
     finally:
         if params["remove"] and os.path.lexists(params["env_file"]):
             os.unlink(params["env_file"])

@@ -165,7 +165,7 @@ def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], che
     version = params["version"] or instance["version"]
     stale = active and (
         runs_older_state(instance, read_unit(params["service"]).started_at)
-        or running_version(instance["url"], "web") not in (None, version)
+        or running_version(instance["url"], "web") != version  # one that hangs may be another than what lies there
     )
     if check_mode:
         return {"changed": stale or not active}

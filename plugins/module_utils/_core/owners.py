@@ -44,6 +44,7 @@ class Owner:
     gid: int
     groups: tuple[int, ...]
     name: str
+    home: str = "/"
 
     @property
     def subprocess_options(self) -> dict[str, Any]:
@@ -126,6 +127,22 @@ def refuse_unless_root_only(path: str, purpose: str) -> None:
             f"{path} does not do for {purpose}: every account can make files in {folder}. Name a folder that only root "
             "can write."
         )
+
+
+def owner_of_program(path: str) -> Owner | None:
+    """Return the account with whose rights alone a program may run, as that account can change it; None for nobody."""
+    place = locate(path)
+    if place.owner is not None or os.geteuid() != 0:
+        return place.owner
+    try:
+        found = os.stat(place.path)
+    except OSError:
+        return None
+    if found.st_uid != 0:
+        return _account(found.st_uid)
+    if found.st_mode & 0o022 and (found.st_mode & 0o002 or found.st_gid != 0):
+        raise FractalError(f"{path} is not run, as other accounts can change it. Run: chmod go-w {place.path}")
+    return None
 
 
 def account_named(name: str) -> Owner | None:
@@ -287,7 +304,8 @@ def _account(uid: int, gid: int | None = None) -> Owner:
     except KeyError:
         return Owner(uid, uid if gid in (None, 0) else int(gid or uid), (), str(uid))
     groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return Owner(uid, gid if gid is not None and gid in groups else entry.pw_gid, tuple(groups), entry.pw_name)
+    gid = gid if gid is not None and gid in groups else entry.pw_gid
+    return Owner(uid, gid, tuple(groups), entry.pw_name, entry.pw_dir)
 
 
 # -- the child --------------------------------------------------------------------------------------------------------

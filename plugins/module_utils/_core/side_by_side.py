@@ -6,6 +6,9 @@
 ``/opt/fractal/venv`` is the path that units, scripts and SLURM know. ``/opt/fractal/venv-2.17.0`` holds a release
 that was prepared beside it. Switching makes the known path a link to the prepared release; what was there before is
 found, untouched, at the known path with its own version appended.
+
+Everything that is renamed lies in the folder of the known path, and is renamed with the rights of whoever can change
+that folder.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import tempfile
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import Owner, act_as, owner_of
 
 _RENAME_EXCHANGE = 2  # renameat2(2)
 _AT_FDCWD = -100
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def release_path(path: str, version: str) -> str:
@@ -41,6 +47,10 @@ def switch(path: str, old_version: str, new_version: str) -> bool:
         FractalError: The new release is not there, the old one's place is taken, or the file system cannot exchange
             two names.
     """
+    return act_as(owner_of(os.path.dirname(path)), _switch, path, old_version, new_version)
+
+
+def _switch(path: str, old_version: str, new_version: str) -> bool:
     new, old = release_path(path, new_version), release_path(path, old_version)
     if is_switched(path, new_version):
         return False
@@ -71,6 +81,10 @@ def switch_back(path: str, old_version: str, original: str | None = None) -> boo
     Raises:
         FractalError: The old release is not kept beside ``path`` any more.
     """
+    return act_as(owner_of(os.path.dirname(path)), _switch_back, path, old_version, original)
+
+
+def _switch_back(path: str, old_version: str, original: str | None) -> bool:
     old = release_path(path, old_version)
     if not os.path.islink(path):
         return _remove_own_link(old)  # killed before the exchange, or after the exchange of an earlier switch back
@@ -102,22 +116,84 @@ def _remove_own_link(old: str) -> bool:
     return True
 
 
-def own_like(folder: str, example: str) -> None:
-    """Give all that is in ``folder``, and itself, to the owner and group of ``example``."""
-    owner = os.stat(example)
-    for root, _folders, files in os.walk(folder):
-        for name in ["", *files]:
-            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid, follow_symlinks=False)
+def make_beside(folder: str, example: str) -> Owner | None:
+    """Make an empty folder for the account that ``example`` belongs to. Return with whose rights to fill it.
+
+    Only what root alone can rename is given away, so nothing else can be in its place.
+
+    Raises:
+        FractalError: It cannot be made.
+    """
+    names, inside = owner_of(os.path.dirname(folder)), owner_of(example)
+    try:
+        act_as(names, os.mkdir, folder, 0o755)
+        if names is None and inside is not None:
+            os.chown(folder, inside.uid, inside.gid, follow_symlinks=False)
+    except OSError as error:
+        raise FractalError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    return names or inside
+
+
+def rename_beside(old: str, new: str) -> None:
+    """Give what was made beside a release its final name, when the disk has all of it.
+
+    Raises:
+        FractalError: It cannot be renamed.
+    """
+    try:
+        act_as(owner_of(os.path.dirname(new)), _rename_synced, old, new)
+    except OSError as error:
+        raise FractalError(f"Cannot rename {old} to {new}: {error.strerror}.") from error
+
+
+def remove_beside(*paths: str) -> list[str]:
+    """Remove folders, with the rights of whoever can change their names. Return those that there were.
+
+    Raises:
+        FractalError: One cannot be removed.
+    """
+    removed = []
+    for path in paths:
+        try:
+            if act_as(owner_of(os.path.dirname(path)), _remove, path):
+                removed.append(path)
+        except OSError as error:
+            raise FractalError(f"Cannot remove {error.filename or path}: {error.strerror}. Remove {path}.") from error
+    return removed
+
+
+def _rename_synced(old: str, new: str) -> None:
+    folder = os.open(old, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if _LIBC.syncfs(folder) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), old)
+    finally:
+        os.close(folder)
+    os.rename(old, new)
+    sync_folder(os.path.dirname(new))
+
+
+def _remove(path: str) -> bool:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)  # follows no links
+    elif os.path.lexists(path):
+        os.unlink(path)
+    else:
+        return False
+    return True
 
 
 def exchange(first: str, second: str) -> None:
-    """Exchange two names in one step (Linux, renameat2).
+    """Exchange two names in one folder in one step (Linux, renameat2), as whoever can change that folder.
 
     Raises:
         FractalError: The file system cannot.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) != 0:
+    act_as(owner_of(os.path.dirname(first)), _exchange, first, second)
+
+
+def _exchange(first: str, second: str) -> None:
+    if _LIBC.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) != 0:
         code = ctypes.get_errno()
         raise FractalError(
             f"{first} and {second} cannot be exchanged atomically ({errno.errorcode.get(code, code)}). "

@@ -14,20 +14,34 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import urllib.error
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import (
+    make_link,
+    read_file,
+    remove_file,
+    write_file,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
+    account_named,
+    act_as,
+    open_as,
+    owner_of,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import (
     is_switched,
-    own_like,
+    make_beside,
     release_path,
+    remove_beside,
+    rename_beside,
     switch,
     switch_back,
 )
@@ -35,6 +49,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 
 RELEASE_ENTRIES = frozenset({"build", "node_modules", "package.json", "package-lock.json", "LICENSE"})
 _CHUNK = 1 << 20
+_LARGEST_PACKAGE, _LARGEST_FILE = 1 << 20, 1 << 30  # bytes
 
 
 def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, checksum: str | None) -> bool:
@@ -45,31 +60,26 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
     """
     if instance["version"] == version:
         return False
-    target = release_path(str(instance["release_directory"]), version)
+    directory = str(instance["release_directory"])
+    target = release_path(directory, version)
     remove_partial(instance)
     if web_version(target) == version:
         return False
-    parent = os.path.dirname(target)
-    partial = tempfile.mkdtemp(prefix=os.path.basename(target) + ".", suffix=".partial", dir=parent)
+    partial = target + ".partial"
+    old_umask = os.umask(0o022)
     try:
-        file = _fetch(archive, partial)
-        _check(file, checksum, archive)
-        content = os.path.join(partial, "content")
-        os.mkdir(content)
-        _unpack(file, content, archive)
-        found = web_version(content)
-        if found != version or not os.path.isfile(os.path.join(content, "build", "index.js")):
-            raise FractalError(
-                f"{mask_urls(archive)} is not fractal-web {version}: package.json says {found}, and build/index.js is "
-                f"{'there' if os.path.isfile(os.path.join(content, 'build', 'index.js')) else 'missing'}. "
-                "Set fractal_web_archive to the right archive."
-            )
-        own_like(content, str(instance["release_directory"]))
-        os.rename(content, target)
+        with tempfile.TemporaryFile() as file:
+            _fetch(archive, file)
+            _check(file, checksum, archive)
+            act_as(make_beside(partial, directory), _unpack, file, partial, archive, version)
+        _see_that_it_can_run(instance, partial)
+        remove_beside(target)  # not this release, or not whole
+        rename_beside(partial, target)
     except OSError as error:
-        raise FractalError(f"Cannot unpack {mask_urls(archive)} to {target}: {error.strerror}.") from error
+        raise FractalError(f"Cannot unpack {mask_urls(archive)} to {target}: {error.strerror or error}.") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.umask(old_umask)
+        remove_beside(partial)
     return True
 
 
@@ -77,6 +87,9 @@ def switch_web_release(instance: Mapping[str, Any], version: str) -> bool:
     """Make the release directory lead to ``version``, with the operator's own files in it. Return whether it changed.
 
     The environment file is kept as it was, in the old release's folder or beside itself, until the switch back.
+
+    Raises:
+        FractalError: A file cannot be copied, or the account that runs fractal-web cannot read the release.
     """
     directory, old_version = str(instance["release_directory"]), str(instance["version"])
     if is_switched(directory, version) or old_version == version:
@@ -85,7 +98,8 @@ def switch_web_release(instance: Mapping[str, Any], version: str) -> bool:
         _copy(os.path.join(directory, name), os.path.join(release_path(directory, version), name))
     env_file = str(instance["env_file"])
     if not _inside(env_file, directory) and os.path.isfile(env_file):
-        _copy(env_file, release_path(env_file, old_version))
+        _copy_file(env_file, release_path(env_file, old_version))
+    _see_that_it_can_run(instance, release_path(directory, version))
     return switch(directory, old_version, version)
 
 
@@ -96,15 +110,15 @@ def switch_web_release_back(instance: Mapping[str, Any], version: str) -> bool:
     remove_partial(instance)
     changed = switch_back(directory, version)
     if not _inside(env_file, directory) and os.path.isfile(kept):
-        os.replace(kept, env_file)
+        _copy_file(kept, env_file, follow=True)
+        remove_file(kept)
         changed = True
     return changed
 
 
 def remove_partial(instance: Mapping[str, Any]) -> None:
     """Remove what a killed preparation left beside the release directory."""
-    for path in glob.glob(glob.escape(str(instance["release_directory"])) + "-*.partial"):
-        shutil.rmtree(path)
+    remove_beside(*glob.glob(glob.escape(str(instance["release_directory"])) + "-*.partial"))
 
 
 def runs_older_state(instance: Mapping[str, Any], started_at: float | None) -> bool:
@@ -145,67 +159,121 @@ def own_files(names: Iterable[str]) -> list[str]:
 def web_version(directory: str) -> str | None:
     """Return the version that ``package.json`` in ``directory`` names, or None."""
     try:
-        data = json.loads(Path(directory, "package.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_file(os.path.join(directory, "package.json"), _LARGEST_PACKAGE)
+        data = json.loads(found.content) if found else None
+    except (FractalError, ValueError):
         return None
     return data.get("version") if isinstance(data, dict) else None
 
 
-def _fetch(archive: str, folder: str) -> str:
-    if "://" not in archive:
-        if not os.path.isfile(archive):
-            raise FractalError(f"The fractal-web archive {archive} does not exist on this host.")
-        return archive
-    file = os.path.join(folder, "archive")
+def _fetch(archive: str, file: IO[bytes]) -> None:
+    """Fetch the archive, or a copy of it, into a file without a name: what is checked is what is unpacked."""
     try:
-        with open_url(archive, timeout=60) as answer, open(file, "wb") as stream:
-            shutil.copyfileobj(answer, stream, _CHUNK)
+        if "://" in archive:
+            with open_url(archive, timeout=60) as answer:
+                shutil.copyfileobj(answer, file, _CHUNK)
+        else:
+            descriptor = open_as(owner_of(archive), archive, os.O_RDONLY | os.O_NONBLOCK)
+            with open(descriptor, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise FractalError(f"The fractal-web archive {archive} is no file.")
+                shutil.copyfileobj(stream, file, _CHUNK)
+    except FileNotFoundError as error:
+        raise FractalError(f"The fractal-web archive {archive} does not exist on this host.") from error
     except (urllib.error.URLError, ValueError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         raise FractalError(
             f"Cannot fetch {mask_urls(archive)}: {reason}. Set fractal_web_archive to a file on this host."
         ) from error
-    return file
 
 
-def _check(file: str, checksum: str | None, archive: str) -> None:
+def _check(file: IO[bytes], checksum: str | None, archive: str) -> None:
     if not checksum:
         return
     digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        for chunk in iter(lambda: stream.read(_CHUNK), b""):
-            digest.update(chunk)
+    file.seek(0)
+    for chunk in iter(lambda: file.read(_CHUNK), b""):
+        digest.update(chunk)
     wanted = checksum.split(":", 1)[-1].lower()
     if digest.hexdigest() != wanted:
         raise FractalError(f"{mask_urls(archive)} has SHA-256 {digest.hexdigest()}, not {wanted}. Nothing was changed.")
 
 
-def _unpack(file: str, folder: str, archive: str) -> None:
+def _unpack(file: IO[bytes], folder: str, archive: str, version: str) -> None:
+    file.seek(0)
     try:
-        with tarfile.open(file) as tar:
+        with tarfile.open(fileobj=file) as tar:
             for member in tar:
-                path = PurePosixPath(member.name)
-                if (
-                    path.is_absolute()
-                    or ".." in path.parts
-                    or not (member.isfile() or member.isdir() or member.issym())
-                ):
+                if not _belongs_inside(member, folder):
                     raise FractalError(f"{mask_urls(archive)} holds {member.name}, which does not belong in a release.")
-                member.uid, member.gid, member.uname, member.gname = 0, 0, "", ""
+                member.uid, member.gid, member.uname, member.gname = os.geteuid(), os.getegid(), "", ""
                 member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
                 tar.extract(member, folder)
     except (tarfile.TarError, EOFError) as error:
         raise FractalError(f"{mask_urls(archive)} is not a whole tar archive: {error}") from error
+    found, start = web_version(folder), os.path.isfile(os.path.join(folder, "build", "index.js"))
+    if found != version or not start:
+        raise FractalError(
+            f"{mask_urls(archive)} is not fractal-web {version}: package.json says {found}, and build/index.js is "
+            f"{'there' if start else 'missing'}. Set fractal_web_archive to the right archive."
+        )
+
+
+def _belongs_inside(member: tarfile.TarInfo, folder: str) -> bool:
+    """Return whether a member is a file, folder or link whose place, and what it leads to, lies in ``folder``."""
+    name, root = os.path.normpath(member.name), os.path.realpath(folder)
+    if name.startswith(("/", "..")) or not (member.isfile() or member.isdir() or member.issym()):
+        return False
+    led_to = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname)) if member.issym() else "."
+    if led_to.startswith(("/", "..")):
+        return False
+    place = os.path.realpath(os.path.join(folder, os.path.dirname(name)))  # an earlier member may be a link
+    return place == root or place.startswith(root + os.sep)
+
+
+def _see_that_it_can_run(instance: Mapping[str, Any], folder: str) -> None:
+    """See that the account of the service can read a release.
+
+    Raises:
+        FractalError: It cannot.
+    """
+    user = str(instance.get("user") or "")
+    start = os.path.join(folder, "build", "index.js")
+    try:
+        os.close(open_as(account_named(user) if user else None, start, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        raise FractalError(
+            f"The account {user or 'of fractal-web'} cannot read {start}: {error.strerror}. Let it enter all the "
+            "folders that the release lies in."
+        ) from error
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a file or folder with owner, mode and times; what is there already was copied by an interrupted run."""
-    if os.path.isdir(source) and not os.path.islink(source):
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    """Copy a file, link or folder with owner and mode; what is there already was copied by an interrupted run."""
+    found = os.lstat(source)
+    if stat.S_ISLNK(found.st_mode):
+        make_link(target, os.readlink(source))
+    elif not stat.S_ISDIR(found.st_mode):
+        _copy_file(source, target)
+    elif owner_of(source) is not None:
+        remove_beside(target)
+        try:
+            act_as(make_beside(target, source), shutil.copytree, source, target, True, None, shutil.copy2, False, True)
+        except OSError as error:
+            raise FractalError(f"Cannot copy {source} to {target}: {error.strerror or error}.") from error
     else:
-        shutil.copy2(source, target, follow_symlinks=False)
-    owner = os.lstat(source)
-    os.chown(target, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        if not os.path.isdir(target):
+            make_beside(target, source)
+        for name in os.listdir(source):
+            _copy(os.path.join(source, name), os.path.join(target, name))
+        os.chmod(target, stat.S_IMODE(found.st_mode))
+
+
+def _copy_file(source: str, target: str, follow: bool = False) -> None:
+    """Copy a file with its owner and mode, with the rights of whoever can change its folder."""
+    found = read_file(source, _LARGEST_FILE)
+    if found is not None:
+        write_file(target, found.content, found.uid, found.gid, found.mode, follow=follow)
 
 
 def _inside(path: str, directory: str) -> bool:

@@ -1,10 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Python environments: building the next release's beside the one in use."""
+"""Python environments: building the next release's beside the one in use.
+
+All of it is done with the rights of the account that the environment in use belongs to: the new one is its own from the
+first file on, and nothing that it may have planted there is done by root.
+"""
 
 from __future__ import annotations
 
+import csv
 import glob
 import json
 import os
@@ -16,15 +21,36 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
+    Owner,
+    account_named,
+    act_as,
+    owner_of,
+    owner_of_program,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import (
     exchange,
-    own_like,
+    make_beside,
     release_path,
+    remove_beside,
+    rename_beside,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
+# Importing needs settings, which nobody has checked yet: their absence says that the code is there.
+_IMPORT_ALL = """
+try:
+    import fractal_server.main
+except Exception as error:
+    if not type(error).__module__.startswith("pydantic"):
+        raise
+"""
+_LARGEST_RECORD = 16 << 20  # bytes
+_SOME_SETTINGS = {"POSTGRES_DB": "x", "JWT_SECRET_KEY": "x", "FRACTAL_RUNNER_BACKEND": "local"}
 _LIST_DISTRIBUTIONS = """
 import importlib.metadata as m, json
 print(json.dumps([{"name": d.metadata["Name"], "version": d.version, "requires": d.requires or [],
@@ -38,10 +64,7 @@ def _at(path: str, environment: str, copy: str) -> str:
 
 def remove_partial(environment: str) -> list[str]:
     """Remove what a killed preparation left beside ``environment``; return the paths."""
-    found = glob.glob(glob.escape(environment) + "-*.partial")
-    for path in found:
-        shutil.rmtree(path)
-    return sorted(found)
+    return remove_beside(*sorted(glob.glob(glob.escape(environment) + "-*.partial")))
 
 
 def staged_releases(environment: str) -> list[str]:
@@ -49,10 +72,43 @@ def staged_releases(environment: str) -> list[str]:
     found = []
     for folder in glob.glob(glob.escape(environment) + "-*"):
         version = folder[len(environment) + 1 :]
-        installed = f"lib*/python*/site-packages/fractal_server-{version}.dist-info"
-        if glob.glob(os.path.join(glob.escape(folder), installed)) and not os.path.islink(folder):
-            found.append(version)
+        if re.fullmatch(r"[0-9][0-9A-Za-z.+]*", version) and not os.path.islink(folder):
+            try:
+                complete = act_as(owner_of(folder), is_complete, folder, version, timeout=60)
+            except (FractalError, OSError):
+                complete = False  # nothing that can be switched to
+            found += [version] if complete else []
     return sorted(found)
+
+
+def is_complete(folder: str, version: str) -> bool:
+    """Return whether fractal-server ``version`` is in an environment, and every file of every package has its size.
+
+    A power cut leaves files empty whose names are there.
+    """
+    here = glob.escape(folder)
+    if not glob.glob(os.path.join(here, f"lib*/python*/site-packages/fractal_server-{version}.dist-info/RECORD")):
+        return False
+    records = glob.glob(os.path.join(here, "lib*/python*/site-packages/*.dist-info/RECORD"))
+    return all(_as_recorded(record) for record in records)
+
+
+def _as_recorded(record: str) -> bool:
+    packages = os.path.dirname(os.path.dirname(record))
+    found = read_file(record, _LARGEST_RECORD)
+    text = found.content.decode("utf-8", "replace") if found else ""
+    for row in csv.reader(text.splitlines()):
+        if len(row) != 3:
+            return False
+        path, _digest, size = row
+        if not size.isdigit() or path.startswith(("..", "/")):  # scripts are changed when they are moved
+            continue
+        try:
+            if os.stat(os.path.join(packages, path)).st_size != int(size):
+                return False
+        except (OSError, ValueError):
+            return False
+    return bool(text)
 
 
 def build_environment(
@@ -65,31 +121,51 @@ def build_environment(
     (2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
 
     Raises:
-        FractalError: pip cannot install the release or a package that the old environment had in addition.
+        FractalError: pip cannot install the release or a package that the old environment had in addition, or the
+            release cannot be imported.
     """
     final = str(instance["environment"])
     target = release_path(final, version)
     partial = target + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_beside(partial, target)  # of a build that was killed, or that a power cut damaged
+    arguments, environ = out_of_sight(pip_arguments, environ)
     old_umask = os.umask(0o022)
     try:
+        owner = make_beside(partial, final)
         make = [str(instance["base_python"]), "-m", "venv", "--prompt", os.path.basename(final), partial]
         if _uses_system_site_packages(final):
             make.insert(3, "--system-site-packages")
-        run_tool(make, environ, "create a virtual environment")
+        run_tool(make, environ, "create a virtual environment", owner)
         python = os.path.join(partial, "bin", os.path.basename(str(instance["python"])))
-        install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *pip_arguments]
-        run_tool([*install, f"fractal-server=={version}"], environ, f"install fractal-server {version}")
+        install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments]
+        run_tool([*install, f"fractal-server=={version}"], environ, f"install fractal-server {version}", owner)
         carried = additional_packages(distributions(str(instance["python"])), distributions(python))
         if carried:
-            run_tool([*install, f"fractal-server=={version}", *carried], environ, "carry over " + ", ".join(carried))
-        relocate(partial, final)
-        own_like(partial, final)
-        os.rename(partial, target)
+            listed = os.path.join(partial, "carried-over.txt")  # an address may hold a password
+            lines = "".join(f"{one}\n" for one in [f"fractal-server=={version}", *carried])
+            act_as(owner, _write_for_oneself, listed, lines)
+            shown = [mask_urls(one) for one in carried]
+            run_tool([*install, "--requirement", listed], environ, "carry over " + ", ".join(shown), owner)
+            act_as(owner, os.unlink, listed)
+        act_as(owner, relocate, partial, final)
+        _try_out(python, instance, version)
+        rename_beside(partial, target)
     finally:
         os.umask(old_umask)
-        shutil.rmtree(partial, ignore_errors=True)
-    return {"path": target, "version": version, "carried_over": carried}
+        remove_beside(partial)
+    return {"path": target, "version": version, "carried_over": [mask_urls(one) for one in carried]}
+
+
+def _write_for_oneself(path: str, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _try_out(python: str, instance: Mapping[str, Any], version: str) -> None:
+    """See that the account that will run the release can: all of it is imported, as that account."""
+    user = account_named(str(instance["user"])) if instance.get("user") else None
+    environ = {"PATH": os.environ.get("PATH", os.defpath), **_SOME_SETTINGS}
+    run_tool([python, "-I", "-B", "-c", _IMPORT_ALL], environ, f"import fractal-server {version}", user)
 
 
 def prepared_in_place(environment: str, installed: str | None) -> list[str]:
@@ -116,22 +192,33 @@ def prepare_in_place(
     """
     environment, python = str(instance["environment"]), str(instance["python"])
     copy, wheels = release_path(environment, str(instance["version"])), release_path(environment, version) + ".wheels"
-    fetch = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", *pip_arguments]
+    arguments, environ = out_of_sight(pip_arguments, environ)
+    fetch = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", *arguments]
     try:
         if os.path.isdir(copy) and _package_lines_or_none(_at(python, environment, copy)) != package_lines(python):
-            shutil.rmtree(copy)  # left by a rollback that was killed
+            remove_beside(copy)  # left by a rollback that was killed
         if not os.path.isdir(copy):
-            shutil.copytree(environment, copy + ".partial", symlinks=True)
-            os.rename(copy + ".partial", copy)
+            remove_beside(copy + ".partial")
+            act_as(make_beside(copy + ".partial", environment), _copy_tree, environment, copy + ".partial")
+            rename_beside(copy + ".partial", copy)
         if not os.path.isdir(wheels):
-            run_tool([*fetch, "--dest", wheels + ".partial", f"fractal-server=={version}"], environ, f"fetch {version}")
-            os.rename(wheels + ".partial", wheels)
-    except (OSError, shutil.Error) as error:
+            remove_beside(wheels + ".partial")
+            owner = make_beside(wheels + ".partial", environment)
+            fetch += ["--dest", wheels + ".partial", f"fractal-server=={version}"]
+            run_tool(fetch, environ, f"fetch {version}", owner)
+            rename_beside(wheels + ".partial", wheels)
+    except OSError as error:
         raise FractalError(f"Cannot copy {environment} to {copy}: {error}") from error
     finally:
-        shutil.rmtree(copy + ".partial", ignore_errors=True)
-        shutil.rmtree(wheels + ".partial", ignore_errors=True)
+        remove_beside(copy + ".partial", wheels + ".partial")
     return {"path": wheels, "version": version, "carried_over": []}
+
+
+def _copy_tree(source: str, target: str) -> None:
+    try:
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    except shutil.Error as error:
+        raise FractalError(f"Cannot copy {source} to {target}: {error}") from error
 
 
 def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping[str, str]) -> bool:
@@ -143,7 +230,10 @@ def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping
     wheels = release_path(str(instance["environment"]), version) + ".wheels"
     install = [str(instance["python"]), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     run_tool(
-        [*install, "--no-index", "--find-links", wheels, f"fractal-server=={version}"], environ, f"install {version}"
+        [*install, "--no-index", "--find-links", wheels, f"fractal-server=={version}"],
+        environ,
+        f"install {version}",
+        owner_of(str(instance["environment"])),
     )
     return True
 
@@ -163,7 +253,7 @@ def restore_in_place(instance: Mapping[str, Any], version: str, packages: Sequen
     if _package_lines_or_none(python) == list(packages):
         return False
     exchange(copy, environment)
-    shutil.rmtree(copy)  # what pip made of it; a half of that is not taken for a copy, see `prepare_in_place`
+    remove_beside(copy)  # what pip made of it; a half of that is not taken for a copy, see `prepare_in_place`
     return True
 
 
@@ -226,16 +316,31 @@ def relocate(environment: str, final: str) -> None:
         path.chmod(mode)
 
 
-def run_tool(command: Sequence[str], environ: Mapping[str, str], purpose: str, **options: Any) -> str:
+def run_tool(
+    command: Sequence[str], environ: Mapping[str, str], purpose: str, owner: Owner | None = None, **options: Any
+) -> str:
     """Run a program and return its standard output.
+
+    Args:
+        command: The program and its arguments.
+        environ: Its environment.
+        purpose: What for, as in "Cannot ...".
+        owner: The account to run it as. The default is one's own, unless another account can change the program: then
+            that one.
+        options: Further options of ``subprocess``.
 
     Raises:
         FractalError: It fails; the text holds the last lines of its output, without credentials in URLs.
     """
+    owner = owner or owner_of_program(command[0])
+    environ = dict(environ)
+    if owner:
+        environ.update(HOME=owner.home, USER=owner.name, LOGNAME=owner.name)
+        options = {"cwd": "/", **owner.subprocess_options, **options}
     try:
         done = subprocess.run(
             list(command),
-            env=dict(environ),
+            env=environ,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -296,8 +401,6 @@ def _requirement(package: Mapping[str, Any]) -> str:
 
 
 def _uses_system_site_packages(environment: str) -> bool:
-    try:
-        text = Path(environment, "pyvenv.cfg").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    found = read_file(os.path.join(environment, "pyvenv.cfg"), 1 << 16)
+    text = found.content.decode("utf-8", "replace") if found else ""
     return bool(re.search(r"^include-system-site-packages\s*=\s*true", text, re.MULTILINE | re.IGNORECASE))

@@ -12,7 +12,11 @@ import tempfile
 from collections.abc import Mapping
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file, write_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import account_named, owner_of_program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import run_tool
+
+_LARGEST = 1 << 20  # bytes
 
 # All five settings classes are made when fractal_server.config is imported (2.17.0, config/__init__.py). The default
 # text of a ValidationError shows values, so only places and reasons are taken from it.
@@ -36,25 +40,32 @@ print(json.dumps({"version": m.version("fractal-server"), "problems": problems})
 """
 
 
-def check_settings(python: str, env_file: str, environ: Mapping[str, str]) -> str:
+def check_settings(python: str, env_file: str, environ: Mapping[str, str], user: str = "") -> str:
     """Return the version of the release that accepts ``env_file``.
 
     Args:
         python: Interpreter of the release's environment.
         env_file: The file to try; it is copied, as its name is fixed and the working directory decides.
         environ: Variables that the unit sets itself; they win over the file, as when the server runs.
+        user: The unit's account: variables such as PYTHONPATH make the interpreter run what they name.
 
     Raises:
         FractalError: The release refuses the file; the text lists each setting and why, without values.
     """
+    found = read_file(env_file, _LARGEST)
+    if found is None:
+        raise FractalError(f"Cannot read {env_file}: there is no such file.")
+    owner = account_named(user) if user else owner_of_program(python)
     folder = tempfile.mkdtemp(prefix="fractal-settings-")
     try:
-        shutil.copy(env_file, os.path.join(folder, ".fractal_server.env"))
-        output = run_tool(
-            [python, "-B", "-c", _LOAD_SETTINGS], {**_base_environment(), **environ}, "load the settings", cwd=folder
-        )
+        write_file(os.path.join(folder, ".fractal_server.env"), found.content, os.geteuid(), os.getegid(), 0o600)
+        if owner:
+            os.chown(os.path.join(folder, ".fractal_server.env"), owner.uid, owner.gid)
+            os.chown(folder, owner.uid, owner.gid)
+        command = [python, "-B", "-c", _LOAD_SETTINGS]
+        output = run_tool(command, {**_base_environment(), **environ}, "load the settings", owner, cwd=folder)
     except OSError as error:
-        raise FractalError(f"Cannot read {env_file}: {error.strerror}.") from error
+        raise FractalError(f"Cannot check the settings in {folder}: {error.strerror}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     answer = json.loads(output.splitlines()[-1])

@@ -119,3 +119,95 @@ def test_a_process_older_than_its_environment_file_is_noticed(web):
 
 def test_the_official_archive_follows_node():
     assert official_archive("1.21.1", "18.20.4").endswith("/v1.21.1/node-18-fractal-web-v1.21.1.tar.gz")
+
+
+@pytest.fixture
+def foreign(attacker):
+    """fractal-web 1.20.1 whose folder is its account's, in a folder of root's; and one release archive."""
+    folder = attacker.theirs.parent / "fractal-web"
+    folder.mkdir()
+    os.chown(folder, attacker.uid, attacker.gid)
+    attacker.does((folder / "build").mkdir)
+    attacker.does((folder / "package.json").write_text, '{"version": "1.20.1"}')
+    (folder / ".env").write_text("PORT=1\n")  # root's own, as systemd reads it
+    (folder / ".env").chmod(0o600)
+    web = {"version": "1.20.1", "release_directory": str(folder), "env_file": str(folder / ".env")}
+    return {**web, "user": attacker.name}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_new_release_is_the_accounts_whatever_the_umask(attacker, foreign, tmp_path, umask):
+    old = os.umask(umask)
+    try:
+        stage_web_release(foreign, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+        switch_web_release(foreign, "1.21.1")
+    finally:
+        os.umask(old)
+    new = pathlib.Path(foreign["release_directory"])
+    assert new.is_symlink() and (new / "build").stat().st_mode & 0o777 == 0o755
+    assert {path.lstat().st_uid for path in new.resolve().rglob("*") if path.name != ".env"} == {attacker.uid}
+    assert ((new / ".env").stat().st_uid, (new / ".env").stat().st_mode & 0o777) == (0, 0o600)
+    assert attacker.untouched()
+
+
+def test_a_release_that_the_service_cannot_reach_is_not_switched_to(attacker, foreign, tmp_path):
+    stage_web_release(foreign, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    (attacker.theirs.parent / "fractal-web-1.21.1" / "build").chmod(0o700)
+    os.chown(attacker.theirs.parent / "fractal-web-1.21.1" / "build", 0, 0)
+    with pytest.raises(FractalError, match=r"cannot read .*build/index.js: Permission denied"):
+        switch_web_release(foreign, "1.21.1")
+    assert not os.path.islink(foreign["release_directory"])
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "in a folder", "link"])
+def test_own_files_are_not_copied_through_planted_links(attacker, foreign, tmp_path, kind):
+    stage_web_release(foreign, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    old, new = pathlib.Path(foreign["release_directory"]), attacker.theirs.parent / "fractal-web-1.21.1"
+    if kind == "file":
+        attacker.does((old / "payload").write_text, "* * * * * root evil")
+        attacker.does(os.symlink, attacker.roots / "folder" / "cron", new / "payload")
+    elif kind == "link":
+        attacker.does(os.symlink, attacker.roots / "canary", old / "payload")
+        attacker.does(os.mkdir, new / "payload")
+    else:
+        attacker.does((old / "payload").mkdir)
+        attacker.does((old / "payload" / "important").write_text, "evil")
+        attacker.does((old / "payload" / "secret").symlink_to, attacker.roots / "canary")
+        if kind == "folder":
+            attacker.does(os.symlink, attacker.roots / "folder", new / "payload")
+        else:
+            attacker.does((new / "payload").mkdir)
+            attacker.does(os.symlink, attacker.roots / "folder" / "important", new / "payload" / "important")
+    try:
+        switch_web_release(foreign, "1.21.1")
+    except FractalError:
+        assert kind == "link"  # something of its own is in the way
+    else:
+        assert (new / "payload").is_symlink() is (kind == "link")
+    assert attacker.untouched()
+
+
+def test_an_archive_cannot_write_through_its_own_links(tmp_path, web):
+    for number, links in enumerate(
+        ([("x", "/tmp")], [("x", "..")], [("a/b/d", "../.."), ("l", "a/b/d/../.."), ("l/evil", None)])
+    ):
+        path = tmp_path / f"{number}.tar.gz"
+        make_archive(path)
+        with tarfile.open(path, "w:gz") as tar:
+            for name, target in links:
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
+                tar.addfile(member, io.BytesIO())
+        with pytest.raises(FractalError, match="does not belong in a release"):
+            stage_web_release(web, "1.21.1", str(path), None)
+    assert sorted(os.listdir(tmp_path)) == ["0.tar.gz", "1.tar.gz", "2.tar.gz", "fractal-web"]
+
+
+def test_what_is_checked_is_what_is_unpacked(attacker, foreign):
+    os.mkfifo(attacker.theirs / "archive")
+    with pytest.raises(FractalError, match="is no file"):
+        stage_web_release(foreign, "1.21.1", str(attacker.theirs / "archive"), None)
+    attacker.does(os.unlink, attacker.theirs / "archive")
+    attacker.does(os.symlink, attacker.roots / "canary", attacker.theirs / "archive")
+    with pytest.raises(FractalError, match="Permission denied"):
+        stage_web_release(foreign, "1.21.1", str(attacker.theirs / "archive"), None)

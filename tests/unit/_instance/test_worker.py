@@ -24,6 +24,7 @@ def environment(folder: Path, version: str | None) -> Path:
         info = next(folder.glob("lib/python*/site-packages")) / f"fractal_server-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: fractal-server\nVersion: {version}\n")
+        (info / "RECORD").write_text(f"{info.name}/RECORD,,\n")
     return folder
 
 

@@ -6,9 +6,12 @@ import venv
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import build
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import (
     additional_packages,
+    build_environment,
     package_lines,
+    prepare_in_place,
     prepared_releases,
     relocate,
     remove_partial,
@@ -64,17 +67,53 @@ def test_scripts_name_the_place_they_will_have(tmp_path):
     assert os.readlink(partial / "bin" / "python3") == "/usr/bin/python3"
 
 
+def installed(folder, version):
+    """Make what pip leaves of fractal-server in an environment; return its site-packages."""
+    packages = folder / "lib/python3.11/site-packages"
+    info = packages / f"fractal_server-{version}.dist-info"
+    info.mkdir(parents=True)
+    (packages / "fractal_server").mkdir()
+    (packages / "fractal_server" / "main.py").write_text("app = 1\n")
+    (info / "RECORD").write_text(
+        f"fractal_server/main.py,sha256=x,8\n../../../bin/fractalctl,sha256=x,999\n{info.name}/RECORD,,\n"
+    )
+    return packages
+
+
 def test_only_complete_environments_count_as_staged(tmp_path):
     environment = str(tmp_path / "venv")
     for folder, version in (("venv-2.17.0", "2.17.0"), ("venv-2.17.1.partial", "2.17.1"), ("venv-2.17.2", "2.17.0")):
-        (tmp_path / folder / "lib/python3.11/site-packages" / f"fractal_server-{version}.dist-info").mkdir(parents=True)
+        installed(tmp_path / folder, version)
     os.symlink("venv-2.17.0", tmp_path / "venv-2.16.6")
     assert staged_releases(environment) == ["2.17.0"]
 
 
+@pytest.mark.parametrize("spoil", ["empty", "gone", "no record", "empty record", "other package", "pipe", "link"])
+def test_an_environment_that_a_power_cut_left_half_is_not_staged(tmp_path, spoil):
+    packages = installed(tmp_path / "venv-2.17.0", "2.17.0")
+    main, record = packages / "fractal_server" / "main.py", packages / "fractal_server-2.17.0.dist-info" / "RECORD"
+    assert staged_releases(str(tmp_path / "venv")) == ["2.17.0"]
+    if spoil == "empty":
+        os.truncate(main, 0)
+    elif spoil == "gone":
+        main.unlink()
+    elif spoil == "empty record":
+        os.truncate(record, 0)
+    elif spoil == "other package":
+        (packages / "fastapi-1.dist-info").mkdir()
+        (packages / "fastapi-1.dist-info" / "RECORD").write_text("fastapi/__init__.py,sha256=x,5\n")
+    else:
+        record.unlink()
+        if spoil == "pipe":
+            os.mkfifo(record)
+        elif spoil == "link":
+            record.symlink_to("/dev/full")
+    assert staged_releases(str(tmp_path / "venv")) == []
+
+
 def test_what_was_prepared_for_the_other_strategy_does_not_count(tmp_path):
     environment = str(tmp_path / "venv")
-    (tmp_path / "venv-2.17.0/lib/python3.11/site-packages/fractal_server-2.17.0.dist-info").mkdir(parents=True)
+    installed(tmp_path / "venv-2.17.0", "2.17.0")
     assert prepared_releases(environment, "2.16.6", "staged") == ["2.17.0"]
     assert prepared_releases(environment, "2.16.6", "in_place") == []
     (tmp_path / "venv-2.17.1.wheels").mkdir()
@@ -127,3 +166,108 @@ def test_what_a_killed_preparation_left_goes(tmp_path):
         (tmp_path / name).mkdir()
     assert remove_partial(str(tmp_path / "venv")) == [str(tmp_path / "venv-2.17.0.partial")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["venv", "venv-2.17.0"]
+
+
+def test_what_the_account_planted_beside_its_environment_leads_root_nowhere(attacker):
+    final = attacker.theirs / "venv"
+    attacker.does(os.mkdir, final)
+    for name in ("venv-2.17.0.partial", "venv-2.17.1.partial", "venv-2.17.2"):
+        attacker.does(os.symlink, attacker.roots, attacker.theirs / name)
+    (attacker.theirs / "venv-2.17.3.partial").mkdir()
+    (attacker.theirs / "venv-2.17.3.partial" / "root").mkdir()
+    with pytest.raises(FractalError, match=r"Cannot remove .*venv-2\.17\.3\.partial"):
+        remove_partial(str(final))
+    (attacker.theirs / "venv-2.17.3.partial" / "root").rmdir()
+    remove_partial(str(final))
+    assert sorted(os.listdir(attacker.theirs)) == ["venv", "venv-2.17.2"]
+    assert staged_releases(str(final)) == []
+    assert attacker.untouched()
+
+
+def fake_python(attacker, tmp_path):
+    """An interpreter that says as whom it runs, and makes of ``-m venv`` and pip what there must be."""
+    script = attacker.theirs / "python3"
+    log = attacker.theirs / "log"
+    attacker.does(
+        script.write_text,
+        f"""#!/bin/sh
+echo "$(id -u) $(umask) $(printf %s "$*" | tr "\\n" " ") [$PIP_EXTRA_INDEX_URL]" >> {log}
+for last; do :; done
+case "$*" in
+*"-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python3" ;;
+*"-m pip"*) cat "$last" >> {log} 2>/dev/null || : ;;
+*importlib*) case "$0" in
+  *partial*) echo '[]' ;;
+  *) echo '[{{"name": "agent", "version": "1", "requires": [],
+     "direct_url": "{{\\"url\\": \\"https://bob:s3cret@git.example/a\\"}}"}}]' ;; esac ;;
+esac
+""",
+    )
+    attacker.does(script.chmod, 0o755)
+    return script, log
+
+
+def test_all_of_a_build_is_done_as_the_account_and_no_password_is_in_sight(attacker, tmp_path):
+    script, log = fake_python(attacker, tmp_path)
+    final = attacker.theirs / "venv"
+    attacker.does((final / "bin").mkdir, 0o755, True)
+    attacker.does(os.symlink, script, final / "bin" / "python3")
+    instance = {
+        "environment": str(final),
+        "base_python": str(script),
+        "python": str(final / "bin/python3"),
+        "user": attacker.name,
+    }
+    arguments = ["--extra-index-url", "https://bob:s3cret@index.example/simple"]
+    old = os.umask(0o077)
+    try:
+        built = build_environment(instance, "2.17.0", arguments, os.environ)
+    finally:
+        os.umask(old)
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if " -" in line and not line.startswith(f"{attacker.uid} 0022 ")] == []
+    assert [line for line in lines if line.endswith("[https://bob:s3cret@index.example/simple]")]
+    assert not [line for line in lines if "s3cret" in line.partition("[")[0] and " -" in line]
+    assert "agent @ https://bob:s3cret@git.example/a" in lines, "pip read it from a file"
+    assert "s3cret" not in str(built) and "agent @" in built["carried_over"][0]
+    target = attacker.theirs / "venv-2.17.0"
+    assert {path.lstat().st_uid for path in (target, *target.rglob("*"))} == {attacker.uid}
+    assert not list(target.rglob("*.txt")) and attacker.untouched()
+
+
+def test_a_folder_swapped_for_a_link_during_the_build_gives_away_nothing(attacker, tmp_path, monkeypatch):
+    script, _log = fake_python(attacker, tmp_path)
+    final = attacker.theirs / "venv"
+    attacker.does((final / "bin").mkdir, 0o755, True)
+    attacker.does(os.symlink, script, final / "bin" / "python3")
+    instance = {"environment": str(final), "base_python": str(script), "python": str(final / "bin/python3")}
+    real = build.run_tool
+
+    def swapping(command, *arguments, **options):
+        done = real(command, *arguments, **options)
+        if "pip" in command:
+            partial = attacker.theirs / "venv-2.17.0.partial"
+            if not partial.is_symlink():
+                attacker.does(os.rename, partial, attacker.theirs / "moved")
+                attacker.does(os.symlink, attacker.roots / "folder", partial)
+        return done
+
+    monkeypatch.setattr(build, "run_tool", swapping)
+    with pytest.raises((FractalError, OSError)):
+        build_environment(instance, "2.17.0", [], os.environ)
+    assert attacker.untouched()
+
+
+def test_a_copy_aside_is_made_as_the_account(attacker, tmp_path):
+    script, _log = fake_python(attacker, tmp_path)
+    final = attacker.theirs / "venv"
+    attacker.does((final / "bin").mkdir, 0o755, True)
+    attacker.does(os.symlink, script, final / "bin" / "python3")
+    attacker.does(os.symlink, attacker.roots, final / "link")
+    attacker.does(os.symlink, attacker.roots, attacker.theirs / "venv-2.16.6.partial")
+    instance = {"environment": str(final), "python": str(final / "bin/python3"), "version": "2.16.6"}
+    prepare_in_place(instance, "2.17.0", [], os.environ)
+    assert (attacker.theirs / "venv-2.16.6" / "link").is_symlink()
+    assert (attacker.theirs / "venv-2.16.6").stat().st_uid == attacker.uid
+    assert (attacker.theirs / "venv-2.17.0.wheels").stat().st_uid == attacker.uid
+    assert attacker.untouched()

@@ -1,0 +1,49 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""pip's options out of sight: what every account reads in the list of processes holds no password.
+
+pip takes every long option from the environment too, as ``PIP_`` and its name in capitals (pip, user guide,
+"Environment Variables"); only the account itself and root can read that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+
+_LONG = {"-i": "--index-url", "--pypi-url": "--index-url", "-f": "--find-links"}
+_SEVERAL = frozenset({"--extra-index-url", "--find-links", "--trusted-host"})
+
+
+def out_of_sight(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments that everybody may see, and the environment with those that hold an address.
+
+    Raises:
+        FractalError: An argument holds a password and is no option with a value; pip has no other place for it.
+    """
+    seen: list[str] = []
+    hidden = dict(environ)
+    todo = list(arguments)
+    while todo:
+        argument = todo.pop(0)
+        name, separator, value = argument.partition("=")
+        if argument[:2] in _LONG and len(argument) > 2 and not argument.startswith("--"):
+            name, separator, value = argument[:2], "=", argument[2:].lstrip("=")
+        if not separator and argument.startswith("-") and todo and "://" in todo[0]:
+            value = todo.pop(0)
+        if "://" not in value:
+            seen.append(argument)
+            continue
+        name = _LONG.get(name, name)
+        variable = "PIP_" + name.lstrip("-").upper().replace("-", "_")
+        several = name in _SEVERAL and variable in hidden
+        hidden[variable] = f"{hidden[variable]} {value}" if several else value
+    if any(mask_urls(one) != one for one in seen):
+        raise FractalError(
+            "fractal_pip_extra_args holds a password in an argument that every account of the host could read. Give it "
+            "as the value of an option, such as --index-url, or in a pip.conf that PIP_CONFIG_FILE names."
+        )
+    return seen, hidden

@@ -1,0 +1,51 @@
+"""What every account may see of pip's options, and where the rest goes."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
+from hypothesis import given
+from hypothesis import strategies as st
+
+SECRET = "https://bob:s3cret@index.example/simple"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen", "hidden"),
+    [
+        (["--index-url", SECRET], [], {"PIP_INDEX_URL": SECRET}),
+        ([f"--index-url={SECRET}"], [], {"PIP_INDEX_URL": SECRET}),
+        (["-i", SECRET], [], {"PIP_INDEX_URL": SECRET}),
+        ([f"-i{SECRET}", "--pre"], ["--pre"], {"PIP_INDEX_URL": SECRET}),
+        (["--extra-index-url", SECRET, "--extra-index-url", SECRET], [], {"PIP_EXTRA_INDEX_URL": f"{SECRET} {SECRET}"}),
+        (["--proxy", "http://u:p@proxy:1"], [], {"PIP_PROXY": "http://u:p@proxy:1"}),
+        (["--no-index", "--find-links", "/opt/wheels"], ["--no-index", "--find-links", "/opt/wheels"], {}),
+        (["--timeout", "5"], ["--timeout", "5"], {}),
+    ],
+)
+def test_addresses_go_to_the_environment(arguments: list[str], seen: list[str], hidden: dict[str, str]) -> None:
+    assert out_of_sight(arguments, {"LANG": "C"}) == (seen, {"LANG": "C", **hidden})
+
+
+def test_what_the_environment_names_already_stays() -> None:
+    _seen, environ = out_of_sight(["--extra-index-url", SECRET], {"PIP_EXTRA_INDEX_URL": "https://a"})
+    assert environ["PIP_EXTRA_INDEX_URL"] == f"https://a {SECRET}"
+
+
+def test_a_password_that_pip_takes_from_nowhere_else_is_refused() -> None:
+    with pytest.raises(FractalError) as caught:
+        out_of_sight([SECRET], {})
+    assert "s3cret" not in str(caught.value)
+
+
+ARGUMENTS = [SECRET, "-i", "-f", "--index-url", f"--find-links={SECRET}", f"-i{SECRET}", "--pre", "x"]
+
+
+@given(st.lists(st.sampled_from(ARGUMENTS)))
+def test_no_password_is_ever_in_sight(arguments: list[str]) -> None:
+    try:
+        seen, _environ = out_of_sight(arguments, {})
+    except FractalError:
+        return
+    assert not any("s3cret" in one for one in seen)
