@@ -145,12 +145,14 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
         built = [] if check_mode else [build(instance, version, arguments, os.environ) for version in missing]
         return {"changed": bool(missing), "built": built, "environment": environment}
     if params["state"] == "tidy":
-        removed = [] if check_mode else remove_partial(environment)
+        removed = remove_partial(environment, check_mode)
         return {"changed": bool(removed), "removed": removed, "environment": environment}
-    if check_mode:
+    if check_mode and params["state"] == "switched":
         return {"changed": instance["version"] != params["release"], "environment": environment}
     if params["state"] == "original":
-        changed = restore_in_place(instance, params["release"], read_lines(params["packages"]))
+        changed = restore_in_place(instance, params["release"], read_lines(params["packages"]), check_mode)
+        if check_mode:
+            return {"changed": changed or instance["version"] != params["release"], "environment": environment}
         changed = changed or switch_back(environment, params["release"], params["original"])
     elif instance["version"] == params["release"]:
         changed = False

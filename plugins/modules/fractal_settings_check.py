@@ -83,13 +83,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def check(params: Mapping[str, Any]) -> dict[str, Any]:
+def check(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         environ = unit_environment(params["service"])
         seen = {name: value for name, value in environ.items() if name not in params["hidden"]}
         version = check_settings(params["python"], params["env_file"], seen, read_unit(params["service"]).user)
     finally:
-        if params["remove"] and os.path.lexists(params["env_file"]):
+        if params["remove"] and not check_mode and os.path.lexists(params["env_file"]):
             os.unlink(params["env_file"])
     return {"version": version}
 
@@ -105,7 +105,7 @@ def main() -> NoReturn:
         },
         supports_check_mode=True,
     )
-    run_module(module, lambda: check(module.params))
+    run_module(module, lambda: check(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def switch_back(path: str, old_version: str, original: str | None = None) -> boo
 def _switch_back(path: str, old_version: str, original: str | None) -> bool:
     old = release_path(path, old_version)
     if not os.path.islink(path):
-        return _remove_own_link(old)  # killed before the exchange, or after the exchange of an earlier switch back
+        return _remove_own_link(old)  # nothing is exchanged; only our link may be left
     if os.path.islink(old):
         return _lead_back(path, os.readlink(old)) | _remove_own_link(old)
     if is_switched(path, old_version):

@@ -124,8 +124,8 @@ def remove_partial(instance: Mapping[str, Any]) -> None:
 def runs_older_state(instance: Mapping[str, Any], started_at: float | None) -> bool:
     """Return whether fractal-web was started before its release was switched or its environment file was written."""
     directory, env_file = str(instance["release_directory"]), str(instance["env_file"])
-    changed = [os.lstat(directory).st_ctime] if os.path.islink(directory) else []
-    changed += [os.stat(env_file).st_mtime] if os.path.isfile(env_file) else []
+    # of a folder, too: a switch back exchanges it, and a process that hangs cannot be asked for its release
+    changed = [os.lstat(directory).st_ctime, *([os.stat(env_file).st_mtime] if os.path.isfile(env_file) else [])]
     return started_at is not None and max(changed, default=0.0) > started_at
 
 

@@ -62,9 +62,10 @@ def _at(path: str, environment: str, copy: str) -> str:
     return os.path.join(copy, os.path.relpath(path, environment))
 
 
-def remove_partial(environment: str) -> list[str]:
+def remove_partial(environment: str, check_mode: bool = False) -> list[str]:
     """Remove what a killed preparation left beside ``environment``; return the paths."""
-    return remove_beside(*sorted(glob.glob(glob.escape(environment) + "-*.partial")))
+    found = sorted(glob.glob(glob.escape(environment) + "-*.partial"))
+    return found if check_mode else remove_beside(*found)
 
 
 def staged_releases(environment: str) -> list[str]:
@@ -238,7 +239,9 @@ def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping
     return True
 
 
-def restore_in_place(instance: Mapping[str, Any], version: str, packages: Sequence[str]) -> bool:
+def restore_in_place(
+    instance: Mapping[str, Any], version: str, packages: Sequence[str], check_mode: bool = False
+) -> bool:
     """Undo :func:`install_in_place`: the copy made before takes the environment's place. Return whether it did.
 
     Args:
@@ -252,8 +255,9 @@ def restore_in_place(instance: Mapping[str, Any], version: str, packages: Sequen
         return False
     if _package_lines_or_none(python) == list(packages):
         return False
-    exchange(copy, environment)
-    remove_beside(copy)  # what pip made of it; a half of that is not taken for a copy, see `prepare_in_place`
+    if not check_mode:
+        exchange(copy, environment)
+        remove_beside(copy)  # pip's half-finished result; prepare_in_place() would otherwise reuse it
     return True
 
 

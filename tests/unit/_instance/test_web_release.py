@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import tarfile
+import time
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -111,10 +112,24 @@ def test_an_environment_file_elsewhere_comes_back_too(tmp_path, web):
 
 
 def test_a_process_older_than_its_environment_file_is_noticed(web):
-    written = os.stat(web["env_file"]).st_mtime
-    assert runs_older_state(web, written - 1) is True
-    assert runs_older_state(web, written + 1) is False
+    now = time.time() + 5
+    os.utime(web["env_file"], (now + 100, now + 100))
+    assert runs_older_state(web, now) is True
+    assert runs_older_state(web, now + 200) is False
     assert runs_older_state(web, None) is False
+
+
+def test_a_process_of_the_release_that_was_switched_away_from_is_noticed_both_ways(tmp_path, web):
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    os.utime(web["env_file"], (1, 1))
+    started = time.time()
+    while os.lstat(web["release_directory"]).st_ctime <= started:
+        switch_web_release(web, "1.21.1")
+        os.utime(web["env_file"], (1, 1))
+        assert runs_older_state(web, started - 0.1) is True
+        switch_web_release_back(web, "1.20.1")
+    assert not os.path.islink(web["release_directory"])
+    assert runs_older_state(web, started) is True, "the new release still runs"
 
 
 def test_the_official_archive_follows_node():
