@@ -31,6 +31,10 @@ options:
       - The systemd unit of fractal-web.
     type: str
     default: fractal-web
+  env_file:
+    description:
+      - Environment file of fractal-web, if its unit does not lead to it.
+    type: path
   server:
     description:
       - What RV(fractal_ops.platform.fractal_verify#module:server) was for its server. Without it nothing is compared.
@@ -69,6 +73,7 @@ def main() -> None:
         argument_spec={
             "service": {"type": "str", "default": "fractal-web"},
             **VERIFICATION_ARGUMENTS,
+            "env_file": {"type": "path"},
             "server": {"type": "dict"},
         },
         supports_check_mode=True,

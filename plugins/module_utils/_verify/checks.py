@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Verification: every check of an upgraded instance, as a table.
+"""Verification: every check of an upgraded instance, as a table. A new one is a row here, and a step where it is made.
 
 ``point`` quotes the "Post-upgrade cleanup" list of Fractal's upgrade page (2.16 to 2.17.0) that the check belongs to.
 """
@@ -48,46 +48,54 @@ _RULES = (
         "Check fractal_verify_email and fractal_verify_password. If the account is right, JWT_SECRET_KEY or the users' "
         "table was changed: compare with the backup.",
         _LOG_IN,
+        needs=("api_version",),
     ),
     CheckRule(
         "current_user",
         "The account may use Fractal",
         "In 2.17 an account must be active, verified and have a profile: attach it with fractal_resource_profile.",
         _USERS,
+        needs=("login_password",),
     ),
     CheckRule(
         "profile_information",
         "The account's resource and profile",
         "Attach the account to a profile with fractal_resource_profile.",
         _USERS,
+        needs=("login_password",),
     ),
     CheckRule(
         "settings",
         "The settings pages of an administrator",
         "Read the server's journal: a setting in .fractal_server.env is not what fractal-server 2.17 expects.",
+        needs=("login_password",),
     ),
     CheckRule(
         "login_oauth",
         "Log-in through the OpenID provider",
         "Compare the OAUTH_* variables of .fractal_server.env with those of .fractal_server.env.old.",
         _OAUTH,
+        needs=("api_version",),
     ),
     CheckRule(
         "task_collection",
         "A task package can be collected",
         "Read the log above; check tasks_local_dir and the interpreters of the resource.",
         _COLLECTION,
+        needs=("login_password",),
     ),
     CheckRule(
         "job_execution",
         "A job runs on the resource, as the profile's user",
         "Read the log above; check jobs_slurm_python_worker, sudo rules and SLURM ('sinfo', 'squeue').",
         _JOB,
+        needs=("login_password",),
     ),
     CheckRule(
         "probe_removed",
         "Everything that the probe made is removed again",
         "Delete what is named here by hand, through fractal-web or the API.",
+        needs=("login_password",),
     ),
     CheckRule(
         "viewer_paths",
@@ -95,6 +103,7 @@ _RULES = (
         "Compare FRACTAL_DATA_AUTH_SCHEME and FRACTAL_DATA_BASE_FOLDER with the FRACTAL_VIEWER_* of "
         ".fractal_server.env.old, and the viewer paths of the user groups.",
         _VIEWER,
+        needs=("login_password",),
     ),
     CheckRule(
         "email",

@@ -50,7 +50,7 @@ def probe(session: Session, sources: Mapping[str, str] | None, timeout: float) -
     missing = [name for name in SOURCES if name not in (sources or {})]
     if missing or not session.me.get("project_dir"):
         why = f"the probe package lacks {', '.join(missing)}" if missing else "the account has no project folder"
-        return [CHECKS[name].skipped(NAME, why) for name in ("task_collection", "job_execution")]
+        return [CHECKS[name].skipped(NAME, why) for name in ("task_collection", "job_execution", "probe_removed")]
     made = Made()
     stamp = str(int(time.time()))
     collected = _attempt("task_collection", lambda: _collect(session.api, made, sources or {}, stamp, timeout))

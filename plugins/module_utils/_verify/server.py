@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api, ApiError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import PASSED, Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check, Step, run_steps
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
     ServerInstance,
@@ -55,23 +55,24 @@ def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def all_checks(session: Session, options: Mapping[str, Any]) -> list[Check]:
     """Make every check but that of the unit. An API that does not answer is one failure, not ten."""
-    checks = [api_version(session, options["version"])]
-    if checks[0].status == PASSED:
-        checks += _with_api(session, options)
-    else:
-        why = "the API does not answer as it should"
-        names = ("login_password", "login_oauth", "task_collection", "job_execution", "viewer_paths")
-        checks += [CHECKS[name].skipped(session.api.url, why) for name in names]
-    checks.append(attempt("email", "e-mail", lambda: email(session.variables, options["check_email"])))
-    return checks
-
-
-def attempt(name: str, subject: str, work: Callable[[], Check]) -> Check:
-    """Return the record of a check; an error on the way is what it found."""
-    try:
-        return work()
-    except FractalError as error:
-        return CHECKS[name].failed(subject, str(error))
+    url, password = session.api.url, options["password"]
+    address = options["email"] if options["email"] and password else ""
+    probing = (options["probe_sources"], options["probe_timeout"])
+    steps = (
+        Step(("api_version",), lambda: [api_version(session, options["version"])]),
+        Step(("login_password",), lambda: [login_password(session, address, password)]),
+        Step(("current_user",), lambda: [current_user(session)]),
+        Step(("profile_information",), lambda: [profile_information(session)]),
+        Step(("settings",), lambda: [settings(session)]),
+        Step(("viewer_paths",), lambda: [viewer_paths(session)]),
+        Step(("task_collection", "job_execution", "probe_removed"), lambda: probe(session, *probing)),
+        Step(
+            ("login_oauth",),
+            lambda: [login_oauth(session.api, session.variables, session.instance.env_file, session.validate_certs)],
+        ),
+        Step(("email",), lambda: [email(session.variables, options["check_email"])]),
+    )
+    return run_steps(CHECKS, steps, address or url)
 
 
 def service(instance: ServerInstance) -> Check:
@@ -101,34 +102,11 @@ def api_version(session: Session, wanted: str | None) -> Check:
     return rule.passed(url, f"it answers as {version}")
 
 
-def _with_api(session: Session, options: Mapping[str, Any]) -> list[Check]:
-    oauth = attempt(
-        "login_oauth",
-        session.api.url,
-        lambda: login_oauth(session.api, session.variables, session.instance.env_file, session.validate_certs),
-    )
-    address, password = options["email"], options["password"]
-    names = ("current_user", "profile_information", "settings", "viewer_paths", "task_collection", "job_execution")
-    if not address or not password:
-        skipped = [CHECKS[n].skipped("no account", NO_ACCOUNT, HOW_TO_GIVE_ONE) for n in ("login_password", *names)]
-        return [*skipped, oauth]
-    log_in = attempt("login_password", address, lambda: login_password(session, address, password))
-    if log_in.status != PASSED:
-        return [log_in, *[CHECKS[name].skipped(address, "the account could not log in") for name in names], oauth]
-    return [
-        log_in,
-        attempt("current_user", address, lambda: current_user(session)),
-        attempt("profile_information", address, lambda: profile_information(session)),
-        attempt("settings", address, lambda: settings(session)),
-        attempt("viewer_paths", address, lambda: viewer_paths(session)),
-        *probe(session, options["probe_sources"], options["probe_timeout"]),
-        oauth,
-    ]
-
-
 def login_password(session: Session, address: str, password: str) -> Check:
     """Check that the account gets a token."""
     rule = CHECKS["login_password"]
+    if not address:
+        return rule.skipped("no account", NO_ACCOUNT, HOW_TO_GIVE_ONE)
     try:
         session.api.log_in(address, password)
     except ApiError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import request
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check, Step, run_steps
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import WebInstance, discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import ALIVE_PATH
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
@@ -51,40 +51,52 @@ def verify_web(options: Mapping[str, Any]) -> dict[str, Any]:
         FractalError: The unit is unknown, so that nothing can be checked.
     """
     service = options["service"] or "fractal-web"
-    instance = discover_web(service, url=options["url"])
+    instance = discover_web(service, options["env_file"], options["url"])
     session = WebSession(
         instance,
-        web_environment(read_unit(service)),
+        web_environment(read_unit(service), options["env_file"]),
         options["server"] or {},
         options["version"],
         options["validate_certs"],
     )
-    checks: tuple[tuple[str, Callable[[WebSession], Check]], ...] = (
-        ("web_alive", web_alive),
-        ("web_release", web_release),
-        ("web_login_page", web_login_page),
-        ("viewer_urls", viewer_urls),
-    )
-    return {"checks": [_attempt(name, session, check).as_dict() for name, check in checks]}
+    return {"checks": [check.as_dict() for check in all_checks(session)]}
 
 
-def web_environment(unit: Unit) -> dict[str, str]:
-    """Return the variables that fractal-web sees: the unit's own, then those of node's ``--env-file``.
+def all_checks(session: WebSession) -> list[Check]:
+    """Make every check of a web host."""
+    steps = [
+        Step((name,), lambda make=make: [make(session)])  # type: ignore[misc]
+        for name, make in (
+            ("web_alive", web_alive),
+            ("web_release", web_release),
+            ("web_login_page", web_login_page),
+            ("viewer_urls", viewer_urls),
+        )
+    ]
+    return run_steps(CHECKS, steps, os.path.basename(session.instance.service))
+
+
+def web_environment(unit: Unit, named: str | None = None) -> dict[str, str]:
+    """Return the variables that fractal-web sees: the unit's own, then those of the file that node reads.
+
+    Args:
+        unit: fractal-web's unit.
+        named: The environment file as the operator names it, where the unit does not lead to it.
 
     Raises:
-        FractalError: A file that the unit requires cannot be read.
+        FractalError: A file that the unit requires, or that file, cannot be read.
     """
     values = unit.process_environment()
-    for argument in unit.command:
-        option, _unused, path = argument.partition("=")
-        if option == "--env-file":
-            try:
-                text = Path(unit.working_directory, path).read_text(encoding="utf-8")
-            except OSError as error:
-                raise FractalError(f"{unit.name} reads {path}, which cannot be read: {error.strerror}.") from error
-            own = {s.key: s.value for s in parse(text, Reader.DOTENV_1_2) if s.key and s.value is not None}
-            values = {**own, **values}
-    return values
+    options = (argument.partition("=") for argument in unit.command)
+    path = named or next((value for option, _unused, value in options if option == "--env-file"), "")
+    if not path or path in unit.environment_files:
+        return values
+    try:
+        text = Path(unit.working_directory, path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise FractalError(f"{unit.name} reads {path}, which cannot be read: {error.strerror}.") from error
+    own = {s.key: s.value for s in parse(text, Reader.DOTENV_1_2) if s.key and s.value is not None}
+    return {**own, **values}
 
 
 def web_alive(session: WebSession) -> Check:
@@ -171,10 +183,3 @@ def viewer_urls(session: WebSession) -> Check:
     if problems:
         return rule.failed("viewer", "; ".join(problems))
     return rule.passed("viewer", ", ".join(urls.values()) + " answer")
-
-
-def _attempt(name: str, session: WebSession, check: Callable[[WebSession], Check]) -> Check:
-    try:
-        return check(session)
-    except FractalError as error:
-        return CHECKS[name].failed(os.path.basename(session.instance.service), str(error))

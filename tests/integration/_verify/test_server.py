@@ -73,6 +73,7 @@ def test_a_good_account_passes(migrated: FractalFolder, served: Start) -> None:
         "viewer_paths": "passed",
         "task_collection": "skipped",
         "job_execution": "skipped",
+        "probe_removed": "skipped",
         "login_oauth": "skipped",
         "email": "skipped",
     }

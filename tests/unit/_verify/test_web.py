@@ -17,7 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verific
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import WebInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.web import (
     WebSession,
-    _attempt,
+    all_checks,
     viewer_urls,
     web_alive,
     web_environment,
@@ -108,8 +108,10 @@ def test_alive_fails_for_the_server_of_another_instance(pages: dict[str, Any]) -
 
 def test_a_web_that_is_down_fails_every_check_and_stops_none(pages: dict[str, Any]) -> None:
     web = session({**pages, "url": "http://127.0.0.1:9"})
-    for name, check in (("web_alive", web_alive), ("web_release", web_release), ("web_login_page", web_login_page)):
-        assert failed(_attempt(name, web, check), "does not answer")
+    *three, viewer = all_checks(web)
+    assert [check.id for check in three] == ["web_alive", "web_release", "web_login_page"]
+    assert all(failed(check, "does not answer") for check in three)
+    assert viewer.status == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,9 @@ def test_variables_come_from_the_unit_and_then_from_nodes_own_file(tmp_path: Pat
     text = f"LoadState=loaded\nEnvironment=PORT=80\nExecStart={{ path=/usr/bin/node ; argv[]={command} ; }}\n"
     unit = parse_unit("fractal-web.service", text)
     assert web_environment(unit) == {"PORT": "80", "PUBLIC_OAUTH_CLIENT_NAME": "mock"}
+    named = tmp_path / "elsewhere.env"
+    named.write_text("PUBLIC_OAUTH_CLIENT_NAME=other\n")
+    assert web_environment(unit, str(named)) == {"PORT": "80", "PUBLIC_OAUTH_CLIENT_NAME": "other"}
     (tmp_path / ".env").unlink()
     with pytest.raises(FractalError, match="cannot be read"):
         web_environment(unit)
