@@ -15,8 +15,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
     would_hold,
     would_start,
 )
-
-from .fake_systemd import UNIT, FakeSystemd, systemd
+from fake_systemd import UNIT, FakeSystemd, systemd
 
 __all__ = ["systemd"]
 
