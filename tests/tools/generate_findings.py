@@ -22,6 +22,12 @@ with users is settled by the playbook `users`, which brings them to what the inv
 and `fractal_user_rules` (by rule), both as the module `fractal_users` takes them.
 Words in `<angle brackets>` are filled in.
 """
+VERIFICATION = """
+## Verification
+
+What `verify` checks, and the upgrade at its end. A check that needs another one which did not pass is skipped; each has
+its line in the report.
+"""
 ORDER = ("blocker", "warning", "info")
 
 
@@ -78,7 +84,17 @@ def render() -> str:
         own.sort(key=lambda rule: (ORDER.index(rule.severity), rule.id))
         parts.append(f"\n## {title}\n")
         parts += [_entry(rule) for rule in own]
-    return "".join(parts)
+    checks = importlib.import_module(f"{PACKAGE}._verify.checks").CHECKS
+    return "".join([*parts, VERIFICATION, *(_verified(rule) for rule in checks.values())])
+
+
+def _verified(rule: object) -> str:
+    lines = [f"\n### `{rule.id}`\n\n**{rule.title}**"]
+    lines[0] += f" (needs {', '.join(f'`{need}`' for need in rule.needs)})." if rule.needs else "."
+    lines.append(f"\n*Fix:* {rule.fix}")
+    if rule.point:
+        lines.append(f'\n*Settles, of the upgrade page:* "{rule.point}".')
+    return "\n".join(lines) + "\n"
 
 
 def _entry(rule: object) -> str:

@@ -1,0 +1,90 @@
+"""No check falls out of a table in silence, and every row of the tables is run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import server, web
+
+PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils._precheck"
+FOLDER = Path(inspect.getfile(server)).parent
+SERVER_TABLES = ("ON_THE_HOST", "LEAVING_2_16", "IN_THE_DATABASE")
+ROWS = [row for name in SERVER_TABLES for row in getattr(server, name)] + list(web.CHECKS)
+# what other checks, or the run of all, call
+CALLED = {
+    "check_configuration",
+    "check_path",
+    "check_server",
+    "check_users",
+    "check_web",
+}
+
+
+def of_a_host() -> dict[str, Callable[..., Any]]:
+    """Every check of the room, by its name and file."""
+    found = {}
+    for path in FOLDER.glob("*.py"):
+        module = importlib.import_module(f"{PACKAGE}.{path.stem}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("check_") and function.__module__ == module.__name__ and name not in CALLED:
+                found[f"{path.stem}.{name}"] = function
+    return found
+
+
+def test_each_check_of_a_host_is_in_a_table() -> None:
+    rows = {function for _name, function in ROWS}
+    assert sorted(name for name, function in of_a_host().items() if function not in rows) == []
+    assert len({name for name, _function in ROWS[: -len(web.CHECKS)]}) == len(ROWS) - len(web.CHECKS)
+
+
+class FakeHost:
+    """A host about which every check finds one thing: its own name."""
+
+    unit = None
+    installation = SimpleNamespace(env_file="/srv/.env")
+
+    def __init__(self, leaves_2_16: bool = True, reachable: bool = True) -> None:
+        self.leaves_2_16, self._reachable = leaves_2_16, reachable
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[None]:
+        if not self._reachable:
+            raise FractalError("it is down")
+        yield
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Every row's check replaced by one that finds its name; the names by table."""
+
+    def finds(name: str) -> Callable[[Any], list[Finding]]:
+        return lambda _host: [Finding(name, "info", name, "", "", "", True)]
+
+    names = {}
+    for table in SERVER_TABLES:
+        names[table] = [name for name, _function in getattr(server, table)]
+        monkeypatch.setattr(server, table, tuple((name, finds(name)) for name in names[table]))
+    monkeypatch.setattr(server, "check_path", finds("path"))
+    return names
+
+
+def test_each_row_of_each_table_is_run(rows: dict[str, list[str]]) -> None:
+    also = [("stop", lambda _host: [Finding("stop", "info", "stop", "", "", "", True)])]
+    found = [one.id for one in server.check_server(FakeHost(), also)]  # type: ignore[arg-type]
+    assert sorted(found) == sorted(["stop", *(name for names in rows.values() for name in names)])
+    later = [one.id for one in server.check_server(FakeHost(leaves_2_16=False))]  # type: ignore[arg-type]
+    assert sorted(later) == sorted(rows["ON_THE_HOST"] + rows["IN_THE_DATABASE"])
+
+
+def test_without_a_database_the_rest_is_told_all_the_same(rows: dict[str, list[str]]) -> None:
+    found = [one.id for one in server.check_server(FakeHost(reachable=False))]  # type: ignore[arg-type]
+    assert sorted(found) == sorted(rows["ON_THE_HOST"] + rows["LEAVING_2_16"] + ["path", "database.unreachable"])
