@@ -167,6 +167,9 @@ def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
     ("values", "account", "expected"),
     [
         ({}, "fractal", []),
+        ({"needs_reload": True}, "fractal", ["unit.needs_reload"]),
+        ({"enabled_state": "disabled"}, "fractal", ["unit.not_enabled"]),
+        ({"restart_policy": "no"}, "fractal", ["unit.no_restart"]),
         ({"user": "root"}, "root", ["unit.runs_as_root"]),
         ({"user": "no-such-account"}, None, ["unit.account_unknown"]),
         ({"active_state": "failed"}, "fractal", ["unit.not_active"]),
@@ -183,6 +186,9 @@ def test_unit(values: dict[str, Any], account: str | None, expected: list[str], 
         on_slurm=False,
     )
     assert [finding.id for finding in check_unit(checked)] == expected
+    checked.instance.workers = 4
+    assert {finding.id for finding in check_unit(checked)} == {*expected, "unit.several_workers"}
+    checked.instance.workers = 1
     env_file.unlink()
     assert {finding.id for finding in check_unit(checked)} == {*expected, "unit.no_environment_file"}
 

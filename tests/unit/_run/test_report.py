@@ -252,6 +252,13 @@ def test_work_that_was_ended_is_to_be_submitted_again():
     assert record(server(window=False, __server_upgrade_drain={"skipped": True}))["remaining"] == []
 
 
+def test_the_copy_of_the_backup_remains_in_the_operators_care():
+    found = record(server(window=False, __backup_copy={"dest": "/copies/server-1.tar"}))
+    assert found["remaining"] == [
+        "A copy of the backup is at /copies/server-1.tar on this controller; it holds secrets, too."
+    ]
+
+
 def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
     found = record(server(window=False, __verify_review=reviewed(*[f"user {i}" for i in range(40)])))
     assert len(found["remaining"]) == 6

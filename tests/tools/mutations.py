@@ -1,0 +1,173 @@
+"""Break the code in known ways and see that the unit tests notice: python tests/tools/mutations.py [WORD ...].
+
+Each row takes something away in a copy of the project and runs the tests that have to fail. A row whose text is no more
+in its file is an error: the list is to follow the code. WORD runs only the rows that hold it.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+UTILS = "plugins/module_utils/"
+
+
+class Mutation(NamedTuple):
+    """What is broken, where, and which tests have to fail."""
+
+    what: str
+    path: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = (
+    *(
+        Mutation(f"precheck without {row}", UTILS + "_precheck/server.py", f"    ({row}),\n", "", "_precheck")
+        for row in (
+            '"disk", check_disk',
+            '"clock", check_clock',
+            '"OpenID provider", check_openid_provider',
+            '"clients", check_gone_endpoints',
+            '"SLURM users", check_slurm_users',
+        )
+    ),
+    Mutation("web precheck without port", UTILS + "_precheck/web.py", '    ("port", check_port),\n', "", "_precheck"),
+    Mutation("several workers allowed", UTILS + "_precheck/unit.py", "workers > 1", "workers > 99", "_precheck"),
+    Mutation("reload not asked for", UTILS + "_precheck/unit.py", "if unit.needs_reload:", "if False:", "_precheck"),
+    Mutation("left-overs not told", UTILS + "_run/report.py", "facts.get(facts_of.ROLLBACK_LEFT) or []", "[]", "_run"),
+    Mutation("copy of the backup not told", UTILS + "_run/report.py", "    if copy:\n", "    if False:\n", "_run"),
+    Mutation(
+        "failed stage shown as done",
+        UTILS + "_run/report.py",
+        "failed = pending and result.get",
+        "failed = None and result.get",
+        "_run",
+    ),
+    Mutation(
+        "start counter kept",
+        UTILS + "_instance/service.py",
+        'if unit.active_state != "inactive":',
+        "if False:",
+        "_instance",
+    ),
+    Mutation(
+        "hold without backup stays so",
+        UTILS + "_instance/service.py",
+        "present.backup or new.backup",
+        "present.backup",
+        "_instance",
+    ),
+    Mutation(
+        "hold forgotten before the start",
+        UTILS + "_instance/service.py",
+        "    started = start(service)\n",
+        "    started = _forget_hold(service) | start(service)\n",
+        "_instance",
+    ),
+    Mutation(
+        "start with the assertion", UTILS + "_instance/service.py", "replace(hold, phase=STARTING)", "hold", "_instance"
+    ),
+    Mutation(
+        "stopped before is not remembered",
+        UTILS + "_instance/service.py",
+        "ran_before=unit.active_state not in _DOWN",
+        "ran_before=True",
+        "_instance",
+    ),
+    Mutation(
+        "hop installs again",
+        UTILS + "_upgrade/hop.py",
+        "    if instance.version == version:\n        return False\n",
+        "",
+        "_upgrade",
+    ),
+    Mutation(
+        "no way back asked for",
+        UTILS + "_run/after_failure.py",
+        "_Rule(lambda left: left.go_back,",
+        "_Rule(lambda left: False,",
+        "_run",
+    ),
+    Mutation(
+        "back to an earlier upgrade",
+        UTILS + "_run/after_failure.py",
+        "_Rule(lambda left: left.backup == NONE, LEAVE",
+        "_Rule(lambda left: left.backup == NONE, GO_BACK",
+        "_run",
+    ),
+    Mutation("nothing to go back to", UTILS + "_run/way_back.py", 'nothing = "" if', 'nothing = "" if True or', "_run"),
+    Mutation(
+        "mistyped stage", UTILS + "_run/plan.py", "for name in StageName}", "for name in list(StageName)[1:]}", "_run"
+    ),
+    Mutation("check mode deletes", "plugins/modules/fractal_settings_check.py", "and not check_mode", "", "modules"),
+    Mutation(
+        "needs are ignored", UTILS + "_core/verification.py", "        if not missing:", "        if True:", "_verify"
+    ),
+    Mutation(
+        "a host ends the run",
+        "playbooks/upgrade.yml",
+        "hosts: fractal_web:localhost",
+        "hosts: fractal_web",
+        "roles/test_playbooks.py",
+    ),
+    Mutation(
+        "renamed fact",
+        "roles/server_upgrade/tasks/window.yml",
+        "register: __server_upgrade_start",
+        "register: __server_upgrade_begin",
+        "_run",
+    ),
+)
+
+
+def caught(mutation: Mutation, copy: pathlib.Path) -> bool:
+    """Return whether the tests fail with the mutation.
+
+    Raises:
+        SystemExit: The text to change is not in the file.
+    """
+    path = copy / mutation.path
+    text = path.read_text()
+    if mutation.old not in text:
+        raise SystemExit(f"{mutation.what}: {mutation.path} does not hold {mutation.old!r} any more")
+    path.write_text(text.replace(mutation.old, mutation.new, 1))
+    try:
+        environ = {**os.environ, "PYTHONPATH": str(copy.parents[2]), "ANSIBLE_COLLECTIONS_PATH": str(copy.parents[2])}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/unit/{mutation.tests}"]
+        done = subprocess.run(command, cwd=copy, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{mutation.what}: the tests do not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.returncode == 1
+    finally:
+        path.write_text(text)
+
+
+def main(words: list[str]) -> int:
+    """Run the mutations and print a table; return how many were not noticed."""
+    chosen = [one for one in MUTATIONS if not words or any(word in str(one) for word in words)]
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder, "ansible_collections", "fractal_ops", "platform")
+        copy.mkdir(parents=True)
+        files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in files.splitlines():
+            if (ROOT / name).is_file():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, copy / name)
+        for mutation in chosen:
+            noticed = caught(mutation, copy)
+            survived += not noticed
+            print(f"{'caught' if noticed else 'SURVIVED':9} {mutation.what} ({mutation.path})", flush=True)
+    return survived
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""A hop: three stages in order, each only where it is due; the real ones are in tests/integration."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import hop
+
+HOST: Any = SimpleNamespace(service="fractal-server")
+
+
+class Stages:
+    """The parts of a hop, which note that they were called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+        self.calls: list[Any] = []
+        about = {"environment": "/venv", "version": version}
+        found = SimpleNamespace(**about, python="/venv/bin/python3", as_dict=lambda: about)
+        monkeypatch.setattr(hop, "discover_server", lambda *_given: found)
+        monkeypatch.setattr(hop, "switch", lambda *given: self.note("switch", *given))
+        monkeypatch.setattr(hop, "install_in_place", lambda _about, release, _environ: self.note("pip", release))
+        monkeypatch.setattr(hop, "migrate_schema", lambda *given, **more: self.stage("schema", given[2], **more))
+        monkeypatch.setattr(hop, "migrate_data", lambda *_given, **_more: self.stage("data"))
+
+    def note(self, *call: Any) -> bool:
+        self.calls.append(call)
+        return True
+
+    def stage(self, *call: Any, check_mode: bool = False) -> dict[str, Any]:
+        self.note(*call, *(["check"] if check_mode else []))
+        return {"changed": True}
+
+
+def test_switch_schema_and_data_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(monkeypatch, "2.16.6")
+    result = hop.make_hop(HOST, None, "2.17.0")
+    assert stages.calls == [("switch", "/venv", "2.16.6", "2.17.0"), ("schema", "2.17.0"), ("data",)]
+    assert result["changed"]
+    assert all("duration" in result[stage] for stage in ("switch", "schema", "data"))
+
+
+def test_what_is_installed_is_not_switched_or_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for strategy in ("staged", "in_place"):
+        stages = Stages(monkeypatch, "2.17.0")
+        assert hop.make_hop(HOST, None, "2.17.0", strategy)["switch"]["changed"] is False
+        assert stages.calls == [("schema", "2.17.0"), ("data",)]
+
+
+def test_in_place_pip_does_it_and_a_release_that_is_no_stop_has_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(monkeypatch, "2.17.0")
+    assert hop.make_hop(HOST, None, "2.17.2", "in_place")["data"] is None
+    assert stages.calls == [("pip", "2.17.2"), ("schema", "2.17.2")]
+
+
+def test_in_check_mode_only_the_schema_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(monkeypatch, "2.16.6")
+    assert hop.make_hop(HOST, None, "2.17.0", check_mode=True)["changed"] is True
+    assert stages.calls == [("schema", "2.17.0", "check")]
+
+
+def test_a_stage_that_fails_ends_the_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(monkeypatch, "2.16.6")
+
+    def fail(*_given: Any, **_more: Any) -> dict[str, Any]:
+        raise FractalError("set-db failed")
+
+    monkeypatch.setattr(hop, "migrate_schema", fail)
+    with pytest.raises(FractalError, match="set-db failed"):
+        hop.make_hop(HOST, None, "2.17.0")
+    assert [call[0] for call in stages.calls] == ["switch"]
