@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
+from ansible.errors import AnsibleError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import (
     hosts_of_instance,
@@ -17,15 +19,16 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.after_failure import after_failure
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_stage, failed_workers
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import gather
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import unknown_variables
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DEFAULTS = Path(__file__).resolve().parents[2] / "roles" / "fractal" / "defaults" / "main.yml"
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def state_of_server(results: dict[str, Any], target: str, accept: list[str]) -> dict[str, Any]:
@@ -65,8 +68,32 @@ def mistyped(names: list[str]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _known_variables() -> frozenset[str]:
-    return frozenset(yaml.safe_load(_DEFAULTS.read_text(encoding="utf-8")))
+def _known_variables() -> dict[str, dict[str, Any]]:
+    """Return the options of all roles by name; one means the same in each role."""
+    known: dict[str, dict[str, Any]] = {}
+    for path in _ROLES.glob("*/meta/argument_specs.yml"):
+        for entry_point in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            options = entry_point.get("options") or {}
+            known.update({name: option for name, option in options.items() if name.startswith(PREFIX)})
+    return known
+
+
+def refused_records(
+    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], run: list[str], playbook: str
+) -> list[dict[str, Any]]:
+    """Return the records of a run that is refused before any host is contacted; none if it is not."""
+    values = {name: _own_variables(hostvars[name]) for name in {*run, *(one for row in groups.values() for one in row)}}
+    found = refusals(values, groups, run, playbook, _known_variables())
+    return refused(found, [name for name in groups.get("fractal_server", []) if name in run])
+
+
+def _own_variables(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an operator's variables of a host; None for one that depends on what only a role defines."""
+    found: dict[str, Any] = {str(name): None for name in facts if str(name).startswith(PREFIX)}
+    for name in found:
+        with contextlib.suppress(AnsibleError):
+            found[name] = facts[name]
+    return found
 
 
 def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
@@ -103,7 +130,8 @@ class FilterModule:
             "failure": failure,
             "hosts_of_instance": hosts_of_instance,
             "mistyped": mistyped,
-            "report_records": gather,
+            "refused": refused_records,
+            "report_records": instance_records,
             "server_state": state_of_server,
             "this_run": this_run,
             "way_back": way_back,

@@ -309,7 +309,7 @@ class Bench:
         self.learn_secrets()
         for host in ("server", "web"):
             self.must_hold_no_secret(self.on(host, "journalctl --no-pager --quiet"), f"the journal of {host}")
-        for path in pathlib.Path(self.reports).iterdir():
+        for path in pathlib.Path(self.reports).glob("**/*.*"):
             self.must_hold_no_secret(path.read_text(), str(path))
         said = self.on("server", "cat /var/backups/fractal/*/*/{manifest.json,packages.txt} /run/*.upgrade-lock")
         self.must_hold_no_secret(said, "a manifest")

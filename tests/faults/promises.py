@@ -28,7 +28,7 @@ def says(output: str, *texts: str) -> None:
 
 def reported(bench: Bench) -> str:
     """Return the last report of the server: on the screen its texts are broken into columns."""
-    return pathlib.Path(bench.reports, "server.json").read_text()
+    return pathlib.Path(bench.reports, "server", "latest.json").read_text()
 
 
 def back(bench: Bench, old: State, *arguments: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,11 @@ def command(playbook: str, *arguments: str, inventory: Path | None = None) -> li
 def run_playbook(playbook: str, *arguments: str, inventory: Path | None = None) -> Run:
     """Run one of the collection's playbooks to its end."""
     folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "test-reports"
-    for path in folder.glob("*"):
-        path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
     line = command(playbook, "-e", f"fractal_report_dir={folder}", *arguments, inventory=inventory)
     done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
     print(done.stdout, done.stderr)
-    reports = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    reports = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/latest.json")}
     return Run(done.returncode, done.stdout, reports)
 
 

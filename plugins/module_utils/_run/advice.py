@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+_INVENTORY = "-i INVENTORY"  # where the inventory is not known; see `with_inventory`
 
 
 def why_failed(result: Mapping[str, Any]) -> str:
@@ -20,12 +23,24 @@ def why_failed(result: Mapping[str, Any]) -> str:
 def command(playbook: str, hosts: str = "") -> str:
     """Return the command that runs one of the playbooks, for some hosts only if any are named."""
     limit = f" --limit {hosts}" if hosts else ""
-    return f"ansible-playbook -i INVENTORY fractal_ops.platform.{playbook}{limit}"
+    return f"ansible-playbook {_INVENTORY} fractal_ops.platform.{playbook}{limit}"
+
+
+def with_inventory(told: Any, sources: Iterable[str]) -> Any:
+    """Return texts, or whatever holds texts, with the inventory of the run in the commands that they name."""
+    real = " ".join(f"-i {shlex.quote(source)}" for source in sources)
+    if not real:
+        return told
+    if isinstance(told, str):
+        return told.replace(_INVENTORY, real)
+    if isinstance(told, Mapping):
+        return {key: with_inventory(value, sources) for key, value in told.items()}
+    return [with_inventory(one, sources) for one in told] if isinstance(told, (list, tuple)) else told
 
 
 def hosts_of_instance(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> str:
-    """Return the hosts of one instance, and localhost, which writes the report; empty if there is but one instance."""
+    """Return the hosts of one instance for ``--limit``; empty if there is but one instance."""
     if groups.get("fractal_server", []) == [server]:
         return ""
     webs = [name for name in groups.get("fractal_web", []) if hostvars[name].get("__web_server") == server]
-    return ",".join([server, *webs, "localhost"])
+    return ",".join(dict.fromkeys([server, *webs]))

@@ -12,6 +12,7 @@ import contextlib
 import getpass
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,21 @@ def this_run(lock: Mapping[str, Any] | None = None) -> dict[str, str]:
     run = f"{_place()}:{pid}:{_started(pid)}"
     abandoned = lock["run"] if lock and is_dead(lock["run"]) else ""
     return {"run": run, "controller": f"{_user()}@{socket.gethostname()}", "abandoned": abandoned}
+
+
+def began() -> float:
+    """Return when this run of Ansible began, in seconds since the epoch; now, where /proc does not tell."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        ticks = float(_started(_main_process(os.getpid())) or "")
+        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+        return float(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    return time.time()
+
+
+def run_id() -> str:
+    """Return a name of this run that is the same in all its processes and sorts by time: ``20261126T140512Z-4711``."""
+    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began()))
+    return f"{when}-{_main_process(os.getpid())}"
 
 
 def is_dead(run: str) -> bool:

@@ -40,10 +40,11 @@ def gather(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], kind: s
         for name in servers
     ]
     orphans = [web for web in webs.values() if len(servers) != 1 and web["server"] not in servers]
-    return records + [{**_empty_record(web["name"]), "web": [web]} for web in orphans]
+    return records + [{**empty_record(web["name"]), "web": [web]} for web in orphans]
 
 
-def _empty_record(name: str) -> dict[str, Any]:
+def empty_record(name: str) -> dict[str, Any]:
+    """Return a record of which nothing is known but the instance's name."""
     return {
         "name": name,
         "from": None,
@@ -73,7 +74,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
     failure = facts.get(facts_of.SERVER_FAILURE, state["failure"])
     finished = start.get("health") is not None
     record = {
-        **_empty_record(name),
+        **empty_record(name),
         "from": (state["instance"] or {}).get("version"),
         "to": state["target"],
         "outcome": _outcome(state, failure, plan["window"], finished, kind),

@@ -1,14 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""How a report record looks: as Markdown, as one self-contained HTML page, and as text for the screen.
+"""How a report record looks as Markdown and as text for the screen; ``plugin_utils/report_html.py`` makes the web page.
 
-All three show the same tables (``_tables``); they differ in nothing but their marks.
+The screen has what somebody needs at once, blockers first, and ends with a summary and the way to everything else.
 """
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -16,15 +15,11 @@ from typing import Any, NamedTuple
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import SEVERITIES
 
-_STYLE = (
-    "body{font:16px sans-serif;max-width:70em;margin:2em auto}"
-    "td,th{text-align:left;vertical-align:top;padding:.2em .8em .2em 0}.failed{color:#a00}"
-)
 _TITLES = {"blocker": "Blockers", "warning": "Warnings", "info": "Info"}
 _PROOF = {"restore": "proved by a restore", "list": "readable, but not proved by a restore", "none": "not proved"}
 _FINDING_COLUMNS = ("finding", "what is wrong", "how to mend it", "source")
-_ON_PAGES_ONLY = "source"
-_WIDTH = 110  # of a table on the screen
+_ON_SCREEN = ("blocker", "warning")  # the others are counted
+_WIDTH = 110  # of the screen
 _NARROW = 34  # columns up to this width keep it, the others share the rest
 
 
@@ -36,56 +31,117 @@ class _Table(NamedTuple):
 
 def render_markdown(record: Mapping[str, Any]) -> str:
     """Return the report of one instance as Markdown."""
-    lines = [f"# {_title(record)}", "", *_head(record)]
+    run = record["run"]
+    lines = [f"# {_title(record)}", "", *(f"{line}  " for line in _head(record))]
+    lines += [f"{run['playbook']}, {run['ended']}, by {run['by']}"]
     lines += ["", f"**{record['failure']}**"] if record["failure"] else []
+    lines += _markdown_findings(record, ("blocker",))
+    lines += ["", "## What remains for you", ""] if record["remaining"] or record["again"] else []
+    lines += [f"- [ ] {item}" for item in record["remaining"]]
+    lines += [f"- [ ] {_again(record)} `{record['again']}`"] if record["again"] else []
+    lines += ["", *(f"{line}  " for line in _foot(record))]
     for table in _tables(record):
-        lines += ["", f"## {table.title}", "", _markdown_row(table.columns), "|---" * len(table.columns) + "|"]
-        lines += [_markdown_row(row) for row in table.rows]
-    lines += ["", "## What remains for you", ""] if record["remaining"] else []
-    lines += [f"- {item}" for item in record["remaining"]]
-    lines += ["", *_foot(record)]
+        lines += _markdown_table(table)
+    lines += _markdown_findings(record, SEVERITIES[1:])
+    lines += ["", "## This run", "", f"- run {run['id']}, began {run['began']}"]
+    lines += [f"- inventory {', '.join(run['inventory'])}" + (f", --limit {run['limit']}" if run["limit"] else "")]
+    lines += [f"- {name} {version}" for name, version in run["versions"].items()]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_html(record: Mapping[str, Any]) -> str:
-    """Return the report of one instance as one self-contained HTML page."""
-    parts = [f"<h1>{_html(_title(record))}</h1>", *(f"<p>{_html(line)}</p>" for line in _head(record))]
-    parts += [f"<p class=failed>{_html(record['failure'])}</p>"] if record["failure"] else []
-    for table in _tables(record):
-        rows = "".join(
-            "<tr>" + "".join(f"<{tag}>{_html(cell)}</{tag}>" for cell in row) + "</tr>"
-            for tag, row in (("th", table.columns), *(("td", row) for row in table.rows))
-        )
-        parts.append(f"<h2>{_html(table.title)}</h2><table>{rows}</table>")
-    if record["remaining"]:
-        items = "".join(f"<li>{_html(item)}</li>" for item in record["remaining"])
-        parts.append(f"<h2>What remains for you</h2><ul>{items}</ul>")
-    parts += [f"<p>{_html(line)}</p>" for line in _foot(record)]
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{_html(record['name'])}</title>"
-    return f"{head}<style>{_STYLE}</style>" + "\n".join(parts) + "</html>\n"
+def _markdown_findings(record: Mapping[str, Any], severities: Sequence[str]) -> list[str]:
+    lines = []
+    for severity in severities:
+        found = [_finding(one) for one in _findings(record) if one["severity"] == severity]
+        if found:
+            lines += _markdown_table(_Table(f"{_TITLES[severity]} ({len(found)})", _FINDING_COLUMNS, found))
+    return lines
+
+
+def _markdown_table(table: _Table) -> list[str]:
+    head = ["", f"## {table.title}", "", _markdown_row(table.columns), "|---" * len(table.columns) + "|"]
+    return head + [_markdown_row(row) for row in table.rows]
 
 
 def render_text(record: Mapping[str, Any]) -> list[str]:
     """Return the report of one instance as lines for the screen."""
-    lines = [_title(record), *_head(record), *_wrapped(record["failure"], _WIDTH)]
-    for table in _tables(record):
+    lines = [f"== {_title(record)} =="]
+    if not any(one["severity"] == "blocker" and one["message"] in record["failure"] for one in record["findings"]):
+        lines += _wrapped(record["failure"], _WIDTH)
+    for one in _findings(record):
+        if one["severity"] in _ON_SCREEN and not one.get("accepted"):
+            lines += ["", *_wrapped(f"{one['severity'].upper()} {one['id']}: {one['message']}", _WIDTH)]
+            lines += textwrap.wrap(one["fix"], _WIDTH, initial_indent="  -> ", subsequent_indent="     ")
+    for table in _tables(record, ("failed",)):
         lines += ["", table.title.upper(), *_text_table(table)]
     lines += ["", "WHAT REMAINS FOR YOU"] if record["remaining"] else []
     for item in record["remaining"]:
         lines += textwrap.wrap(item, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-    return [*lines, "", *_foot(record)]
+    return lines
+
+
+def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
+    """Return at most five lines that say how it ended, what to do and, last, where the whole report is.
+
+    Args:
+        record: The record.
+        page: Path of the report; empty if none was written.
+    """
+    counts = {level: sum(one["severity"] == level for one in _findings(record)) for level in SEVERITIES}
+    found = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts.items() if count)
+    checks = [one for host in (record, *record["web"]) for one in host["checks"]]
+    failed, passed = (sum(one["status"] == status for one in checks) for status in ("failed", "passed"))
+    parts = [*_head(record), f"Found: {found}." if found else ""]
+    parts += [f"Verification: {passed} passed, {failed} failed." if checks else ""]
+    foot = [line for line in _foot(record) if not line.startswith("To undo")]
+    way = f"{_again(record)} {record['again']}" if record["again"] else ""
+    way = way or next((line for line in _foot(record) if line.startswith("To undo")), "")
+    report = f"Report: {page}" if page else ""
+    lines = [f"== {_title(record)} ==", " ".join(part for part in parts if part), *foot[:1], way, report]
+    return [line for line in lines if line]
+
+
+def why(host: Mapping[str, Any]) -> str:
+    """Return why a host failed; that of a blocked one is among the findings already."""
+    return "" if host["outcome"] == "blocked" else str(host["failure"])
+
+
+def stage_state(stage: Mapping[str, Any]) -> str:
+    """Return what became of a stage: one that was to be done and took time is done."""
+    return "done now" if stage["state"] == "pending" and stage["seconds"] is not None else str(stage["state"])
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people: ``3.5 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def proof_in_words(record: Mapping[str, Any]) -> str:
+    """Return how the backup was proved and how long it took; empty without one."""
+    if not record["backup"]:
+        return ""
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in record["backup_seconds"].items())
+    return _PROOF[record["backup_proof"]] + (f" ({seconds})" if seconds else "")
 
 
 def _title(record: Mapping[str, Any]) -> str:
-    return f"{record['name']}: {record['outcome']}"
+    return f"{record['name'] or 'the inventory'}: {record['outcome']}"
+
+
+def _again(record: Mapping[str, Any]) -> str:
+    return "When that is mended, run again:" if record["failure"] or record["outcome"] == "failed" else "Then run:"
 
 
 def _head(record: Mapping[str, Any]) -> Iterator[str]:
     if record["from"] or record["to"]:
-        yield f"fractal-server {record['from'] or '?'} → {record['to'] or '?'}"
+        own = f" ({record['server_outcome']})" if record["server_outcome"] != record["outcome"] else ""
+        yield f"fractal-server {record['from'] or '?'} → {record['to'] or '?'}{own}."
     if record["window_seconds"] is not None:
-        yield f"The service was down for {record['window_seconds']} s."
-    access = record.get("access")
+        yield f"The service was down for {duration(record['window_seconds'])}."
+    access = record["access"]
     if access:
         without = access["without_access"]
         hurt = sum(user["hurt"] for user in without)
@@ -97,36 +153,38 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _foot(record: Mapping[str, Any]) -> Iterator[str]:
     if record["backup"]:
-        seconds = ", ".join(f"{name} {value:.1f} s" for name, value in record["backup_seconds"].items())
-        proof = _PROOF[record["backup_proof"]]
-        yield f"Backup: {record['backup']}, {proof}" + (f" ({seconds})" if seconds else "")
+        yield f"Backup: {record['backup']}, {proof_in_words(record)}"
     if record["undo"]:
         yield f"To undo: {record['undo']}"
+    last = record["last_upgrade"]
+    if last:
+        yield f"Last upgraded {last['from']} → {last['to']} on {last['ended']}; backup: {last['backup']}"
+        yield f"To undo that: {last['undo']}"
 
 
-def _tables(record: Mapping[str, Any]) -> Iterator[_Table]:
-    """Yield the tables that have rows: web hosts, stages, findings by severity, verification."""
+def _findings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = [one for host in (record, *record["web"]) for one in host["findings"]]
+    return sorted(found, key=lambda one: SEVERITIES.index(one["severity"]))
+
+
+def _tables(record: Mapping[str, Any], statuses: Sequence[str] = ("failed", "passed", "skipped")) -> Iterator[_Table]:
+    """Yield the tables that have rows: web hosts, stages, and the checks of the verification with these results."""
     web = record["web"]
     if web:
-        rows = [(one["name"], one["outcome"], one["from"], one["to"], one["failure"]) for one in web]
+        rows = [(one["name"], one["outcome"], one["from"], one["to"], why(one)) for one in web]
         yield _Table("fractal-web", ("host", "outcome", "from", "to", "why"), rows)
     if record["stages"]:
-        yield _Table("Stages", ("stage", "state", "seconds", "why"), [_stage(one) for one in record["stages"]])
-    findings = [*record["findings"], *(one for host in web for one in host["findings"])]
-    for severity in SEVERITIES:
-        found = [_finding(one) for one in findings if one["severity"] == severity]
-        if found:
-            yield _Table(f"{_TITLES[severity]} ({len(found)})", _FINDING_COLUMNS, found)
-    checks = [*record["checks"], *(one for host in web for one in host["checks"])]
+        yield _Table("Stages", ("stage", "state", "time", "why"), [_stage(one) for one in record["stages"]])
+    checks = [one for host in (record, *web) for one in host["checks"] if one["status"] in statuses]
     if checks:
+        checks.sort(key=lambda one: statuses.index(one["status"]))
         results = [(one["id"], one["status"], one["message"], one["fix"]) for one in checks]
         yield _Table("Verification", ("check", "result", "what", "how to mend it"), results)
 
 
 def _stage(stage: Mapping[str, Any]) -> tuple[Any, ...]:
-    if stage["seconds"] is None:
-        return stage["title"], stage["state"], None, stage["reason"]
-    return stage["title"], "done now", f"{stage['seconds']:.1f}", stage["reason"]
+    took = None if stage["seconds"] is None else duration(stage["seconds"])
+    return stage["title"], stage_state(stage), took, stage["reason"]
 
 
 def _finding(finding: Mapping[str, Any]) -> tuple[str, ...]:
@@ -143,14 +201,9 @@ def _markdown_row(cells: Sequence[Any]) -> str:
     return "| " + " | ".join(_string(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
 
-def _html(value: Any) -> str:
-    return html.escape(_string(value)).replace("\n", "<br>")
-
-
 def _text_table(table: _Table) -> Iterator[str]:
     """Yield the table in columns; the wide ones are wrapped."""
     columns = [[_string(cell) for cell in column] for column in zip(table.columns, *table.rows)]
-    columns = [column for column in columns if column[0] != _ON_PAGES_ONLY]
     natural = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
     wide = sum(width > _NARROW for width in natural)
     rest = _WIDTH - sum(width + 2 for width in natural if width <= _NARROW) - 2 * wide

@@ -45,6 +45,13 @@ FINDINGS = rule_table(
         "Check the host, the network and ansible_host, then run again.",
     ),
     blocker(
+        "host.unusable",
+        "The host can be reached, but not worked on",
+        "Ansible cannot work on the host of {subject}: {reason}",
+        "Ansible needs Python 3.9 or later there and has to become root: give -K for sudo's password, or let the user "
+        "become root without one.",
+    ),
+    blocker(
         "unit.missing",
         "The unit leads to no instance",
         "{reason}",
@@ -161,8 +168,10 @@ def web_state(
 
 
 def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
-    if result.get("unreachable"):
+    if result.get("no_connection"):
         return [FINDINGS["host.unreachable"].finding(what, reason=why_failed(result)).as_dict()]
+    if "instance" not in result and "reason" not in result:
+        return [FINDINGS["host.unusable"].finding(what, reason=why_failed(result)).as_dict()]
     if result.get("instance") is None:
         reason = result.get("reason") or why_failed(result)
         return [FINDINGS["unit.missing"].finding(what, reason=reason).as_dict()]
@@ -195,7 +204,7 @@ def _worker(result: Mapping[str, Any]) -> dict[str, Any]:
 def _worker_findings(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = [FINDINGS["worker.no_server"].finding(name) for name in results.get("workers", {}).get("strays", ())]
     for result in results.get("workers", {}).get("answers", []):
-        if result.get("unreachable"):
+        if result.get("no_connection"):
             found.append(FINDINGS["host.unreachable"].finding(result["host"], reason=why_failed(result)))
         elif "worker" not in result:
             found.append(FINDINGS["worker.unusable"].finding(result["host"], reason=why_failed(result)))

@@ -1,20 +1,33 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""The operator's variables: a mistyped one would be silence, and its default would do something else than was meant."""
+"""The operator's variables: a mistyped one would be silence, and its default would do something else than was meant.
+
+What each may be is said once, in the argument specs of the roles; the same specs are used here, for all roles at once
+and before any host is contacted. Ansible itself would use a role's spec only when that role begins.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
     Finding,
     FindingRule,
+    blocker,
     rule_table,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 
 PREFIX = "fractal_"
+_TARGET = "fractal_target_version"
+_TYPES = {"int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping", "path": "a path"}
+_SECRET = "password"  # never repeat such a value
+_SPEC_KEYS = ("type", "elements", "choices", "options", "required", "default")
 
 CHAPTERS = {"variable": "Variables"}
 FINDINGS = rule_table(
@@ -26,16 +39,72 @@ FINDINGS = rule_table(
         fix="Correct its name or remove it. If it is another role's, put variable.unknown into fractal_accept.",
         reference="docs/variables.md",
     ),
+    blocker(
+        "variable.invalid",
+        "A variable with a value that it cannot have",
+        "The variable {subject} {reason}",
+        "Correct its value where you set it: in the inventory, in group_vars or host_vars, or after -e.",
+        reference="docs/variables.md",
+    ),
+    blocker(
+        "variable.release",
+        "A target release that is not known",
+        "The variable {subject} cannot be met: {reason}",
+        "Name a release that this version of the collection knows, or install a newer version of the collection.",
+        reference="docs/variables.md",
+    ),
 )
 
 
 def unknown_variables(names: Iterable[str], known: Collection[str]) -> list[Finding]:
     """Return a finding for each of ``names`` that looks like an operator's variable and is not ``known``."""
-    endings = {name[len(PREFIX) :]: name for name in known}
     found = []
     for name in sorted(set(names)):
         if name.startswith(PREFIX) and name not in known:
-            nearest = difflib.get_close_matches(name[len(PREFIX) :], endings, n=1)
-            hint = f" Did you mean {endings[nearest[0]]}?" if nearest else ""
+            hint = did_you_mean(name, known, PREFIX)
             found.append(FINDINGS["variable.unknown"].finding(name, hint=hint))
     return found
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return ``' Did you mean ...?'`` for a name much like a known one, or nothing; ``prefix`` is not compared."""
+    endings = {one[len(prefix) :]: one for one in known}
+    nearest = difflib.get_close_matches(name[len(prefix) :], endings, n=1)
+    return f" Did you mean {endings[nearest[0]]}?" if nearest else ""
+
+
+def invalid_variables(values: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Return a finding for each of ``values`` that its argument spec refuses, or whose release is unknown.
+
+    Args:
+        values: The variables that are set, by name; those without a spec are left to `unknown_variables`.
+        specs: The options of all roles by name, as in their ``meta/argument_specs.yml``.
+    """
+    return [finding for name in sorted(values) if name in specs for finding in _judged(name, values[name], specs[name])]
+
+
+def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]:
+    reason = _why_invalid(name, value, spec)
+    if reason:
+        yield FINDINGS["variable.invalid"].finding(name, reason=reason)
+    elif name == _TARGET:
+        try:
+            release(str(value))
+        except FractalError as error:
+            yield FINDINGS["variable.release"].finding(name, reason=str(error))
+
+
+def _why_invalid(name: str, value: Any, spec: Mapping[str, Any]) -> str:
+    if value == spec.get("default"):
+        return ""  # a default may be what its type would refuse, such as no path
+    option = {key: spec[key] for key in _SPEC_KEYS if key in spec and key not in ("default", "required")}
+    errors = ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
+    if not errors:
+        return ""
+    said = "is set" if _SECRET in name else f"is {value!r}"
+    choices = [repr(one) for one in spec.get("choices") or ()]
+    if choices:
+        return f"{said}; it can be {' or '.join(choices)}."
+    if spec.get("type") in ("list", "dict") and isinstance(value, (list, dict)):
+        return f"has a wrong part: {errors[0]}"
+    return f"{said}; it must be {_TYPES.get(spec.get('type', 'str'), 'a text')}."

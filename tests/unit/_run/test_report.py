@@ -1,12 +1,15 @@
 """The report: outcomes, the window, what remains, and that HTML stays HTML."""
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import with_headline
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import failures, gather
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
-    render_html,
     render_markdown,
+    render_summary,
     render_text,
 )
+from ansible_collections.fractal_ops.platform.plugins.plugin_utils.report_html import render_html
+from report_records import RUN
 
 STAGES = [
     {"name": "stop", "title": "Stop fractal-server", "state": "pending", "reason": "active", "release": ""},
@@ -53,7 +56,7 @@ GROUPS = {"fractal_server": ["s"], "fractal_web": []}
 
 
 def record(facts, kind="upgrade"):
-    return gather({"s": facts}, GROUPS, kind)[0]
+    return {**with_headline(gather({"s": facts}, GROUPS, kind)[0], "upgrade", ""), "run": RUN}
 
 
 def test_an_upgrade_is_told_with_its_window_backup_and_undo():
@@ -102,8 +105,8 @@ def test_one_instance_of_many_is_undone_with_its_own_web_hosts():
         "w": {**web, "__web_server": "t"},
     }
     assert [one["undo"].partition("--limit ")[2] for one in gather(hostvars, groups)] == [
-        "s,v,localhost",
-        "t,w,localhost",
+        "s,v",
+        "t,w",
     ]
 
 
@@ -274,14 +277,14 @@ def test_the_workers_are_a_stage_with_the_seconds_of_all_of_them():
     found = record(facts)
     assert found["stages"][0]["seconds"] == 0.75
     assert found["workers"][0]["host"] == "c"
-    assert "| Switch | done now | 0.8 | c has 2.16.6 |" in render_markdown(found)
+    assert "| Switch | done now | 0.8 s | c has 2.16.6 |" in render_markdown(found)
 
 
 def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
     page = render_html(record(server(**DONE)))
     assert "&lt;anna&gt;" in page
     assert "<anna>" not in page
-    assert "http" not in page.split("<style>", maxsplit=1)[0]
+    assert "http" not in page and "<script" not in page
 
 
 def page_with(*findings, **values):
@@ -289,28 +292,53 @@ def page_with(*findings, **values):
     return {**found, "findings": [{**FINDING, **one} for one in findings], **values}
 
 
-def test_findings_are_tables_by_severity_in_every_format():
+def test_what_blocks_comes_first_in_every_format():
     found = page_with(
         {"id": "a.info", "severity": "info"},
         {"id": "b.warning", "severity": "warning", "accepted": True},
         {"id": "c.blocker", "severity": "blocker", "message": "a|b", "reference": "2_17_0.py"},
+        remaining=["Mend the roof."],
     )
-    markdown = render_markdown(found)
-    assert markdown.index("## Blockers (1)") < markdown.index("## Warnings (1)") < markdown.index("## Info (1)")
+    markdown, html = render_markdown(found), render_html(found)
+    for page, order in (
+        (markdown, ("## Blockers (1)", "Mend the roof", "## Stages", "## Warnings (1)", "## Info (1)")),
+        (html, ("Blockers (1)", "Mend the roof", "Warnings (1)", "Stages", "Good to know (1)")),
+    ):
+        places = [page.index(part) for part in order]
+        assert places == sorted(places)
     assert "| c.blocker<br><anna> | a\\|b | mend | 2_17_0.py |" in markdown
     assert "| b.warning (accepted)<br><anna> | is odd | mend |  |" in markdown
-    html = render_html(found)
-    assert "<td>c.blocker<br>&lt;anna&gt;</td><td>a|b</td><td>mend</td><td>2_17_0.py</td>" in html
-    text = render_text(found)
-    assert text.index("BLOCKERS (1)") < text.index("WARNINGS (1)") < text.index("INFO (1)")
+    assert "c.blocker · &lt;anna&gt; · 2_17_0.py" in html and "b.warning · &lt;anna&gt; · accepted" in html
+
+
+def test_the_screen_has_what_blocks_and_warns_and_counts_the_rest():
+    text = render_text(page_with({"id": "a.info", "severity": "info"}, {"id": "c.blocker", "severity": "blocker"}))
+    assert "BLOCKER c.blocker: is odd" in text and "  -> mend" in text
+    assert not [line for line in text if "a.info" in line]
+    summary = render_summary(page_with({"severity": "info"}, {"severity": "info"}), "/r/s/latest.html")
+    assert "Found: 2 infos." in summary[1]
+
+
+def test_the_summary_is_five_lines_and_ends_with_the_report():
+    check = {"id": "a", "status": "failed", "subject": "x", "message": "m", "fix": ""}
+    for facts in (server(**DONE, __verify_server={"checks": [check]}), server(**DONE), server(window=False)):
+        summary = render_summary(record(facts), "/r/s/latest.html")
+        assert len(summary) <= 5 and summary[-1] == "Report: /r/s/latest.html"
+    assert any(line.startswith("To undo: ") for line in render_summary(record(server(**DONE)), "/r"))
+
+
+def test_no_failure_is_told_twice_on_the_screen():
+    blocker = {**FINDING, "severity": "blocker", "message": "the disk is full"}
+    facts = server(failure="1 blocking finding(s): the disk is full")
+    facts["__server_state"].update(failure="1 blocking finding(s): the disk is full", findings=[blocker])
+    found = record(facts)
+    assert "\n".join([*render_text(found), *render_summary(found, "/r")]).count("the disk is full") == 1
 
 
 def test_tables_fit_the_screen():
     long = "word " * 60 + "x" * 200
     text = render_text(page_with({"id": "c.blocker", "message": long, "fix": long, "subject": "s" * 90}, failure=long))
     assert max(map(len, text)) <= 110
-    row = text.index(next(line for line in text if line.startswith("c.blocker")))
-    assert text[row - 1].startswith("-----") and "word word" in text[row]
     assert "".join(text).count("word") == 3 * 60, "something was left out"
 
 
@@ -319,4 +347,4 @@ def test_who_will_have_access_is_counted():
     found = page_with(access={"with_access": ["ann"], "without_access": lost})
     sentence = "1 user(s) will have access to 2.17, 2 will not; 1 of these own projects"
     assert sentence in render_markdown(found) and sentence in render_html(found)
-    assert sentence in "\n".join(render_text(found))
+    assert sentence in " ".join(render_summary(found, ""))

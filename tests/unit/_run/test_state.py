@@ -57,10 +57,15 @@ def test_mistyped_variables_are_refused_unless_accepted():
     assert server_state(GOOD, "2.17.0")["refused"] == ""
 
 
+def test_a_host_on_which_no_module_runs_is_told_apart_from_a_unit_that_is_missing():
+    state = server_state({"instance": {"failed": True, "msg": "Missing sudo password"}}, "2.17.0")
+    assert ids(state) == ["host.unusable"] and "Missing sudo password" in state["failure"]
+
+
 def test_each_thing_that_could_not_be_observed_is_a_finding():
-    assert ids(server_state({"instance": {"unreachable": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
+    assert ids(server_state({"instance": {"no_connection": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
     assert ids(server_state({"instance": {"instance": None, "reason": "no unit"}}, "2.17.0")) == ["unit.missing"]
-    assert ids(server_state({"instance": {"msg": "traceback"}}, "2.17.0")) == ["unit.missing"]
+    assert ids(server_state({"instance": {"msg": "traceback"}}, "2.17.0")) == ["host.unusable"]
     down = {**GOOD, "database": {"database": {"reachable": False, "reason": "refused"}}, "users": {"skipped": True}}
     assert ids(server_state(down, "2.17.0")) == ["database.unreachable"]
     assert (
@@ -137,7 +142,7 @@ def test_workers_are_part_of_the_state_and_what_is_wrong_with_one_is_a_finding()
     assert state["failure"] == ""
     assert state["workers"] == [{"host": "a", "python": "/w/bin/python3", "version": "2.16.6", "staged": []}]
     assert "workers" in [stage["name"] for stage in state["plan"]["stages"]]
-    gone = {"host": "b", "unreachable": True, "msg": "no route"}
+    gone = {"host": "b", "no_connection": True, "msg": "no route"}
     broken = {"host": "c", "msg": "no fractal-server there"}
     state = server_state({**GOOD, "workers": {"answers": [read, gone, broken], "strays": ["d"]}}, "2.17.0")
     assert [(one["id"], one["subject"]) for one in state["findings"]] == [
