@@ -82,7 +82,7 @@ def bare(inventory: str) -> dict[str, float]:
 def playbook(inventory: str, folder: str) -> tuple[dict[str, float], dict[str, float]]:
     prepare(inventory)
     run("ansible-playbook", "-i", inventory, "fractal_ops.platform.upgrade", "-e", f"fractal_report_dir={folder}")
-    record = json.loads(pathlib.Path(folder, "server.json").read_text())
+    record = json.loads(pathlib.Path(folder, "server", "latest.json").read_text())
     stages = [one for one in record["stages"] if one["seconds"] is not None and one["title"] in STAGES]
     steps = {STAGES[one["title"]]: one["seconds"] for one in stages}
     return {**steps, "window": record["window_seconds"]}, record.get("backup_seconds") or {}

@@ -27,9 +27,18 @@ fractal_web_adress=http://localhost
 """
 
 
-def run(folder: Path, playbook: str, *arguments: str, hosts: Sequence[str] = ("server", "web")) -> str:
+RIGHT = INVENTORY.partition("[fractal_server:vars]")[0]
+
+
+def run(
+    folder: Path,
+    playbook: str,
+    *arguments: str,
+    hosts: Sequence[str] = ("server", "web"),
+    inventory: str = INVENTORY,
+) -> str:
     """Run a playbook on this host, which has no unit of Fractal; return what it says on failing."""
-    (folder / "inventory").write_text(INVENTORY)
+    (folder / "inventory").write_text(inventory)
     program = Path(sys.executable).with_name("ansible-playbook")
     extra = ["-e", f"fractal_report_dir={folder}/reports ansible_python_interpreter={sys.executable}", *arguments]
     done = subprocess.run(
@@ -45,23 +54,36 @@ def run(folder: Path, playbook: str, *arguments: str, hosts: Sequence[str] = ("s
     return done.stdout
 
 
-@pytest.mark.parametrize("playbook", ["precheck", "upgrade", "verify", "rollback"])
-def test_every_playbook_names_all_of_them(tmp_path: Path, playbook: str) -> None:
-    told = run(tmp_path, playbook, "-e", "fractal_taget_version=2.17.2")
+@pytest.mark.parametrize("playbook", ["precheck", "upgrade", "verify", "rollback", "users"])
+def test_every_playbook_names_all_of_them_before_any_host_is_contacted(tmp_path: Path, playbook: str) -> None:
+    wrong = ["fractal_taget_version=2.17.2", "fractal_start_timeout=0.5", "fractal_on_failure=rolback"]
+    told = run(tmp_path, playbook, *(word for one in wrong for word in ("-e", one)), hosts=["server"])
     for name, meant in (
         ("fractal_taget_version", "fractal_target_version"),
         ("fractal_backup_rot", "fractal_backup_root"),
         ("fractal_web_adress", "fractal_web_archive"),
     ):
         assert f"The variable {name} does not exist. Did you mean {meant}?" in told
-    if playbook == "rollback":
-        assert "server: Refuse mistyped variables before anything is changed: 2 blocking finding(s)" in told
+    assert "The variable fractal_start_timeout is '0.5'; it must be a whole number." in told
+    assert "The variable fractal_on_failure is 'rolback'; it can be 'stop' or 'rollback'." in told
     assert "fractal_report_dir does not" not in told
+    assert "PLAY [" not in told.partition("PLAY [Before any host is contacted]")[2]
+
+
+def test_a_release_that_is_not_known_is_one_finding(tmp_path: Path) -> None:
+    told = run(tmp_path, "upgrade", "-e", "fractal_target_version=2.99.0", inventory=RIGHT, hosts=["server"])
+    assert "The variable fractal_target_version cannot be met: " in told and "Found: 1 blocker." in told
+
+
+def test_a_password_is_not_repeated(tmp_path: Path) -> None:
+    secret = '{"fractal_verify_password": {"s3cret": "s3cret"}, "fractal_start_timeout": "x"}'
+    told = run(tmp_path, "verify", "-e", secret, inventory=RIGHT, hosts=["server"])
+    assert "fractal_start_timeout is 'x'" in told and "s3cret" not in told
 
 
 def test_what_another_role_has_can_be_accepted(tmp_path: Path) -> None:
     told = run(tmp_path, "precheck", "-e", '{"fractal_accept": ["variable.unknown"]}')
-    assert "1 blocking finding(s)" in told and "2 blocking finding(s)" not in told  # there is no unit here
+    assert "Found: 2 blockers." in told and "variable.unknown" not in told  # there is no unit here, on either host
 
 
 def test_users_are_not_settled_with_any_of_them(tmp_path: Path) -> None:
