@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
     duration,
     proof_in_words,
+    releases,
     stage_state,
     why,
 )
@@ -108,8 +109,7 @@ def timeline(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _template(name: str) -> Any:
     loader = FileSystemLoader(str(Path(__file__).with_name("report_templates")))
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters.update(
-        tone=tone, sign=lambda word: _SIGNS[tone(word)], duration=duration, stage_state=stage_state, why=why
-    )
+    environment.filters.update(tone=tone, sign=lambda word: _SIGNS[tone(word)], stage_state=stage_state)
+    environment.filters.update(duration=duration, releases=releases, why=why)
     environment.globals.update(light=LIGHT, dark=DARK)
     return environment.get_template(name)

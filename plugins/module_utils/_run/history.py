@@ -114,7 +114,7 @@ def _metrics(record: Mapping[str, Any]) -> Iterator[str]:
     yield "# HELP fractal_ops_run_outcome The outcome of that run is 1, all others are 0."
     yield "# TYPE fractal_ops_run_outcome gauge"
     for outcome in OUTCOMES:
-        yield f'fractal_ops_run_outcome{{{labels},outcome="{outcome}"}} {int(record["outcome"].startswith(outcome))}'
+        yield f'fractal_ops_run_outcome{{{labels},outcome="{outcome}"}} {int(record["outcome"].partition(":")[0] == outcome)}'
     yield "# HELP fractal_ops_findings What that run found, by severity."
     yield "# TYPE fractal_ops_findings gauge"
     found = [one for host in (record, *record["web"]) for one in host["findings"]]

@@ -106,6 +106,12 @@ def why(host: Mapping[str, Any]) -> str:
     return "" if host["outcome"] == "blocked" else str(host["failure"])
 
 
+def releases(record: Mapping[str, Any]) -> str:
+    """Return from which release to which; the one, if it is the same; nothing, if none is known."""
+    known = dict.fromkeys((record["from"] or "?", record["to"] or "?"))
+    return " → ".join(known) if list(known) != ["?"] else ""
+
+
 def stage_state(stage: Mapping[str, Any]) -> str:
     """Return what became of a stage: one that was to be done and took time is done."""
     return "done now" if stage["state"] == "pending" and stage["seconds"] is not None else str(stage["state"])
@@ -138,7 +144,7 @@ def _again(record: Mapping[str, Any]) -> str:
 def _head(record: Mapping[str, Any]) -> Iterator[str]:
     if record["from"] or record["to"]:
         own = f" ({record['server_outcome']})" if record["server_outcome"] != record["outcome"] else ""
-        yield f"fractal-server {record['from'] or '?'} → {record['to'] or '?'}{own}."
+        yield f"fractal-server {releases(record)}{own}."
     if record["window_seconds"] is not None:
         yield f"The service was down for {duration(record['window_seconds'])}."
     access = record["access"]

@@ -95,8 +95,8 @@ def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]
 
 
 def _why_invalid(name: str, value: Any, spec: Mapping[str, Any]) -> str:
-    if value == spec.get("default"):
-        return ""  # a default may be what its type would refuse, such as no path
+    if value is None or value == spec.get("default"):
+        return ""  # not known yet; and a default may be what its type would refuse, such as no path
     option = {key: spec[key] for key in _SPEC_KEYS if key in spec and key not in ("default", "required")}
     errors = ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
     if not errors:
