@@ -113,8 +113,9 @@ def _metrics(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"fractal_ops_run_timestamp_seconds{{{labels}}} {run['ended_at']:.0f}"
     yield "# HELP fractal_ops_run_outcome The outcome of that run is 1, all others are 0."
     yield "# TYPE fractal_ops_run_outcome gauge"
+    was = record["outcome"].partition(":")[0]
     for outcome in OUTCOMES:
-        yield f'fractal_ops_run_outcome{{{labels},outcome="{outcome}"}} {int(record["outcome"].partition(":")[0] == outcome)}'
+        yield f'fractal_ops_run_outcome{{{labels},outcome="{outcome}"}} {int(outcome == was)}'
     yield "# HELP fractal_ops_findings What that run found, by severity."
     yield "# TYPE fractal_ops_findings gauge"
     found = [one for host in (record, *record["web"]) for one in host["findings"]]

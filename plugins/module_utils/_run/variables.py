@@ -77,10 +77,12 @@ def invalid_variables(values: Mapping[str, Any], specs: Mapping[str, Mapping[str
     """Return a finding for each of ``values`` that its argument spec refuses, or whose release is unknown.
 
     Args:
-        values: The variables that are set, by name; those without a spec are left to `unknown_variables`.
+        values: The variables that are set, by name; None for one whose value is not known yet. Those without a spec
+            are left to `unknown_variables`.
         specs: The options of all roles by name, as in their ``meta/argument_specs.yml``.
     """
-    return [finding for name in sorted(values) if name in specs for finding in _judged(name, values[name], specs[name])]
+    known = {name: value for name, value in sorted(values.items()) if name in specs and value is not None}
+    return [finding for name, value in known.items() for finding in _judged(name, value, specs[name])]
 
 
 def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]:
@@ -95,8 +97,8 @@ def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]
 
 
 def _why_invalid(name: str, value: Any, spec: Mapping[str, Any]) -> str:
-    if value is None or value == spec.get("default"):
-        return ""  # not known yet; and a default may be what its type would refuse, such as no path
+    if value == spec.get("default"):
+        return ""  # a default may be what its type would refuse, such as no path
     option = {key: spec[key] for key in _SPEC_KEYS if key in spec and key not in ("default", "required")}
     errors = ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
     if not errors:
