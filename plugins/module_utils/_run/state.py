@@ -32,7 +32,7 @@ CHAPTERS = {
     "host": "Hosts",
     "migration": "Data migration",
     "plan": "Plan",
-    "run": "Runs at the same time",
+    "run": "The run: inventory, limit, lock",
     "unit": "The unit of fractal-server",
     "worker": "Worker Python",
 }
