@@ -203,9 +203,8 @@ def test_own_files_are_not_copied_through_planted_links(attacker, foreign, tmp_p
 
 
 def test_an_archive_cannot_write_through_its_own_links(tmp_path, web):
-    for number, links in enumerate(
-        ([("x", "/tmp")], [("x", "..")], [("a/b/d", "../.."), ("l", "a/b/d/../.."), ("l/evil", None)])
-    ):
+    through_two = [("a/b/d", "../.."), ("l", "a/b/d/../.."), ("l/evil", None)]
+    for number, links in enumerate(([("x", "/tmp")], [("x", "..")], through_two)):
         path = tmp_path / f"{number}.tar.gz"
         make_archive(path)
         with tarfile.open(path, "w:gz") as tar:
