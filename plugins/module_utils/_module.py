@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import locked
 
 if TYPE_CHECKING:
@@ -37,9 +38,20 @@ def run_module(
         with locked(lock["unit"], lock) if lock and not module.check_mode else contextlib.nullcontext():
             result = work()
     except FractalError as error:
+        module.params = _without_passwords(module.params)
         module.fail_json(msg=str(error), at=at, duration=_seconds_since(start))
+    module.params = _without_passwords(module.params)
     module.exit_json(**{"changed": False, "at": at, "duration": _seconds_since(start), **result})
     raise AssertionError("exit_json does not return")
+
+
+def _without_passwords(value: Any) -> Any:
+    """Return what Ansible shows of a module's options with ``-vvv``: addresses without user names and passwords."""
+    if isinstance(value, str):
+        return mask_urls(value)
+    if isinstance(value, dict):
+        return {key: _without_passwords(one) for key, one in value.items()}
+    return [_without_passwords(one) for one in value] if isinstance(value, list) else value
 
 
 def _seconds_since(start: float) -> float:

@@ -55,3 +55,22 @@ def test_nothing_is_done_without_the_libraries() -> None:
     result = result_of(lambda: done.append("work"), {"here": None, "sqlalchemy and psycopg": "Traceback ..."})
     assert result["failed"] and not done
     assert "sqlalchemy and psycopg" in result["msg"] and result["exception"] == "Traceback ..."
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_ansible_shows_of_the_options_holds_no_password(fails: bool) -> None:
+    module = Module()
+    given = ["--extra-index-url", "https://bob:s3cret@index.example/simple"]
+    module.params = {"pip_extra_args": given, "lock": None, "nested": {"archive": given[1]}, "keep": 3}
+    seen = []
+
+    def work() -> dict[str, Any]:
+        seen.append(module.params["pip_extra_args"][1])
+        if fails:
+            raise FractalError("no")
+        return {}
+
+    with pytest.raises(Ended):
+        run_module(module, work)  # type: ignore[arg-type]
+    assert seen == [given[1]] and "s3cret" not in str(module.params)
+    assert module.params["pip_extra_args"][0] == "--extra-index-url" and module.params["keep"] == 3
