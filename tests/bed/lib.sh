@@ -8,6 +8,8 @@ REPOSITORY=localhost/fractal-ops
 CACHE=${FRACTAL_OPS_CACHE:-$HOME/.cache/fractal_ops}
 SSH=$CACHE/ssh # key and configuration of the connections to the containers; made by setup.sh
 
+REQUIREMENTS=$(cd "$BED/../requirements" && pwd)
+
 say() { printf '[bed] %s\n' "$*" >&2; }
 
 # Print a key of what was given on standard input and of the content of the files and folders named.
@@ -56,4 +58,42 @@ wait_until_up() {
     if podman exec "$1" systemctl -q is-enabled fractal-web 2>/dev/null; then
         wait_for 60 "fractal-web on $1" web_alive "$1"
     fi
+}
+
+# find_python X.Y: the path of this Python, wherever it usually is on a machine; nothing and false where there is none.
+find_python() {
+    local candidate
+    for candidate in "$(command -v "python$1" || true)" "/usr/bin/python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/"python$1"; do
+        [ ! -x "$candidate" ] || ! "$candidate" -c 'import ensurepip' 2>/dev/null || { printf '%s\n' "$candidate"; return; }
+    done
+    return 1
+}
+
+# environment NAME: print the folder of a virtual environment with exactly what tests/requirements/NAME-pyX.Y.txt lists; it
+# is made where it is missing. False, and said, where the machine lacks that Python and the two after it.
+environment() {
+    local list python minor found='' folder
+    list=$(echo "$REQUIREMENTS/$1"-py*.txt)
+    minor=${list##*-py3.} minor=${minor%.txt}
+    for python in "3.$minor" "3.$((minor + 1))" "3.$((minor + 2))"; do
+        [ "$1" != host ] || [ "$python" = "3.$minor" ] || break # only the oldest proves anything
+        ! found=$(find_python "$python") || break
+    done
+    if [ -z "$found" ]; then
+        say "no Python for $(basename "$list") on this machine"
+        return 1
+    fi
+    mkdir -p "$CACHE/venvs"
+    folder=$CACHE/venvs/$1-$({ "$found" --version; cat "$list"; } | sha256sum | cut -c1-12)
+    (
+        flock 9
+        [ ! -e "$folder/.complete" ] || exit 0
+        say "making the Python environment $folder ..."
+        rm -rf "$folder"
+        # Nothing is built here: wheels only, each of which has a hash in the list.
+        "$found" -m venv "$folder" &&
+            "$folder/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r "$list" &&
+            touch "$folder/.complete"
+    ) 9>"$folder.lock" >&2 || return 1
+    printf '%s\n' "$folder"
 }

@@ -2,7 +2,7 @@
 # Bring in what development and tests need, and link it into this working tree as .cache/. A re-run checks and does nothing.
 #
 #   packages of the system   installed when missing (as root)
-#   .cache/venv              a virtual environment with tests/requirements.txt
+#   .cache/venv              a virtual environment with tests/requirements/dev-py3.11.txt
 #   .cache/collections       this working tree as fractal_ops.platform
 #   .cache/ssh               key and configuration of the connections to the hosts of the test bed
 #
@@ -33,16 +33,7 @@ mkdir -p "$CACHE"
 exec 9>"$CACHE/setup.lock"
 flock 9
 
-python=/usr/bin/python3.11
-[ -x "$python" ] || python=python3
-venv=$CACHE/venv-$({ "$python" --version; cat "$root/tests/requirements.txt"; } | sha256sum | cut -c1-12)
-if [ ! -e "$venv/.complete" ]; then
-    say "making the Python environment $venv ..."
-    rm -rf "$venv"
-    "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check -r "$root/tests/requirements.txt"
-    touch "$venv/.complete"
-fi
+venv=$(environment dev)
 
 if [ ! -e "$SSH/id_ed25519" ]; then
     say "making a key for the connections to the containers ..."
