@@ -13,7 +13,7 @@ export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 
-.PHONY: help setup bed unit integration lint molecule faults chaos test demo bench clean
+.PHONY: help setup bed unit integration lint matrix docs lock molecule faults chaos test demo bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,8 +30,17 @@ unit: setup ## Unit tests
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
 	pytest -n 2 --dist loadgroup tests/integration
 
-lint: setup ## Style, types, ansible-lint (production), ansible-test sanity, documentation
+lint: setup ## Style, types, licences, ansible-lint (production), ansible-test sanity, documentation, Galaxy's import
 	@tests/bed/lint.sh
+
+matrix: setup ## Unit tests and sanity on every ansible-core that is supported; CORES="oldest newest 2.20" for some
+	@tests/bed/matrix.sh $(CORES)
+
+docs: setup ## The documentation as a site in .cache/docs/html
+	@tests/bed/docs.sh
+
+lock: setup ## Resolve tests/requirements/*.in anew, into exact versions with hashes
+	@tests/bed/lock.sh
 
 molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIOS="default ..."
 	@tests/bed/scenarios.sh $(SCENARIOS)
@@ -47,7 +56,7 @@ bench: bed ## Measure the window against the bare commands, and the check of man
 	@for bench in tests/bench/bench_*.py; do echo; python $$bench || exit 1; done
 
 test: ## Everything
-	@FAULTS=--short tests/bed/timed.sh setup bed lint unit integration molecule faults
+	@FAULTS=--short CORES=newest tests/bed/timed.sh setup bed lint docs unit matrix integration molecule faults
 
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Build the documentation site in .cache/docs/html; warnings are errors. No network takes part. Run through `make docs`.
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+cd "$BED/../.."
+work=$PWD/.cache/docs
+rm -rf "$work"
+mkdir -p "$work/source/pages"
+mkdir -m 0755 "$work/source/collections" # antsibull-docs refuses a folder that others may write
+
+antsibull-docs collection --use-current --squash-hierarchy --no-indexes --no-breadcrumbs --fail-on-error \
+    --no-add-antsibull-docs-version --dest-dir "$work/source/collections" fractal_ops.platform > "$work/log" 2>&1 ||
+    { cat "$work/log"; exit 1; }
+# docs/docsite/index.md lists roles and modules. The filters serve the roles only: their pages are in no index.
+rm "$work/source/collections/index.rst" "$work/source/collections/environment_variables.rst"
+
+cp docs/docsite/{conf.py,index.md,return_values.md} "$work/source/"
+for page in docs/*.md; do
+    # The pages of docs/docsite/index.md stand at the top, every other one under "How it is built".
+    if grep -qx "$(basename "$page" .md)" docs/docsite/index.md; then cp "$page" "$work/source/"; else cp "$page" "$work/source/pages/"; fi
+done
+sed -E 's#\]\(docs/([a-z_-]+\.md)#](\1#g' README.md > "$work/source/readme.md"
+cp CHANGELOG.md "$work/source/changelog.md"
+
+sphinx-build -q -W --keep-going -j 2 -b html -d "$work/doctrees" "$work/source" "$work/html"
+say "the documentation is at $work/html/index.html"

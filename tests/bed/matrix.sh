@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Unit tests and ansible-test sanity on every ansible-core that meta/runtime.yml allows and tests/requirements/core-*.txt locks.
+#
+#   matrix.sh [oldest|newest|X.Y ...]   only these; newest is the newest that is released, no candidate
+#
+# A Python that the machine lacks is named and its line left out; it is an error when no line is left.
+set -uo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+cd "$BED/../.." || exit 1
+declare -A candidate=()
+lines=()
+for list in $(printf '%s\n' "$REQUIREMENTS"/core-*.txt | sort -V); do
+    line=$(basename "$list")
+    line=${line#core-} line=${line%-py*}
+    lines+=("$line")
+    ! grep -qE '^ansible-core==[0-9.]+rc' "$list" || candidate[$line]=yes
+done
+if [ ${#lines[@]} -eq 0 ] || ! grep -qF "\">=${lines[0]}.0\"" meta/runtime.yml; then
+    say "meta/runtime.yml and tests/requirements/core-*.txt do not begin with the same ansible-core: make lock"
+    exit 1
+fi
+released=()
+for line in "${lines[@]}"; do [ -n "${candidate[$line]:-}" ] || released+=("$line"); done
+
+wanted=()
+for word in "${@:-all}"; do
+    case $word in
+        all) wanted+=("${lines[@]}") ;;
+        oldest) wanted+=("${lines[0]}") ;;
+        newest) wanted+=("${released[-1]}") ;;
+        *) wanted+=("$word") ;;
+    esac
+done
+
+failed=() ran=0
+for line in "${wanted[@]}"; do
+    if ! folder=$(environment "core-$line"); then
+        say "ansible-core $line: left out"
+        continue
+    fi
+    what="ansible-core $line on $("$folder/bin/python" --version)"
+    ran=$((ran + 1)) started=$SECONDS
+    # What the core calls deprecated fails: Python's own way of saying so, and Ansible's.
+    PATH=$folder/bin:$PATH ANSIBLE_DEPRECATION_WARNINGS=1 "$folder/bin/python" -W error::DeprecationWarning:ansible -m pytest -q -n 2 \
+        -p no:cacheprovider tests/unit || failed+=("$what: unit")
+    skip=()
+    # A candidate's sanity tests may name tools by an address that no registry serves; pylint's do in 2.22.0rc1.
+    [ -z "${candidate[$line]:-}" ] || skip=(--skip-test pylint)
+    "$BED/sanity.sh" "$folder" "${skip[@]}" || failed+=("$what: sanity")
+    say "$what: $((SECONDS - started)) s"
+done
+
+if [ $ran -eq 0 ]; then
+    say "this machine has no Python for any of: ${wanted[*]}"
+    exit 1
+fi
+if [ ${#failed[@]} -gt 0 ]; then
+    printf '[bed] FAILED: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
