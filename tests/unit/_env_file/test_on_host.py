@@ -241,6 +241,30 @@ def systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     return state
 
 
+def test_a_later_step_adds_to_the_drop_in_and_takes_nothing_from_it(
+    env: Path, tmp_path: Path, systemd: dict[str, Any]
+) -> None:
+    env.write_text(SLURM + "HTTPS_PROXY=p\n")
+    systemd["unit"] = unit(env.parent, Environment="FRACTAL_RUNNER_BACKEND=slurm DB_ECHO=Yes")
+    drop_in = tmp_path / "system/fractal-server.service.d/50-fractal-environment.conf"
+    given = {"service": "fractal-server", "data_stop": "2.17.0"}
+    assert migrate(env, release="2.17.0", **given)["steps"] == ["2.17.0"]
+    assert "UnsetEnvironment=FRACTAL_RUNNER_BACKEND\n" in drop_in.read_text() and "DB_ECHO=Yes" in env.read_text()
+    for release, steps in (("2.17.1", []), ("2.17.2", ["2.17.2"]), ("2.17.2", [])):
+        assert migrate(env, release=release, **given)["steps"] == steps
+    assert "UnsetEnvironment=DB_ECHO FRACTAL_RUNNER_BACKEND\n" in drop_in.read_text()
+    assert f"EnvironmentFile={drop_in.with_suffix('.env')}\n" in drop_in.read_text()
+    assert drop_in.with_suffix(".env").read_text() == "HTTPS_PROXY=p\n" and "DB_ECHO=true\n" in env.read_text()
+
+
+@pytest.mark.parametrize(
+    ("stop", "written"), [(None, True), ("2.17.0", True), ("2.18.0", False)], ids=["not known", "its own", "passed"]
+)
+def test_the_old_file_is_for_a_data_migration_that_is_still_to_come(env: Path, stop: str | None, written: bool) -> None:
+    migrate(env, data_stop=stop)
+    assert env.with_name(env.name + ".old").exists() is written
+
+
 def test_the_drop_in_takes_over_what_2_17_does_not_do(env: Path, tmp_path: Path, systemd: dict[str, Any]) -> None:
     exported = {"HTTPS_PROXY": "http://u:p@x", "PIP_FLAGS": 'a "b" $c \\', "SLURM_CONF": "/etc/slurm.conf"}
     env.write_text(
