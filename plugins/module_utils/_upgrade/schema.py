@@ -79,7 +79,7 @@ def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, py
     if at is None:
         return (
             f"The database is at revision {database['revision']}, which belongs to no release that this collection "
-            "knows. Check POSTGRES_DB, or bring the instance to 2.16.6 first."
+            "knows. Check POSTGRES_DB, or bring the instance to one of them first."
         )
     if version_key(at.version) > version_key(wanted.version):
         return (
