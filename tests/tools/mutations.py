@@ -42,7 +42,7 @@ MUTATIONS = (
     Mutation("web precheck without port", UTILS + "_precheck/web.py", '    ("port", check_port),\n', "", "_precheck"),
     Mutation("several workers allowed", UTILS + "_precheck/unit.py", "workers > 1", "workers > 99", "_precheck"),
     Mutation("reload not asked for", UTILS + "_precheck/unit.py", "if unit.needs_reload:", "if False:", "_precheck"),
-    Mutation("left-overs not told", UTILS + "_run/report.py", "facts.get(facts_of.ROLLBACK_LEFT) or []", "[]", "_run"),
+    Mutation("left-overs not told", UTILS + "_run/report.py", 'todo += record["left"]', "pass", "_run"),
     Mutation("copy of the backup not told", UTILS + "_run/report.py", "    if copy:\n", "    if False:\n", "_run"),
     Mutation(
         "failed stage shown as done",

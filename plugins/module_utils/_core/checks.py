@@ -34,7 +34,10 @@ Host = TypeVar("Host")
 
 
 def run_checks(host: Host, checks: Iterable[tuple[str, Callable[[Host], Iterable[Finding]]]]) -> list[Finding]:
-    """Return the findings of ``checks`` (name and function); one that breaks is a finding too, once for each cause."""
+    """Return the findings of ``checks`` (name and function).
+
+    A check that raises becomes a finding; identical causes are reported once.
+    """
     found: list[Finding] = []
     causes: set[str] = set()
     for name, check in checks:

@@ -24,7 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 FOLDER = "/run"
 LEASE = 300.0  # seconds
 _PATIENCE = 900.0  # seconds that a module waits for what a killed run left working
-_GLANCE = 2.0  # seconds; `read_lock` has the file for an instant, too
+_GLANCE = 2.0  # seconds; read_lock() takes the flock briefly, too: not to be reported as another run
 LOCK_ARGUMENT: dict[str, dict[str, Any]] = {
     "lock": {
         "type": "dict",
@@ -197,4 +197,4 @@ def _parse(text: str, dated: float) -> Lock | None:
         values = json.loads(text)
         return Lock(values["run"], values["controller"], values["since"], max(0.0, time.time() - dated))
     except (ValueError, KeyError, TypeError):
-        return None  # of a module that was killed as it wrote
+        return None  # half-written by a module that was killed

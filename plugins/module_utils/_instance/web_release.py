@@ -147,7 +147,7 @@ def kept_release(instance: Mapping[str, Any]) -> str | None:
 
 
 def belongs_to(instance: Mapping[str, Any], server_version: str | None) -> bool:
-    """Return whether what was switched to is the release of fractal-web for ``server_version``."""
+    """Return whether the fractal-web now in use was switched to, and belongs to the release of its server."""
     return web_release(server_version or "") == instance["version"] and kept_release(instance) is not None
 
 

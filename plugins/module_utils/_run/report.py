@@ -60,6 +60,7 @@ def empty_record(name: str) -> dict[str, Any]:
         "backup": None,
         "backup_proof": None,
         "backup_seconds": {},
+        "left": [],
         "remaining": [],
         "undo": "",
         "web": [],
@@ -98,6 +99,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         way = facts[facts_of.ROLLBACK_WAY]
         outcome = f"nothing to go back to: {way['nothing']}" if way["nothing"] else "rolled back"
         record.update(to=way["version"] or record["from"], outcome=outcome, failure="", stages=[], findings=[])
+    record["left"] = facts.get(facts_of.ROLLBACK_LEFT) or []
     record["remaining"] = _remaining(record, facts)
     record["undo"] = command("rollback", hosts) if backup else ""
     return record
@@ -181,10 +183,10 @@ def _checks(facts: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
 
 
 def failures(record: Mapping[str, Any]) -> list[str]:
-    """Return why the run must fail because of this instance, a line each."""
+    """Return why the run must fail because of this instance, a line each; what a rollback left is a reason, too."""
     lines = []
     for one in [record, *record["web"]]:
-        lines += [f"{one['name']}: {one['failure']}"] if one["failure"] else []
+        lines += [f"{one['name']}: {why}" for why in [one["failure"], *one.get("left", [])] if why]
         failed = [f"{check['id']}: {check['message']}" for check in one["checks"] if check["status"] == "failed"]
         lines += [f"{one['name']}: verification failed: {text}" for text in failed]
     return lines
@@ -197,7 +199,7 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
         for check in record["checks"]
         if check["status"] == "failed"
     ]
-    todo += facts.get(facts_of.ROLLBACK_LEFT) or []
+    todo += record["left"]
     todo += _reviewed(record["review"])
     if record["backup_proof"] not in (None, "restore"):
         todo.append(

@@ -167,6 +167,7 @@ def test_what_a_rollback_could_not_clean_up_remains():
     )
     found = record(facts, "rollback")
     assert (found["outcome"], found["remaining"]) == ("rolled back", ["Not all workers"])
+    assert failures(found) == ["s: Not all workers"]
 
 
 def test_a_web_host_that_was_at_its_release_was_not_rolled_back():
