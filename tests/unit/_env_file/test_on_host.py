@@ -182,7 +182,7 @@ def test_a_run_that_was_killed_is_continued(
 def test_owner_and_mode_are_kept_and_never_wider(env: Path, mode: int, expected: int) -> None:
     env.chmod(mode)
     os.chown(env, 1234, 5678)
-    # as on a host of 2.16, whatever Python runs this test: for one that 2.16 does not know there is a finding of its own
+    # as on a host of 2.16, whatever Python runs this test: 2.16 does not know every one, which is a finding of its own
     result = migrate(env, tasks_python={"version": "3.12", "interpreter": sys.executable})
     for path in (env, Path(result["old_path"])):
         found = path.stat()
