@@ -21,6 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import server as _server_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.disk import Need, Room
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS
 from postgres_cluster import PASSWORD, Cluster, Database
 from postgres_seed import add_activity, add_job
 from releases_environments import JWT_SECRET, FractalFolder, environment
@@ -112,7 +113,7 @@ def test_backend_that_does_not_exist(
     text = folder.env_file.read_text(encoding="utf-8").replace("FRACTAL_RUNNER_BACKEND=slurm", f"{name}={value}")
     folder.env_file.write_text(text, encoding="utf-8")
     params = {**OPTIONS, "env_file": str(folder.env_file), "python": release_python("2.16.6")}
-    checks = (*_server_checks.ON_THE_HOST[:1], *_server_checks.LEAVING_2_16[:1])
+    checks = PRECHECKS["2.17.0"][:2]
     found = {finding.id for finding in run_checks(ServerHost(params), checks)}
     expected = "release.backend_unknown" if value else "release.backend_local"
     assert expected in found

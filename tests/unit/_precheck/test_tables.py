@@ -14,11 +14,14 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import server, web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import prechecks
 
-PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils._precheck"
-FOLDER = Path(inspect.getfile(server)).parent
-SERVER_TABLES = ("ON_THE_HOST", "LEAVING_2_16", "IN_THE_DATABASE")
-ROWS = [row for name in SERVER_TABLES for row in getattr(server, name)] + list(web.CHECKS)
+PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
+ROOT = Path(inspect.getfile(server)).parents[1]
+SERVER_TABLES = ("ON_THE_HOST", "IN_THE_DATABASE")
+WEB_ROWS = [*web.CHECKS, *prechecks.WEB_CHECKS]
+STOP_ROWS = [("stops", prechecks.check_implemented), *(row for rows in prechecks.PRECHECKS.values() for row in rows)]
+ROWS = [row for name in SERVER_TABLES for row in getattr(server, name)] + STOP_ROWS + WEB_ROWS
 # what other checks, or the run of all, call
 CALLED = {
     "check_configuration",
@@ -30,10 +33,10 @@ CALLED = {
 
 
 def of_a_host() -> dict[str, Callable[..., Any]]:
-    """Every check of the room, by its name and file."""
+    """Every check of the prechecks and of the stops, by its name and file."""
     found = {}
-    for path in FOLDER.glob("*.py"):
-        module = importlib.import_module(f"{PACKAGE}.{path.stem}")
+    for path in [*ROOT.glob("_precheck/*.py"), *ROOT.glob("_stops/**/*.py")]:
+        module = importlib.import_module(".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts]))
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if name.startswith("check_") and function.__module__ == module.__name__ and name not in CALLED:
                 found[f"{path.stem}.{name}"] = function
@@ -43,7 +46,7 @@ def of_a_host() -> dict[str, Callable[..., Any]]:
 def test_each_check_of_a_host_is_in_a_table() -> None:
     rows = {function for _name, function in ROWS}
     assert sorted(name for name, function in of_a_host().items() if function not in rows) == []
-    assert len({name for name, _function in ROWS[: -len(web.CHECKS)]}) == len(ROWS) - len(web.CHECKS)
+    assert len({name for name, _function in ROWS[: -len(WEB_ROWS)]}) == len(ROWS) - len(WEB_ROWS)
 
 
 class FakeHost:
@@ -52,8 +55,8 @@ class FakeHost:
     unit = None
     installation = SimpleNamespace(env_file="/srv/.env")
 
-    def __init__(self, leaves_2_16: bool = True, reachable: bool = True) -> None:
-        self.leaves_2_16, self._reachable = leaves_2_16, reachable
+    def __init__(self, reachable: bool = True) -> None:
+        self._reachable = reachable
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[None]:
@@ -81,10 +84,8 @@ def test_each_row_of_each_table_is_run(rows: dict[str, list[str]]) -> None:
     also = [("stop", lambda _host: [Finding("stop", "info", "stop", "", "", "", True)])]
     found = [one.id for one in server.check_server(FakeHost(), also)]  # type: ignore[arg-type]
     assert sorted(found) == sorted(["stop", *(name for names in rows.values() for name in names)])
-    later = [one.id for one in server.check_server(FakeHost(leaves_2_16=False))]  # type: ignore[arg-type]
-    assert sorted(later) == sorted(rows["ON_THE_HOST"] + rows["IN_THE_DATABASE"])
 
 
 def test_without_a_database_the_rest_is_told_all_the_same(rows: dict[str, list[str]]) -> None:
     found = [one.id for one in server.check_server(FakeHost(reachable=False))]  # type: ignore[arg-type]
-    assert sorted(found) == sorted(rows["ON_THE_HOST"] + rows["LEAVING_2_16"] + ["path", "database.unreachable"])
+    assert sorted(found) == sorted(rows["ON_THE_HOST"] + ["path", "database.unreachable"])

@@ -1,4 +1,4 @@
-"""A hop: three stages in order, each only where it is due; the real ones are in tests/integration."""
+"""A hop: four stages in order, each only where it is due; the real ones are in tests/integration."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Stages:
         about = {"environment": "/venv", "version": version}
         found = SimpleNamespace(**about, python="/venv/bin/python3", as_dict=lambda: about)
         monkeypatch.setattr(hop, "discover_server", lambda *_given: found)
+        monkeypatch.setattr(hop, "migrate_environment", lambda *given: self.stage("file", given[2]))
         monkeypatch.setattr(hop, "switch", lambda *given: self.note("switch", *given))
         monkeypatch.setattr(hop, "install_in_place", lambda _about, release, _environ: self.note("pip", release))
         monkeypatch.setattr(hop, "migrate_schema", lambda *given, **more: self.stage("schema", given[2], **more))
@@ -34,25 +35,27 @@ class Stages:
         return {"changed": True}
 
 
-def test_switch_schema_and_data_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_switch_schema_and_data_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(monkeypatch, "2.16.6")
     result = hop.make_hop(HOST, None, "2.17.0")
-    assert stages.calls == [("switch", "/venv", "2.16.6", "2.17.0"), ("schema", "2.17.0"), ("data",)]
+    assert stages.calls == [
+        *(("file", "2.17.0"), ("switch", "/venv", "2.16.6", "2.17.0"), ("schema", "2.17.0"), ("data",))
+    ]
     assert result["changed"]
-    assert all("duration" in result[stage] for stage in ("switch", "schema", "data"))
+    assert all("duration" in result[stage] for stage in ("environment", "switch", "schema", "data"))
 
 
 def test_what_is_installed_is_not_switched_or_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for strategy in ("staged", "in_place"):
         stages = Stages(monkeypatch, "2.17.0")
         assert hop.make_hop(HOST, None, "2.17.0", strategy)["switch"]["changed"] is False
-        assert stages.calls == [("schema", "2.17.0"), ("data",)]
+        assert stages.calls == [("file", "2.17.0"), ("schema", "2.17.0"), ("data",)]
 
 
 def test_in_place_pip_does_it_and_a_release_that_is_no_stop_has_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(monkeypatch, "2.17.0")
     assert hop.make_hop(HOST, None, "2.17.2", "in_place")["data"] is None
-    assert stages.calls == [("pip", "2.17.2"), ("schema", "2.17.2")]
+    assert stages.calls == [("file", "2.17.2"), ("pip", "2.17.2"), ("schema", "2.17.2")]
 
 
 def test_in_check_mode_only_the_schema_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,4 +73,4 @@ def test_a_stage_that_fails_ends_the_hop(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(hop, "migrate_schema", fail)
     with pytest.raises(FractalError, match="set-db failed"):
         hop.make_hop(HOST, None, "2.17.0")
-    assert [call[0] for call in stages.calls] == ["switch"]
+    assert [call[0] for call in stages.calls] == ["file", "switch"]
