@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_environment_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.prechecks import (
+    check_environment_file,
+)
 from postgres_cluster import Database
 from postgres_seed import add_user
 from releases_environments import SLURM_CONFIG, FractalFolder
@@ -123,7 +125,7 @@ def write(folder: FractalFolder, case: Case) -> None:
 
 
 def blockers(folder: FractalFolder, python: str) -> set[tuple[str, str]]:
-    params = {"env_file": str(folder.env_file), "python": python, "oauth_client": None}
+    params = {"env_file": str(folder.env_file), "python": python, "oauth_client": None, "target_version": "2.17.0"}
     found = check_environment_file(ServerHost(params))
     return {(one.id, one.subject.rsplit("/", 1)[-1]) for one in found if one.severity == "blocker"}
 
@@ -174,6 +176,7 @@ def test_several_wrong_fields_are_found_at_once(
     config["user_local_exports"] = None
     write(folder, Case(None, {PYTHON: "python3"}, {SLURM: config}))
     params = {"env_file": str(folder.env_file), "python": release_python("2.16.6"), "oauth_client": None}
+    params["target_version"] = "2.17.0"
     found = [one for one in check_environment_file(ServerHost(params)) if one.severity == "blocker"]
     assert [one.id for one in found].count("config.refused") == 3
     assert PYTHON in {one.subject for one in found}

@@ -16,7 +16,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import DatabaseSettings, connect
-from ansible_collections.fractal_ops.platform.plugins.modules.fractal_user_precheck import check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_report import check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.users import USER_CHECKS
 from postgres_cluster import Database
 from postgres_seed import add_user
 from releases_environments import FractalFolder
@@ -252,7 +253,7 @@ def test_nothing_found_means_that_the_migration_passes(
     def prove(users: Sequence[Mapping[str, Any]]) -> None:
         put(database, users)
         with connect(settings, read_only=True) as connection:
-            report = check(connection, {}, backend, None)
+            report = check(connection, {}, backend, None, USER_CHECKS)
         stopping = [f for f in report.findings if f.severity == "blocker" and not f.acceptable]
         outcome = migration.migrate_data()
         seen[bool(stopping)] += 1
