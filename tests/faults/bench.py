@@ -218,6 +218,8 @@ class Bench:
     def disturbed(self, name: str, point: Point, *arguments: str) -> str:
         """Run a playbook that is disturbed at the point, and must not end well. Return its output."""
         acts = [{"task": WRITE_AT, "command": self.command(WRITE)}]
+        if point.first:
+            self.on("server", point.first)
         if point.task:
             acts.append({"task": point.task, "command": self.command(point.do) if point.do else []})
         watcher = self._watch(point) if point.process else None

@@ -23,8 +23,8 @@ class Point:
     """What happens when a task begins (``task``), or as soon as a process is seen on the server (``process``).
 
     ``do`` is a shell command on the server, ``what`` its name in the output; without it the controller is killed as the
-    task begins. ``mend`` undoes it before the next run. ``back`` says that the failed run itself has to bring the old
-    instance back.
+    task begins. ``first`` is done before the run; ``mend`` undoes ``do`` before the next run. ``back`` says that the
+    failed run itself has to bring the old instance back.
     """
 
     stage: str
@@ -34,6 +34,7 @@ class Point:
     do: str = ""
     what: str = ""
     mend: str = ""
+    first: str = ""
     back: bool = False
     arguments: tuple[str, ...] = ()
 
@@ -100,6 +101,7 @@ CONDITIONS = [
         process="/pg_dump ",
         do="head -c 1G /dev/zero > /dev/shm/full",
         mend="rm -f /dev/shm/full",
+        first="install -d -m 0700 /dev/shm/backups",
         back=True,
         arguments=("-e", "fractal_backup_root=/dev/shm/backups"),
     ),

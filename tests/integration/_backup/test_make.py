@@ -299,7 +299,7 @@ def sleeping_restore(running: RunningModule, cluster: Cluster) -> int:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k,mode=755", "tmpfs", str(folder)], check=False)
     if mounted.returncode != 0:
         pytest.skip("mounting a small file system is not allowed here")
     yield folder

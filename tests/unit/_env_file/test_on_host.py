@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, assignments, parse
@@ -17,6 +17,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from cryptography.fernet import Fernet
+
+if TYPE_CHECKING:
+    from conftest import Attacker
 
 SLURM = """\
 JWT_SECRET_KEY=jwt-secret
@@ -475,3 +478,20 @@ def test_an_open_quote_in_a_web_file_is_told_by_its_line(env: Path) -> None:
     env.write_text("A=1\nB='open\nC=2\n")
     with pytest.raises(FractalError, match="line 2: a quote is never closed"):
         migrate(env, kind="web")
+
+
+def test_a_place_that_root_must_not_write_is_told_before_the_window(attacker: Attacker) -> None:
+    path = attacker.theirs / ".fractal_server.env"
+    attacker.does(path.write_text, SLURM)
+    old = attacker.theirs / ".fractal_server.env.old"
+    attacker.does(os.symlink, attacker.roots / "folder" / "zz.conf", old)
+    with pytest.raises(FractalError, match=r"env\.old is a link that leads nowhere"):
+        task(path)
+    attacker.does(old.unlink)
+    attacker.does(path.unlink)
+    attacker.does(os.symlink, attacker.roots / "folder" / "important", path)
+    (attacker.roots / "folder" / "important").write_text(SLURM)
+    for write in (False, True):
+        with pytest.raises(FractalError, match="Permission denied"):
+            task(path).apply(write=write)
+    assert (attacker.roots / "folder" / "important").read_text() == SLURM
