@@ -98,10 +98,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
-    discover_server,
-    discover_web,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 
 if TYPE_CHECKING:

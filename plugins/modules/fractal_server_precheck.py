@@ -36,6 +36,9 @@ options:
   python:
     description: Interpreter that runs fractal-server, if the unit's command does not lead to it.
     type: path
+  url:
+    description: Address at which the API answers on this host, if neither its sockets nor the unit's command tell.
+    type: str
   install_strategy:
     description: How the new release will be installed; see M(fractal_ops.platform.fractal_server_environment).
     type: str
@@ -135,6 +138,7 @@ def main() -> NoReturn:
             **DATABASE_ARGUMENTS,
             "target_version": {"type": "str", "default": "2.17.0"},
             "python": {"type": "path"},
+            "url": {"type": "str"},
             "install_strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},

@@ -46,6 +46,14 @@ options:
   env_file:
     description: The environment file of fractal-web, if the unit does not lead to it.
     type: path
+  url:
+    description: Address at which fractal-web answers on its own host, if neither its sockets nor the unit tell.
+    type: str
+  server:
+    description:
+      - What RV(fractal_ops.platform.fractal_instance_info#module:instance) was for its fractal-server. If that runs, it
+        must answer this host, as the release that it is.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -81,9 +89,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import WebHost, check_web, web_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import (
+    WebHost,
+    check_web,
+    running_version,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import WEB_CHECKS
 
 if TYPE_CHECKING:
@@ -91,16 +103,17 @@ if TYPE_CHECKING:
 
 
 def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
-    instance = discover_web(params["service"], params["env_file"])
+    instance = discover_web(params["service"], params["env_file"], params["url"])
     unit = read_unit(params["service"])
     host = WebHost(
         instance=instance,
         unit=unit,
-        values=web_values(unit, instance.env_file),
+        values=instance.variables(),
         version=params["version"],
         archive=params["archive"],
         checksum=params["checksum"],
         server_version=params["server_version"],
+        running_server=running_version(params["server"]),
     )
     return {"findings": [finding.as_dict() for finding in check_web(host, WEB_CHECKS)]}
 
@@ -114,6 +127,8 @@ def main() -> NoReturn:
             "archive": {"type": "str"},
             "checksum": {"type": "str"},
             "env_file": {"type": "path"},
+            "url": {"type": "str"},
+            "server": {"type": "dict"},
         },
         supports_check_mode=True,
     )

@@ -113,13 +113,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import (
     running_version,
     wait_until_healthy,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import restart, start
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     belongs_to,
     kept_release,

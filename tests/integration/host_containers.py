@@ -65,7 +65,8 @@ class HostContainer:
         assert "findings" in result, result
         return {(finding["id"], finding["subject"]) for finding in result["findings"]}
 
-    def _receive(self, archive: bytes) -> None:
+    def receive(self, archive: bytes) -> None:
+        """Unpack an archive of :func:`library`."""
         command = ["podman", "exec", "-i", self.name, "sh", "-c", f"mkdir -p {_LIBRARY} && tar -C {_LIBRARY} -x"]
         subprocess.run(command, input=archive, check=True)
 
@@ -87,15 +88,15 @@ def running_pair() -> Iterator[tuple[HostContainer, HostContainer]]:
             HostContainer(f"{pair}-server", "/opt/fractal/venv/bin/python3"),
             HostContainer(f"{pair}-web", "python3"),
         )
-        archive = _library()
+        archive = library()
         for host in hosts:
-            host._receive(archive)
+            host.receive(archive)
         yield hosts
     finally:
         subprocess.run([BED / "stop_pair.sh", pair], capture_output=True, env=environment, check=False)
 
 
-def _library() -> bytes:
+def library() -> bytes:
     """Return Ansible and this collection as a tar archive."""
     buffer = io.BytesIO()
 

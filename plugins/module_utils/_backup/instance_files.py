@@ -25,8 +25,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import FileState, read_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import Owner, account_named
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import SERVER_ENV_FILE
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    SERVER_ENV_FILE,
+    Installation,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import HOLD_NAME
 
 _CONFIG_VARIABLES = ("FRACTAL_SLURM_CONFIG_FILE", "FRACTAL_PIXI_CONFIG_FILE", "FRACTAL_LOCAL_CONFIG_FILE")

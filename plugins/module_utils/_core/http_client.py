@@ -4,18 +4,21 @@
 """A small client for the HTTP interfaces of fractal-server and fractal-web.
 
 No redirect is followed, no proxy is used and no cookie is kept: a caller sees exactly what the service answered.
+A service that listens on a Unix socket has a URL like ``http+unix://%2Frun%2Ffractal.sock``.
 """
 
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import secrets
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_values
@@ -72,13 +75,8 @@ def request(
         FractalError: Nothing answers at the URL, or what answers does not speak HTTP.
     """
     parts = urlsplit(url)
-    connection: http.client.HTTPConnection
     try:
-        if parts.scheme == "https":
-            context = ssl.create_default_context() if validate_certs else ssl._create_unverified_context()
-            connection = http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=context)
-        else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
+        connection = _connection(parts, timeout, validate_certs)
         try:
             target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
             connection.request(method, target, body=body, headers=dict(headers or {}))
@@ -90,6 +88,46 @@ def request(
     except (OSError, http.client.HTTPException, ValueError) as error:
         place = f"{parts.scheme}://{parts.netloc}{parts.path}"
         raise FractalError(f"{place} does not answer: {str(error) or type(error).__name__}.") from error
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket; ``@name`` is an abstract one (unix(7))."""
+
+    def __init__(self, path: str, timeout: float, context: ssl.SSLContext | None) -> None:
+        """Connect to the socket at ``path``, with TLS if there is a ``context``."""
+        super().__init__("localhost", timeout=timeout)
+        self._path = "\0" + path[1:] if path.startswith("@") else path
+        self._context = context
+
+    def connect(self) -> None:
+        """Open the connection."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+        if self._context is not None:
+            self.sock = self._context.wrap_socket(self.sock)
+
+
+def _connection(parts: SplitResult, timeout: float, validate_certs: bool) -> http.client.HTTPConnection:
+    scheme, _plus, unix = parts.scheme.partition("+")
+    context = None
+    if scheme == "https":
+        # No certificate is made out to this machine's own loopback, and nobody can come between there.
+        checked = validate_certs and not unix and not is_loopback(parts.hostname or "")
+        context = ssl.create_default_context() if checked else ssl._create_unverified_context()
+    if unix:
+        return _UnixConnection(unquote(parts.netloc), timeout, context)
+    if context is not None:
+        return http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=context)
+    return http.client.HTTPConnection(parts.netloc, timeout=timeout)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's own loopback, by number."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Api:

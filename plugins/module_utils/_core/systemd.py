@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import pwd
+import re
 import shlex
 import subprocess
 import time
@@ -20,7 +21,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 _PROPERTIES = (
     "LoadState ActiveState UnitFileState FragmentPath DropInPaths User Group WorkingDirectory ExecStart Environment "
     "EnvironmentFiles Restart UMask MainPID NRestarts Result NeedDaemonReload "
-    "ExecMainStartTimestampMonotonic UnsetEnvironment"
+    "ExecMainStartTimestampMonotonic InactiveExitTimestampMonotonic UnsetEnvironment ExecStartPre ControlGroup "
+    "TriggeredBy"
 ).split()
 
 
@@ -49,6 +51,10 @@ class Unit:
     result: str
     needs_reload: bool
     started_at: float | None  # seconds since the epoch, None if it does not run
+    start_began_at: float | None  # the same for the first ExecStartPre=
+    before_start: list[str]  # the commands of ExecStartPre=, each as systemd shows it
+    control_group: str  # empty if it does not run
+    triggers: list[str]  # sockets, timers and paths that start it
 
     @property
     def environment_files(self) -> list[str]:
@@ -88,10 +94,35 @@ def read_unit(service: str) -> Unit:
     """Return the unit ``service`` (with or without ``.service``); an unknown one has ``load_state`` ``not-found``.
 
     Raises:
-        FractalError: systemd does not answer.
+        FractalError: systemd does not answer, or ``service`` is a template without an instance.
     """
     name = unit_name(service)
+    if name.endswith("@.service"):
+        raise FractalError(
+            f"{name} is a template, not a unit: name the instance that runs, such as {name[: -len('.service')]}prod."
+        )
     return parse_unit(name, systemctl("show", "--no-pager", "--property=" + ",".join(_PROPERTIES), name))
+
+
+def all_units() -> list[Unit]:
+    """Return all service units of this host, loaded or only installed, without templates.
+
+    Raises:
+        FractalError: systemd does not answer.
+    """
+    listed = systemctl("list-unit-files", "--type=service", "--no-legend", "--plain", "--no-pager")
+    listed += systemctl("list-units", "--all", "--type=service", "--no-legend", "--plain", "--no-pager")
+    names = sorted({words[0] for line in listed.splitlines() if (words := line.split())})
+    names = [name for name in names if name.endswith(".service") and not name.endswith("@.service")]
+    if not names:
+        return []
+    text = systemctl("show", "--no-pager", "--property=" + ",".join(("Id", *_PROPERTIES)), "--", *names)
+    found = [parse_unit(_id_of(part), part) for part in text.split("\n\n") if _id_of(part)]
+    return list({unit.name: unit for unit in found}.values())  # an alias is shown as the unit that it stands for
+
+
+def _id_of(text: str) -> str:
+    return next((line[3:] for line in text.splitlines() if line.startswith("Id=")), "")
 
 
 def systemctl(*arguments: str, timeout: float = 120) -> str:
@@ -121,6 +152,7 @@ def parse_unit(name: str, text: str) -> Unit:
     def first(key: str) -> str:
         return properties.get(key, [""])[0]
 
+    runs = first("MainPID") not in ("", "0")
     user = first("User") or "root"
     files = [_environment_file(value) for value in properties.get("EnvironmentFiles", []) if value]
     directory = first("WorkingDirectory").lstrip("!").lstrip("-")
@@ -133,7 +165,7 @@ def parse_unit(name: str, text: str) -> Unit:
         drop_in_paths=first("DropInPaths").split(),
         user=user,
         group=first("Group") or user,
-        working_directory=_home(user) if directory == "~" else directory or "/",
+        working_directory=home(user) if directory == "~" else directory or "/",
         command=_argv(properties.get("ExecStart", [""])),
         restart_policy=first("Restart"),
         umask=first("UMask"),
@@ -145,7 +177,11 @@ def parse_unit(name: str, text: str) -> Unit:
         restarts=int(first("NRestarts") or 0),
         result=first("Result"),
         needs_reload=first("NeedDaemonReload") == "yes",
-        started_at=_wall_clock(first("ExecMainStartTimestampMonotonic")) if first("MainPID") not in ("", "0") else None,
+        started_at=_wall_clock(first("ExecMainStartTimestampMonotonic")) if runs else None,
+        start_began_at=_wall_clock(first("InactiveExitTimestampMonotonic")) if runs else None,
+        before_start=[command for value in properties.get("ExecStartPre", []) if (command := _shown_command(value))],
+        control_group=first("ControlGroup"),
+        triggers=first("TriggeredBy").split(),
     )
 
 
@@ -161,11 +197,13 @@ def _environment_file(value: str) -> tuple[str, bool]:
 
 def _argv(values: Sequence[str]) -> list[str]:
     """Return the words of the last ``ExecStart=``; systemd prints them joined by blanks."""
-    for value in reversed(values):
-        _unused, found, rest = value.partition("argv[]=")
-        if found:
-            return rest.split(" ; ", 1)[0].split()
-    return []
+    return next((command.split() for value in reversed(values) if (command := _shown_command(value))), [])
+
+
+def _shown_command(value: str) -> str:
+    """Return the command in what systemd shows of an ``Exec…=``; a shell's script may hold semicolons too."""
+    _unused, _found, rest = value.partition("argv[]=")
+    return re.split(r" ; (?:ignore_errors=|pid=|\})", rest, maxsplit=1)[0].strip()
 
 
 def _wall_clock(microseconds: str) -> float | None:
@@ -173,7 +211,8 @@ def _wall_clock(microseconds: str) -> float | None:
     return time.time() - time.monotonic() + int(microseconds) / 1e6 if microseconds.isdigit() else None
 
 
-def _home(user: str) -> str:
+def home(user: str) -> str:
+    """Return the home of an account, ``/`` if there is none."""
     try:
         return pwd.getpwnam(user).pw_dir
     except KeyError:

@@ -9,27 +9,51 @@ it are their names, and the few values that are no secret.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
+    Unit,
+    home,
+    read_unit,
+    systemctl,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    SERVER_ENV_FILE,
+    read_env_file,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.address import (
+    AddressUnknown,
+    server_addresses,
+    worker_count,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import find_url
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.command_line import (
+    PATH,
+    CommandLine,
+    Surroundings,
+    read_command,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.sockets import (
+    command_of,
+    listening,
+    processes,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
 
-SERVER_ENV_FILE = ".fractal_server.env"  # read from the working directory (config.py of 2.16 and 2.17)
-SERVER_LAUNCHERS = ("fractalctl", "gunicorn", "uvicorn")
+SYNCHRONISES = (
+    "'{launcher}' brings the environment in line with its lock file before each start, and so would put the old "
+    "release back."
+)
 
 
 @dataclass(frozen=True)
@@ -59,39 +83,13 @@ class ServerInstance:
     version: str | None
     staged: list[str]
     worker_python: str
-    host: str
-    port: int
     url: str
     workers: int
     hold: dict[str, Any] | None
     lock: dict[str, Any] | None
+    address_problem: str = ""
+    synchroniser: str = ""
     kind: str = field(default="server")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for Ansible."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class WebInstance:
-    """A fractal-web deployment on this host, without any secret."""
-
-    service: str
-    user: str
-    group: str
-    release_directory: str
-    env_file: str
-    environment_files: list[str]
-    unit_file: str
-    drop_ins: list[str]
-    active_state: str
-    enabled_state: str
-    node: str
-    node_version: str | None
-    version: str | None
-    url: str
-    lock: dict[str, Any] | None
-    kind: str = field(default="web")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""
@@ -108,12 +106,14 @@ def discover_server(
     Raises:
         FractalError: The unit does not exist, or its command line leads to no Python environment.
     """
-    unit = _existing_unit(service)
-    launcher, arguments = split_command(unit.command, SERVER_LAUNCHERS)
-    interpreter = python or _interpreter_of(unit, launcher)
+    unit = existing_unit(service)
+    around = surroundings(unit)
+    command = read_command(unit.command, around)
+    interpreter = python or _interpreter_of(unit, command)
     found = facts(interpreter, Account.named(unit.user))
-    host, port = listen_address(launcher, arguments)
     hold = read_hold(unit.name)
+    _check_python(unit, interpreter, found, hold)
+    address, problem = server_url(unit, command, around)
     environment = str(Path(interpreter).parent.parent)
     env_file = os.path.join(unit.working_directory, SERVER_ENV_FILE)
     own_variables = unit.process_environment()
@@ -131,7 +131,7 @@ def discover_server(
         enabled_state=unit.enabled_state,
         restart_policy=unit.restart_policy,
         umask=unit.umask,
-        launcher=os.path.basename(launcher),
+        launcher=command.program,
         command=unit.command,
         python=interpreter,
         environment=environment,
@@ -141,53 +141,41 @@ def discover_server(
         version=found.version,
         staged=prepared_releases(environment, found.version, strategy),
         worker_python=_worker_python(env_file, own_variables),
-        host=host,
-        port=port,
-        url=url or base_url(host, port),
-        workers=worker_count(arguments),
+        url=url or address,
+        workers=worker_count(command, around),
         hold=hold.as_dict() if hold else None,
-        lock=_lock(unit.name),
+        lock=lock_of(unit.name),
+        address_problem="" if url else problem,
+        synchroniser=command.synchroniser,
     )
 
 
-def discover_web(service: str, env_file: str | None = None, url: str | None = None) -> WebInstance:
-    """Return the fractal-web instance behind the unit ``service``.
+def server_url(unit: Unit, command: CommandLine | None = None, around: Surroundings | None = None) -> tuple[str, str]:
+    """Return the URL at which the unit's fractal-server answers on this host, and why its command line does not tell.
 
-    The release directory is the one that holds ``build/`` (fractal-web's release archive has no top folder).
+    The sockets of its processes tell, while it runs; the URL is empty if nothing does.
+    """
+    around = around or surroundings(unit)
+    problem = ""
+    try:
+        expected = server_addresses(command or read_command(unit.command, around), around)
+    except AddressUnknown as error:
+        expected, problem = [], str(error)
+    return find_url("server", listening(processes(unit.control_group)), expected), problem
+
+
+def surroundings(unit: Unit) -> Surroundings:
+    """Return what the unit's command is started in.
 
     Raises:
-        FractalError: The unit does not exist, or its command line does not run ``node`` on a ``build`` folder.
+        FractalError: A file that the unit requires cannot be read.
     """
-    unit = _existing_unit(service)
-    node, arguments = split_command(unit.command, ("node", "nodejs"))
-    build = next((a for a in arguments if os.path.basename(a.rstrip("/")) in ("build", "index.js")), None)
-    if build is None:
-        raise FractalError(
-            f"The unit {unit.name} does not run 'node <folder>/build' (it runs: {' '.join(unit.command)}). "
-            "Name the unit of fractal-web in fractal_web_service."
-        )
-    folder = os.path.normpath(os.path.join(unit.working_directory, build))
-    release = os.path.dirname(os.path.dirname(folder) if folder.endswith("index.js") else folder)
-    environment = unit.process_environment()
-    node_option = next((a.split("=", 1)[1] for a in arguments if a.startswith("--env-file=")), None)
-    files = unit.environment_files + ([os.path.join(unit.working_directory, node_option)] if node_option else [])
-    return WebInstance(
-        service=unit.name,
-        user=unit.user,
-        group=unit.group,
-        release_directory=release,
-        env_file=env_file or (files[-1] if files else os.path.join(release, ".env")),
-        environment_files=files,
-        unit_file=unit.fragment_path,
-        drop_ins=unit.drop_in_paths,
-        active_state=unit.active_state,
-        enabled_state=unit.enabled_state,
-        node=node,
-        node_version=_node_version(node, Account.named(unit.user)),
-        version=_package_version(release),
-        url=url or base_url(environment.get("HOST", "0.0.0.0"), int(environment.get("PORT") or 3000)),
-        lock=_lock(unit.name),
-    )
+    account = {"HOME": home(unit.user), "USER": unit.user, "LOGNAME": unit.user}
+    variables = {"PATH": PATH, **account, **unit.process_environment()}
+    sockets = [one for one in unit.triggers if one.endswith(".socket")]
+    listed = systemctl("show", "--value", "--property=Listen", *sockets) if sockets else ""
+    streams = [line.rpartition(" (")[0] for line in listed.splitlines() if line.endswith("(Stream)")]
+    return Surroundings(variables, unit.working_directory, sockets=streams)
 
 
 def unit_environment(service: str) -> dict[str, str]:
@@ -196,60 +184,13 @@ def unit_environment(service: str) -> dict[str, str]:
     Raises:
         FractalError: The unit does not exist, or a required environment file cannot be read.
     """
-    return _existing_unit(service).process_environment(also_unset=True)
+    return existing_unit(service).process_environment(also_unset=True)
 
 
-def _lock(unit: str) -> dict[str, Any] | None:
+def lock_of(unit: str) -> dict[str, Any] | None:
+    """Return the lock on the unit as plain data."""
     lock = read_lock(unit)
     return lock.as_dict() if lock else None
-
-
-def split_command(command: Sequence[str], programs: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the program among ``programs`` that a unit's command line runs, and the arguments after it.
-
-    Finds it behind wrappers too (``/usr/bin/env``, ``bash -c 'exec gunicorn …'``). Without a match the command's own
-    first word is the program.
-    """
-    words = list(command)
-    if len(words) > 2 and os.path.basename(words[0]) in ("sh", "bash") and words[1].startswith("-"):
-        words = shlex.split(" ".join(words[2:]).strip("'\""))
-    for index, word in enumerate(words):
-        if os.path.basename(word) in programs:
-            return word, words[index + 1 :]
-    return (words[0], words[1:]) if words else ("", [])
-
-
-def listen_address(launcher: str, arguments: Sequence[str]) -> tuple[str, int]:
-    """Return host and port on which the server listens, by the defaults of ``fractalctl start`` and gunicorn.
-
-    Raises:
-        FractalError: The server listens on a socket file, which the health check cannot reach.
-    """
-    host, port = "127.0.0.1", 8000
-    bind = _option(arguments, "--bind", "-b")
-    if bind and os.path.basename(launcher) == "gunicorn":
-        if bind.startswith(("unix:", "fd:")):
-            raise FractalError(
-                f"fractal-server listens on {bind}; set fractal_server_url to an address at which its API answers."
-            )
-        host, _unused, text = bind.rpartition(":")
-        return (host or bind).strip("[]"), int(text) if text.isdigit() else port
-    host = _option(arguments, "--host") or host
-    text = _option(arguments, "--port") or str(port)
-    return host, int(text) if text.isdigit() else port
-
-
-def worker_count(arguments: Sequence[str]) -> int:
-    """Return the number of gunicorn workers on the command line (default 1)."""
-    text = _option(arguments, "--workers", "-w") or "1"
-    return int(text) if text.isdigit() else 1
-
-
-def base_url(host: str, port: int) -> str:
-    """Return the URL at which a service that listens on ``host`` answers on its own machine."""
-    if host in ("", "0.0.0.0", "::", "*"):
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def shebang_interpreter(script: str) -> str | None:
@@ -261,14 +202,22 @@ def shebang_interpreter(script: str) -> str | None:
         return None
     if not head or not head[0].startswith("#!"):
         return None
-    interpreter = head[0][2:].split()[0] if head[0][2:].split() else ""
+    words = head[0][2:].split()
+    interpreter = words[0] if words else ""
+    if os.path.basename(interpreter) == "env" and len(words) > 1:
+        return words[-1]
     if os.path.basename(interpreter) == "sh" and len(head) > 1:
         match = re.match(r"""'''exec' (?:"([^"]+)"|([^" ]+)) """, head[1])
         return (match.group(1) or match.group(2)) if match else None
     return interpreter
 
 
-def _existing_unit(service: str) -> Unit:
+def existing_unit(service: str) -> Unit:
+    """Return the unit, if there is something to look at.
+
+    Raises:
+        FractalError: It does not exist, is masked or starts nothing.
+    """
     unit = read_unit(service)
     if unit.load_state in ("not-found", "masked") or not unit.command:
         raise FractalError(
@@ -278,26 +227,34 @@ def _existing_unit(service: str) -> Unit:
     return unit
 
 
-def _interpreter_of(unit: Unit, launcher: str) -> str:
+def _interpreter_of(unit: Unit, command: CommandLine) -> str:
     """Return the string that is ``sys.executable`` in the running server."""
-    path = launcher if os.path.isabs(launcher) else _which(launcher, unit.process_environment().get("PATH"))
-    if path and os.path.basename(path).startswith("python"):
-        return path
-    interpreter = shebang_interpreter(path) if path else None
-    if not interpreter or not os.path.basename(interpreter).startswith("python"):
+    path = command.locate(command.interpreter or command.path)
+    found = path if command.interpreter else shebang_interpreter(path) if path else None
+    interpreter = command.locate(found) if found else ""
+    if not os.path.basename(interpreter).startswith("python"):
+        why = f" {SYNCHRONISES.format(launcher=command.synchroniser)}" if command.synchroniser else ""
         raise FractalError(
-            f"The command of unit {unit.name} ({' '.join(unit.command)}) leads to no Python environment. "
-            "Set fractal_server_python to the interpreter that runs fractal-server."
+            f"The command of unit {unit.name} ({' '.join(unit.command)}) leads to no Python environment.{why} "
+            f"Set fractal_server_python to the interpreter that runs fractal-server{_running_python(unit)}."
         )
     return interpreter
 
 
-def _which(program: str, path: str | None) -> str | None:
-    for folder in (path or os.defpath).split(os.pathsep):
-        candidate = os.path.join(folder, program)
-        if os.access(candidate, os.X_OK):
-            return candidate
-    return None
+def _check_python(unit: Unit, interpreter: str, found: PythonFacts, hold: Hold | None) -> None:
+    """Refuse the distribution's own Python, where a command without a path may lead; not in the middle of a hop."""
+    if found.version is None and not found.is_venv and hold is None:
+        raise FractalError(
+            f"The command of unit {unit.name} ({' '.join(unit.command)}) leads to {interpreter}, which has no "
+            f"fractal-server. Set fractal_server_python to the interpreter that runs it{_running_python(unit)}."
+        )
+
+
+def _running_python(unit: Unit) -> str:
+    """Return, in words, which interpreters the unit's processes run."""
+    words = [command_of(pid)[:1] for pid in processes(unit.control_group)]
+    found = {word[0] for word in words if word and re.fullmatch(r"/.*/python[\d.]*", word[0])}
+    return f" (its processes run {' and '.join(sorted(found))})" if found else ""
 
 
 def interpreter_of(service: str) -> str:
@@ -306,8 +263,8 @@ def interpreter_of(service: str) -> str:
     Raises:
         FractalError: The unit does not exist, or its command line leads to no Python environment.
     """
-    unit = _existing_unit(service)
-    return _interpreter_of(unit, split_command(unit.command, SERVER_LAUNCHERS)[0])
+    unit = existing_unit(service)
+    return _interpreter_of(unit, read_command(unit.command, surroundings(unit)))
 
 
 def _worker_python(env_file: str, process_environment: Mapping[str, str]) -> str:
@@ -321,26 +278,3 @@ def _worker_python(env_file: str, process_environment: Mapping[str, str]) -> str
         if found:
             return found
     return ""
-
-
-def _node_version(node: str, account: Account) -> str | None:
-    done = run([node, "--version"], account=account)
-    return done.out.strip().lstrip("v")[:40] or None if done.code == 0 else None
-
-
-def _package_version(release: str) -> str | None:
-    try:
-        data = json.loads(Path(release, "package.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data.get("version") if isinstance(data, Mapping) else None
-
-
-def _option(arguments: Sequence[str], *names: str) -> str | None:
-    for index, word in enumerate(arguments):
-        for name in names:
-            if word == name and index + 1 < len(arguments):
-                return arguments[index + 1]
-            if word.startswith(name + "="):
-                return word[len(name) + 1 :]
-    return None

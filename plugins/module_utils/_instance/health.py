@@ -10,22 +10,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import request
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
-    SERVER_LAUNCHERS,
-    base_url,
-    listen_address,
-    split_command,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import ask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import server_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import journal_tail
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import web_url
 
 POLL = 0.05  # seconds between two requests
 LOOK_AT_UNIT = 1.0  # seconds between two looks at systemd
 RESTARTS = 3  # a unit that systemd had to start again so often while we wait does not come up by itself
-
-# fractal-server 2.16 and 2.17: app/routes/api/__init__.py; fractal-web 1.20 and 1.21: src/routes/alive/+server.js
-ALIVE_PATH = {"server": "/api/alive/", "web": "/alive"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ def wait_until_healthy(
     Args:
         service: The systemd unit.
         kind: ``server`` or ``web``; fractal-web is healthy only when it reaches its fractal-server.
-        url: Where it answers on this machine; by default read from the unit.
+        url: Where it answers on this machine; by default what the sockets of its processes tell, and the unit.
         version: The only version that is right.
         server_version: For ``web``: the only right version of the fractal-server that it reaches.
         timeout: Seconds to wait. A unit that has failed, or that answers with another version, ends the wait at once.
@@ -72,12 +65,14 @@ def wait_until_healthy(
     looked = start
     problem = "nothing was asked"
     while time.monotonic() - start < timeout:
-        alive, problem = _ask(base + ALIVE_PATH[kind], kind, validate_certs)
-        if alive is not None:
-            problem = wrong_version(kind, alive, version, server_version)
+        answer = ask(base, kind, validate_certs=validate_certs)
+        problem = answer.problem
+        if not problem:
+            problem = wrong_version(kind, answer.data, version, server_version)
             if not problem:
                 waited = round(time.monotonic() - start, 3)
-                return Health(unit.name, base, str(alive.get("version")), alive.get("fractal_server_version"), waited)
+                said = answer.data
+                return Health(unit.name, base, str(said.get("version")), said.get("fractal_server_version"), waited)
             if kind == "server":
                 raise unhealthy(unit, problem)
         if time.monotonic() - looked >= LOOK_AT_UNIT:
@@ -85,17 +80,14 @@ def wait_until_healthy(
             now = read_unit(service)
             if now.active_state in ("failed", "inactive") or now.restarts - unit.restarts >= RESTARTS:
                 raise unhealthy(unit, "it does not stay up")
+            base = (url or service_url(now, kind)).rstrip("/")  # its sockets tell, once it listens
         time.sleep(POLL)
     raise unhealthy(unit, f"{problem} (waited {timeout:g} s)")
 
 
 def running_version(base: str, kind: str) -> str | None:
     """Return the version that answers at ``base``, or None if none does."""
-    try:
-        data = request(base + ALIVE_PATH[kind], timeout=5, validate_certs=False).json()
-    except FractalError:
-        return None
-    return str(data["version"]) if isinstance(data, dict) and "version" in data else None
+    return ask(base, kind, validate_certs=False).version
 
 
 def wrong_version(kind: str, alive: dict[str, Any], version: str | None, server_version: str | None) -> str:
@@ -111,19 +103,16 @@ def wrong_version(kind: str, alive: dict[str, Any], version: str | None, server_
 
 
 def service_url(unit: Unit, kind: str) -> str:
-    """Return the URL at which the unit's service answers on this machine.
+    """Return the URL at which the unit's service answers on this machine; empty if nothing tells.
 
     Raises:
-        FractalError: The unit is unknown, or listens on a socket file.
+        FractalError: The unit is unknown.
     """
     if unit.load_state == "not-found" or not unit.command:
         raise FractalError(
             f"The systemd unit {unit.name} does not exist on this host. Name the right one in 'service'."
         )
-    if kind == "web":
-        environment = unit.process_environment()
-        return base_url(environment.get("HOST", "0.0.0.0"), int(environment.get("PORT") or 3000))
-    return base_url(*listen_address(*split_command(unit.command, SERVER_LAUNCHERS)))
+    return web_url(unit)[0] if kind == "web" else server_url(unit)[0]
 
 
 def unhealthy(unit: Unit, problem: str) -> FractalError:
@@ -135,17 +124,3 @@ def unhealthy(unit: Unit, problem: str) -> FractalError:
     return FractalError(
         text + (f" Its last journal lines:\n{tail}" if tail else f" Look at: journalctl -u {unit.name}")
     )
-
-
-def _ask(url: str, kind: str, validate_certs: bool) -> tuple[dict[str, Any] | None, str]:
-    """Return what ``alive`` says, or None and why that is not good enough yet."""
-    try:
-        answer = request(url, timeout=5, validate_certs=validate_certs)
-    except FractalError as error:
-        return None, str(error).rstrip(".")
-    data = answer.json()
-    if answer.status != 200 or not isinstance(data, dict) or data.get("alive") is not True:
-        return None, f"{url} answers with status {answer.status}, which is not Fractal's answer"
-    if kind == "web" and data.get("fractal_server_alive") is not True:
-        return None, "fractal-web is up but does not reach its fractal-server (FRACTAL_SERVER_HOST)"
-    return data, ""

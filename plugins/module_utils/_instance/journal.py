@@ -17,10 +17,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
     secret_values,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import SERVER_ENV_FILE
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import SERVER_ENV_FILE
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*$", re.MULTILINE)
 # pydantic quotes the value it refused; for a missing variable that is a part of all settings (fractal-server 2.17.0)
+_COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # ECMA-48
+# what a provider hands to the way back (RFC 6749, 4.1.2), and tokens: uvicorn and fractal-web log whole addresses
+_IN_QUERY = re.compile(r"([?&](?:code|state|session_state|id_token|access_token|refresh_token|token)=)[^&\s\"'#]+")
 _REFUSED_VALUE = re.compile(r"input_value=.*?(?=, input_type=|\]|$)", re.MULTILINE)
 
 
@@ -53,5 +56,10 @@ def unit_secrets(unit: Unit) -> set[str]:
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with every secret, every user in a URL and every value quoted by pydantic masked."""
-    return mask_urls(_REFUSED_VALUE.sub(f"input_value={MASK}", mask_values(text, secrets)))
+    """Return the text without colours, and with every secret masked.
+
+    So are users and log-in codes in URLs, and every value quoted by pydantic.
+    """
+    plain = _COLOURS.sub("", text)
+    shown = mask_urls(_REFUSED_VALUE.sub(f"input_value={MASK}", mask_values(plain, secrets)))
+    return _IN_QUERY.sub(rf"\1{MASK}", shown)

@@ -28,6 +28,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hol
     read_hold,
     render_hold,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.triggers import (
+    hold_triggers,
+    start_triggers,
+)
 
 _DOWN = ("inactive", "failed")
 _STOP_TIMEOUT = 600.0  # seconds; systemd's own TimeoutStopSec ends it sooner
@@ -49,6 +53,7 @@ def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
         _write_hold(unit.name, hold)
     if present != hold or unit.needs_reload:
         systemctl("daemon-reload")
+    rested = hold_triggers(unit)
     if unit.active_state not in _DOWN:
         systemctl("stop", unit.name, timeout=_STOP_TIMEOUT)
         unit = read_unit(service)
@@ -57,7 +62,7 @@ def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
                 f"{unit.name} does not stop: it is {unit.active_state}. See: systemctl status {unit.name}"
             )
         return True, hold
-    return present != hold, hold
+    return present != hold or rested, hold
 
 
 def would_hold(service: str, new: Hold) -> tuple[bool, Hold]:
@@ -87,8 +92,15 @@ def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, H
 
 
 def lift(service: str) -> bool:
-    """Forget the hold of a unit that is to stay as it is. Return whether there was one."""
-    return _forget_hold(service)
+    """Forget the hold of a unit that is to stay as it is. Return whether there was one.
+
+    What starts the unit at a request or a time goes on doing so.
+
+    Raises:
+        FractalError: systemd refuses.
+    """
+    held = _forget_hold(service)
+    return start_triggers(unit_name(service)) or held
 
 
 def would_start(service: str) -> bool:
@@ -106,8 +118,9 @@ def start(service: str) -> bool:
     unit = read_unit(service)
     if unit.needs_reload:
         systemctl("daemon-reload")
+    woken = start_triggers(unit.name)
     if unit.active_state == "active":
-        return False
+        return woken
     if unit.active_state != "inactive":
         systemctl("reset-failed", unit.name)  # also resets the start counter (StartLimitBurst) of a crash loop
     try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -45,6 +44,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
     switch,
     switch_back,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import web_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key, web_release
 
 RELEASE_ENTRIES = frozenset({"build", "node_modules", "package.json", "package-lock.json", "LICENSE"})
@@ -154,16 +154,6 @@ def belongs_to(instance: Mapping[str, Any], server_version: str | None) -> bool:
 def own_files(names: Iterable[str]) -> list[str]:
     """Return the entries of a release directory that no release archive brought: the operator's."""
     return sorted(set(names) - RELEASE_ENTRIES)
-
-
-def web_version(directory: str) -> str | None:
-    """Return the version that ``package.json`` in ``directory`` names, or None."""
-    try:
-        found = read_file(os.path.join(directory, "package.json"), _LARGEST_PACKAGE)
-        data = json.loads(found.content) if found else None
-    except (FractalError, ValueError):
-        return None
-    return data.get("version") if isinstance(data, dict) else None
 
 
 def _fetch(archive: str, file: IO[bytes]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Callable
 
@@ -27,11 +28,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.rel
     check_programs,
     check_python,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.sharing import check_shared
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.slurm import (
     check_slurm,
     check_slurm_users,
     check_worker_pythons,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.start import check_answers, check_start
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.unit import (
     check_openid_provider,
     check_shadowed_variables,
@@ -45,12 +48,18 @@ if TYPE_CHECKING:
 Check = Callable[["ServerHost"], Iterable["Finding"]]
 
 
-ON_THE_HOST: tuple[tuple[str, Check], ...] = (
+WITHOUT_ENVIRONMENT_FILE: tuple[tuple[str, Check], ...] = (
     ("Python", check_python),
     ("virtual environments", check_environment),
     ("package index", check_offered),
     ("programs", check_programs),
     ("unit", check_unit),
+    ("address", check_answers),
+    ("start", check_start),
+)
+ON_THE_HOST: tuple[tuple[str, Check], ...] = (
+    *WITHOUT_ENVIRONMENT_FILE,
+    ("sharing", check_shared),
     ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
     ("SLURM", check_slurm),
@@ -72,8 +81,11 @@ IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
 def check_server(host: ServerHost, also: Iterable[tuple[str, Check]] = ()) -> list[Finding]:
     """Return all findings about a server. What cannot be checked is a finding too.
 
-    ``also`` holds further checks of the host, with their names.
+    ``also`` holds further checks of the host, with their names. Without an environment file, nothing is said that
+    only follows from that.
     """
+    if host.unit is not None and not os.path.isfile(host.installation.env_file):
+        return [*run_checks(host, WITHOUT_ENVIRONMENT_FILE), *check_path(host)]
     found = run_checks(host, (*ON_THE_HOST, *also))
     try:
         with host.connection():

@@ -202,6 +202,72 @@ FINDINGS = rule_table(
         "Start it, or repair it first: an upgrade mends nothing that was broken before.",
     ),
     FindingRule(
+        "unit.no_answer",
+        "blocker",
+        "fractal-server does not answer",
+        "{subject} runs, but nothing of fractal-server answers at {url}: {reason}. The upgrade would wait there in "
+        "vain.",
+        "Set fractal_server_url to the address at which its API answers on its own host, or repair it first.",
+    ),
+    FindingRule(
+        "unit.other_version",
+        "blocker",
+        "Another release of fractal-server answers",
+        "At {url} fractal-server {found} answers; in the environment of {subject} {version} is installed.",
+        "If {subject} was not restarted after its release was changed, restart it. If another instance answers there, "
+        "set fractal_server_url to the address of this one.",
+    ),
+    FindingRule(
+        "unit.address_unknown",
+        "warning",
+        "Address known only when it runs",
+        "{subject} does not run, and it cannot be told where it will listen: {reason}.",
+        "Start it, so that its sockets tell; or set fractal_server_url to the address at which its API answers on its "
+        "own host.",
+    ),
+    FindingRule(
+        "unit.synchronises",
+        "blocker",
+        "The start changes the environment",
+        "{subject}: {reason}",
+        "Let ExecStart= name the environment's own program, such as {environment}/bin/fractalctl start; or uv run "
+        "--no-sync.",
+        "documentation of uv run, pixi run, Poetry, PDM and Hatch",
+    ),
+    FindingRule(
+        "unit.start_writes_file",
+        "blocker",
+        "The environment file is written at each start",
+        "{env_file} is written anew whenever {subject} starts{how}, so the file of the new release would be replaced "
+        "by the old one.",
+        "Take that out of the unit, and keep the settings in {env_file} itself. If it does not write them, accept "
+        "unit.start_writes_file.",
+    ),
+    FindingRule(
+        "unit.start_names_file",
+        "warning",
+        "A command before the start has to do with the environment file",
+        "{subject} runs before each start: {command}. If that writes {env_file}, the file of the new release would be "
+        "replaced by the old one.",
+        "Look at it, and take it out of the unit if it writes the file.",
+    ),
+    FindingRule(
+        "unit.shared",
+        "blocker",
+        "Another unit shares what will be upgraded",
+        "{subject} shares {what} with {unit}. It would be upgraded half: its process goes on with the old release on "
+        "what is new, and its next start is one of the new release.",
+        "Give it an environment, a folder and a database of its own; or stop and disable it for the upgrade, and "
+        "accept unit.shared if it belongs to this instance.",
+    ),
+    FindingRule(
+        "unit.shared_process",
+        "warning",
+        "Other processes run from the environment",
+        "Processes that do not belong to {unit} run from {subject}: {who}.",
+        "End them before the upgrade, which replaces the environment under them.",
+    ),
+    FindingRule(
         "unit.needs_reload",
         "warning",
         "Unit file changed on disk",
@@ -220,9 +286,9 @@ FINDINGS = rule_table(
         "unit.no_environment_file",
         "No environment file in the working directory",
         "{subject} has the working directory {directory}, where there is no .fractal_server.env; fractal-server and "
-        "the data migration look for it there and nowhere else.",
+        "the data migration look for it there and nowhere else. Nothing else was checked that depends on it.",
         "Set WorkingDirectory= of the unit to the folder with .fractal_server.env; write there too what only the unit "
-        "sets.",
+        "sets{files}.",
         "fractal-server 2.17.0, __main__.py (update-db-data) and config/_settings_config.py",
     ),
     blocker(

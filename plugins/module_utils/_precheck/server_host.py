@@ -74,7 +74,7 @@ class ServerHost:
     @cached_property
     def instance(self) -> ServerInstance | None:
         """What the unit leads to."""
-        return discover_server(self.unit.name, self.params["python"]) if self.unit else None
+        return discover_server(self.unit.name, self.params["python"], self.params.get("url")) if self.unit else None
 
     @cached_property
     def values(self) -> dict[str, str]:

@@ -34,7 +34,9 @@ def check_unit(host: ServerHost) -> Iterator[Finding]:
     if unit.needs_reload:
         yield FINDINGS["unit.needs_reload"].finding(unit.name)
     if not os.path.isfile(host.installation.env_file):
-        yield FINDINGS["unit.no_environment_file"].finding(unit.name, directory=unit.working_directory)
+        yield FINDINGS["unit.no_environment_file"].finding(
+            unit.name, directory=unit.working_directory, files=_named(unit.environment_files)
+        )
     if host.service_account is None:
         yield FINDINGS["unit.account_unknown"].finding(unit.name, account=host.installation.run_as)
     if unit.user == "root":
@@ -50,6 +52,10 @@ def check_unit(host: ServerHost) -> Iterator[Finding]:
             yield FINDINGS["unit.umask"].finding(unit.name, umask=unit.umask)
         if systemctl("show", "--value", "--property=NoNewPrivileges", unit.name).strip() == "yes":
             yield FINDINGS["unit.no_new_privileges"].finding(unit.name)
+
+
+def _named(files: list[str]) -> str:
+    return f" (now in {' and '.join(files)})" if files else ""
 
 
 def check_shadowed_variables(host: ServerHost) -> Iterator[Finding]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,10 +13,9 @@ import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import run_checks, tree_size
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import loses_secure_cookies
@@ -25,21 +23,29 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import WebInstance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import ask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import (
+    WebInstance,
+    run_node,
+    web_version,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     official_archive,
     stage_web_release,
-    web_version,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, release
 
 _COOKIE = "fastapiusersauth"
+_KNOWS_COOKIES = 'process.exit(typeof new Headers().getSetCookie === "function" ? 0 : 1)'
 
 
 @dataclass(frozen=True)
 class WebHost:
-    """A fractal-web instance, its unit and variables, and what is to become of it."""
+    """A fractal-web instance, its unit and variables, and what is to become of it.
+
+    ``running_server`` is the release that its fractal-server runs now, None where it is stopped or not known.
+    """
 
     instance: WebInstance
     unit: Unit
@@ -48,6 +54,7 @@ class WebHost:
     archive: str | None = None
     checksum: str | None = None
     server_version: str | None = None
+    running_server: str | None = None
 
     @property
     def needs_archive(self) -> bool:
@@ -61,19 +68,10 @@ class WebHost:
         return self.archive or official_archive(self.version, self.instance.node_version)
 
 
-def web_values(unit: Unit, env_file: str) -> dict[str, str]:
-    """Return fractal-web's variables: the unit's, and those of a file that ``node --env-file`` reads.
-
-    Raises:
-        FractalError: A file that the unit requires cannot be read.
-    """
-    values = unit.process_environment()
-    if env_file in unit.environment_files or not os.path.isfile(env_file):
-        return values
-    with open(env_file, encoding="utf-8", errors="replace") as stream:
-        text = stream.read()
-    read = assignments(parse(text, Reader.DOTENV_1_2))
-    return {**{name: value for name, value in read.items() if value is not None}, **values}
+def running_version(server: Mapping[str, Any] | None) -> str | None:
+    """Return the release that a discovered fractal-server runs now, None where it is stopped or not known."""
+    runs = server is not None and server["active_state"] == "active" and server["hold"] is None
+    return server["version"] if server is not None and runs else None
 
 
 Check = Callable[["WebHost"], Iterable["Finding"]]
@@ -147,6 +145,8 @@ def check_port(host: WebHost) -> Iterator[Finding]:
     if host.instance.active_state in ("active", "activating", "reloading"):
         return
     address = urllib.parse.urlsplit(host.instance.url)
+    if address.scheme not in ("http", "https"):
+        return
     port = address.port or 80
     with socket.socket(socket.AF_INET6 if ":" in (address.hostname or "") else socket.AF_INET) as probe:
         probe.settimeout(5)
@@ -163,17 +163,54 @@ def check_variables(host: WebHost) -> Iterator[Finding]:
         yield FINDINGS["web.oauth_needs_https"].finding("ORIGIN", value=host.values["ORIGIN"])
 
 
+def check_answers(host: WebHost) -> Iterator[Finding]:
+    """fractal-web answers where it will be waited for, as the release that is installed.
+
+    A process of the release to arrive at is left by a run that was interrupted, which this one ends.
+    """
+    instance = host.instance
+    if instance.active_state != "active":
+        if instance.address_problem:
+            yield FINDINGS["web.address_unknown"].finding(host.unit.name, reason=instance.address_problem)
+        return
+    answer = ask(instance.url, "web", validate_certs=False)
+    if answer.version is None:
+        reason = "; ".join(filter(None, (answer.problem, instance.address_problem)))
+        yield FINDINGS["web.no_answer"].finding(host.unit.name, url=mask_urls(instance.url), reason=mask_urls(reason))
+    elif answer.version not in (instance.version, host.version):
+        yield FINDINGS["web.other_version"].finding(
+            host.unit.name, url=mask_urls(instance.url), found=answer.version, version=instance.version
+        )
+
+
 def check_server_answers(host: WebHost) -> Iterator[Finding]:
-    """fractal-server can be reached from this host, as fractal-web does."""
-    server = host.values.get("FRACTAL_SERVER_HOST", "")
+    """fractal-server can be reached from this host, as fractal-web does, and is the one to be upgraded."""
+    server = host.values.get("FRACTAL_SERVER_HOST", "").rstrip("/")
     if not server:
         return
-    try:
-        with open_url(server.rstrip("/") + "/api/alive/", timeout=10) as answer:
-            json.load(answer)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or type(error).__name__
-        yield FINDINGS["web.server_unreachable"].finding(mask_urls(server), reason=reason)
+    answer = ask(server, "server", timeout=10, validate_certs=False)
+    if answer.problem:
+        rule = "web.server_not_reached" if host.running_server else "web.server_unreachable"
+        yield FINDINGS[rule].finding(mask_urls(server), reason=mask_urls(answer.problem))
+    elif host.running_server and answer.version != host.running_server:
+        yield FINDINGS["web.server_is_another"].finding(
+            mask_urls(server), found=answer.version, version=host.running_server
+        )
+
+
+def check_node_cookies(host: WebHost) -> Iterator[Finding]:
+    """Node knows how to hand on several cookies, which fractal-web needs after a log-in by OAuth."""
+    if not host.values.get("PUBLIC_OAUTH_CLIENT_NAME") or host.instance.node_version is None:
+        return
+    done = run_node(host.instance.node, host.unit.user, "-e", _KNOWS_COOKIES)
+    if done.code == 1 and not done.err:
+        yield FINDINGS["web.node_cookies"].finding(host.instance.node, node=host.instance.node_version)
+
+
+def check_support_address(host: WebHost) -> Iterator[Finding]:
+    """Users without a profile are told whom to ask."""
+    if not host.values.get("PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL"):
+        yield FINDINGS["web.no_support_address"].finding("PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL")
 
 
 def _node_majors(version: str) -> set[int]:
@@ -187,5 +224,8 @@ CHECKS = (
     ("archive", check_archive),
     ("port", check_port),
     ("variables", check_variables),
+    ("address", check_answers),
     ("fractal-server", check_server_answers),
+    ("cookies", check_node_cookies),
+    ("support address", check_support_address),
 )

@@ -73,6 +73,63 @@ FINDINGS = rule_table(
         "Check FRACTAL_SERVER_HOST and the network between the hosts.",
     ),
     FindingRule(
+        "web.server_not_reached",
+        "blocker",
+        "fractal-server runs, but not where fractal-web looks for it",
+        "fractal-server runs, but at {subject} (FRACTAL_SERVER_HOST) it does not answer this host: {reason}. "
+        "fractal-web would not come up after the upgrade.",
+        "Correct FRACTAL_SERVER_HOST or the network between the hosts. If the server hangs behind a socket unit that "
+        "has failed, restart that and the server.",
+    ),
+    FindingRule(
+        "web.server_is_another",
+        "blocker",
+        "fractal-web belongs to another fractal-server",
+        "{subject} (FRACTAL_SERVER_HOST) answers as fractal-server {found}; the server to be upgraded runs {version}.",
+        "Correct FRACTAL_SERVER_HOST, or set fractal_server_host to the server in the inventory that this host "
+        "belongs to.",
+    ),
+    FindingRule(
+        "web.no_answer",
+        "blocker",
+        "fractal-web does not answer",
+        "{subject} runs, but nothing of fractal-web answers at {url}: {reason}. The upgrade would wait there in vain.",
+        "Set fractal_web_url to the address at which it answers on its own host, or repair it first.",
+    ),
+    FindingRule(
+        "web.other_version",
+        "blocker",
+        "Another release of fractal-web answers",
+        "At {url} fractal-web {found} answers; the release directory of {subject} holds {version}.",
+        "If {subject} was not restarted after its release was changed, restart it. If another instance answers there, "
+        "set fractal_web_url to the address of this one.",
+    ),
+    FindingRule(
+        "web.address_unknown",
+        "blocker",
+        "fractal-web's address makes no sense",
+        "{subject} does not tell where fractal-web listens: {reason}.",
+        "Correct it in fractal-web's environment, or set fractal_web_url.",
+        "SvelteKit, adapter-node",
+    ),
+    FindingRule(
+        "web.node_cookies",
+        "warning",
+        "Log-in by OAuth does not work with this Node",
+        "Node {node} ({subject}) has no Headers.getSetCookie, so every log-in by OAuth ends in an error 500.",
+        "Install Node 18.14.1 or later, not from Debian 12, which takes it away; or a later Node that the release is "
+        "made for.",
+        "fractal-web 1.21.1, src/routes/auth/login/oauth2",
+    ),
+    FindingRule(
+        "web.no_support_address",
+        "info",
+        "Users are not told whom to ask",
+        "{subject} is not set, so users without a verified account or a profile read 'please contact .'",
+        "Set it to the e-mail address of those who help your users.",
+        "fractal-web 1.21.1, docs/environment-variables.md",
+    ),
+    FindingRule(
         "web.cookie_name",
         "warning",
         "AUTH_COOKIE_NAME is not honoured",

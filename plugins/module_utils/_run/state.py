@@ -133,6 +133,7 @@ def server_state(
                 found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
     found += _worker_findings(results)
     found += _findings_of(results, ("environment", "server", "users"))
+    found = _without_what_follows(found)
     return {
         "instance": instance,
         "target": target,
@@ -219,6 +220,13 @@ def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str])
 
 def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: result.get(name) for name in names}
+
+
+def _without_what_follows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the findings without those that only say once more that there is no environment file."""
+    if not any(one["id"] == "unit.no_environment_file" for one in found):
+        return found
+    return [one for one in found if one["id"] not in ("database.unreachable", "check.failed", "plan.blocked")]
 
 
 def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:

@@ -9,16 +9,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import request
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check, Step, run_steps
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import WebInstance, discover_web
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import ALIVE_PATH
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import ALIVE_PATH
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import WebInstance, discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 
 # fractal-web 1.21.1, docs/environment-variables.md
@@ -54,7 +51,7 @@ def verify_web(options: Mapping[str, Any]) -> dict[str, Any]:
     instance = discover_web(service, options["env_file"], options["url"])
     session = WebSession(
         instance,
-        web_environment(read_unit(service), options["env_file"]),
+        instance.variables(),
         options["server"] or {},
         options["version"],
         options["validate_certs"],
@@ -74,29 +71,6 @@ def all_checks(session: WebSession) -> list[Check]:
         )
     ]
     return run_steps(CHECKS, steps, os.path.basename(session.instance.service))
-
-
-def web_environment(unit: Unit, named: str | None = None) -> dict[str, str]:
-    """Return the variables that fractal-web sees: the unit's own, then those of the file that node reads.
-
-    Args:
-        unit: fractal-web's unit.
-        named: The environment file as the operator names it, where the unit does not lead to it.
-
-    Raises:
-        FractalError: A file that the unit requires, or that file, cannot be read.
-    """
-    values = unit.process_environment()
-    options = (argument.partition("=") for argument in unit.command)
-    path = named or next((value for option, _unused, value in options if option == "--env-file"), "")
-    if not path or path in unit.environment_files:
-        return values
-    try:
-        text = Path(unit.working_directory, path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise FractalError(f"{unit.name} reads {path}, which cannot be read: {error.strerror}.") from error
-    own = {s.key: s.value for s in parse(text, Reader.DOTENV_1_2) if s.key and s.value is not None}
-    return {**own, **values}
 
 
 def web_alive(session: WebSession) -> Check:

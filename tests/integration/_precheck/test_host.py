@@ -78,6 +78,24 @@ EXPECTED = {
 }
 
 
+# Debian 12's own Node, with OAuth; and nobody to ask for help.
+OF_THE_BED = {("web.node_cookies", "/usr/bin/node"), ("web.no_support_address", "PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL")}
+
+
+def web_server(version: str) -> dict[str, object]:
+    """Return a running server, as fractal_instance_info describes it."""
+    return {"active_state": "active", "hold": None, "version": version}
+
+
+_UP = """
+for i in $(seq 600); do
+    curl -sf http://localhost:8000/api/alive/ > /dev/null && exit 0
+    read -rt 0.1 <> <(:) || :
+done
+false
+"""
+
+
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[HostContainer, HostContainer]]:
     yield from running_pair()
@@ -112,8 +130,57 @@ def test_good_web_host(pair: tuple[HostContainer, HostContainer]) -> None:
     checksum = web.sh(f"sha256sum {archive}").split()[0]
     before = web.sh("find /opt /etc -xdev -type f -printf '%p %s %T@\\n' | sort")
     options = {"version": "1.21.1", "server_version": "2.17.0", "archive": archive, "checksum": checksum}
-    assert web.findings("fractal_web_precheck", **options) == set()
+    server = web_server("2.16.6")
+    assert web.findings("fractal_web_precheck", server=server, **options) == OF_THE_BED
+    assert web.findings("fractal_web_precheck", server=web_server("2.16.5"), **options) == {
+        *OF_THE_BED,
+        ("web.server_is_another", "http://server:8000"),
+    }
     assert web.sh("find /opt /etc -xdev -type f -printf '%p %s %T@\\n' | sort") == before
+
+
+def test_another_unit_of_the_same_instance_and_an_address_at_which_nobody_answers(
+    pair: tuple[HostContainer, HostContainer],
+) -> None:
+    server, web = pair
+    server.sh("""
+        cd /etc/systemd/system
+        sed 's/--port 8000/--port 8010/' fractal-server.service > fractal-server@test.service
+        sed -i '/^ExecStart=/i ExecStartPre=/bin/touch /opt/fractal/server/.fractal_server.env' fractal-server.service
+        systemctl daemon-reload
+        systemctl start fractal-server@test
+        systemctl restart fractal-server
+    """)
+    server.sh(_UP)
+    result = server.module(
+        _MODULE,
+        service="fractal-server",
+        target_version="2.17.2",
+        wheelhouse="/opt/wheelhouse",
+        url="http://127.0.0.1:8001",
+    )
+    found = {finding["id"]: finding["message"] for finding in result["findings"]}
+    assert {"unit.shared", "unit.start_writes_file", "unit.no_answer"} <= set(found)
+    shared = (
+        "the Python environment /opt/fractal/venv",
+        "the working directory",
+        "the database",
+        "fractal-server@test",
+    )
+    assert all(words in found["unit.shared"] for words in shared)
+    assert "http://127.0.0.1:8001" in found["unit.no_answer"]
+    assert "/bin/touch" in found["unit.start_writes_file"]
+    server.sh("""
+        cd /etc/systemd/system
+        systemctl stop fractal-server@test
+        rm fractal-server@test.service
+        sed -i '/^ExecStartPre=/d' fractal-server.service
+        systemctl daemon-reload
+        systemctl restart fractal-server
+    """)
+    server.sh(_UP)
+    options = {"version": "1.21.1", "url": "http://127.0.0.1:3000", "archive": "/none", "server": web_server("2.16.6")}
+    assert ("web.no_answer", "fractal-web.service") in web.findings("fractal_web_precheck", **options)
 
 
 def test_everything_wrong_on_a_web_host_is_found_in_one_run(pair: tuple[HostContainer, HostContainer]) -> None:
@@ -134,6 +201,7 @@ def test_everything_wrong_on_a_web_host_is_found_in_one_run(pair: tuple[HostCont
     unit, archive = "fractal-web.service", "/opt/archives/node-20-fractal-web-v1.21.1.tar.gz"
     options = {"version": "1.21.1", "server_version": "2.16.6", "archive": archive, "checksum": "0" * 64}
     assert web.findings("fractal_web_precheck", **options) == {
+        *OF_THE_BED,
         ("web.unit_not_active", unit),
         ("web.unit_needs_reload", unit),
         ("web.runs_as_root", unit),
@@ -173,4 +241,5 @@ def test_account_and_working_directory_that_do_not_exist(pair: tuple[HostContain
     """)
     found = server.findings(_MODULE, service="fractal-server", target_version="2.17.2", wheelhouse="/nonexistent")
     assert {("unit.account_unknown", UNIT), ("unit.no_environment_file", UNIT)} <= found
+    assert not {"database.unreachable", "check.failed", "release.backend_local"} & {rule for rule, _subject in found}
     assert ("release.not_offered", "2.17.2") in found

@@ -2,16 +2,11 @@
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
-    base_url,
-    listen_address,
     shebang_interpreter,
-    split_command,
-    worker_count,
 )
 
-SERVER = ("fractalctl", "gunicorn", "uvicorn")
 SHOW = """Type=simple
 Restart=on-failure
 UMask=0022
@@ -31,6 +26,11 @@ LoadState=loaded
 ActiveState=active
 UnitFileState=enabled
 FragmentPath=/etc/systemd/system/fractal-server.service
+TriggeredBy=fractal-server.socket fractal-server.timer
+ControlGroup=/system.slice/fractal-server.service
+InactiveExitTimestampMonotonic=900000
+ExecStartPre={ path=/bin/sh ; argv[]=/bin/sh -c sleep 1 ; echo 2 ; ignore_errors=no ; start_time=[n/a] ; pid=0 }
+ExecStartPre={ path=/bin/true ; argv[]=/bin/true ; ignore_errors=yes ; start_time=[n/a] ; pid=0 }
 DropInPaths=/etc/systemd/system/fractal-server.service.d/a.conf /etc/systemd/system/fractal-server.service.d/b.conf
 """
 
@@ -43,6 +43,16 @@ def test_a_unit_is_read_from_its_properties():
     assert (unit.required_files, unit.optional_files) == (["/etc/fractal/a.env"], ["/etc/fractal/b.env"])
     assert len(unit.drop_in_paths) == 2
     assert (unit.restarts, unit.main_pid, unit.needs_reload) == (3, 12, False)
+    assert unit.triggers == ["fractal-server.socket", "fractal-server.timer"]
+    assert unit.control_group == "/system.slice/fractal-server.service"
+    assert unit.before_start == ["/bin/sh -c sleep 1 ; echo 2", "/bin/true"]
+    assert unit.start_began_at is not None and unit.started_at is not None
+    assert round(unit.started_at - unit.start_began_at, 3) == 0.1
+
+
+def test_a_template_is_no_unit():
+    with pytest.raises(FractalError, match="fractal-server@prod"):
+        read_unit("fractal-server@")
 
 
 def test_a_required_file_that_is_missing_is_an_error_an_optional_one_is_not():
@@ -67,61 +77,13 @@ def test_an_environment_file_is_read_as_systemd_reads_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "program", "arguments"),
-    [
-        (["/venv/bin/fractalctl", "start", "--port", "8001"], "/venv/bin/fractalctl", ["start", "--port", "8001"]),
-        (["/usr/bin/env", "gunicorn", "fractal_server.main:app"], "gunicorn", ["fractal_server.main:app"]),
-        (
-            ["/bin/bash", "-c", "exec", "/venv/bin/gunicorn", "x:app", "-w", "2"],
-            "/venv/bin/gunicorn",
-            ["x:app", "-w", "2"],
-        ),
-        (
-            ["/venv/bin/python3", "-m", "fractal_server", "start"],
-            "/venv/bin/python3",
-            ["-m", "fractal_server", "start"],
-        ),
-        ([], "", []),
-    ],
-)
-def test_the_program_is_found_behind_wrappers(command, program, arguments):
-    assert split_command(command, SERVER) == (program, arguments)
-
-
-@pytest.mark.parametrize(
-    ("launcher", "arguments", "address"),
-    [
-        ("fractalctl", ["start"], ("127.0.0.1", 8000)),
-        ("fractalctl", ["start", "--host", "0.0.0.0", "--port=8010"], ("0.0.0.0", 8010)),
-        ("/venv/bin/gunicorn", ["a:b"], ("127.0.0.1", 8000)),
-        ("/venv/bin/gunicorn", ["a:b", "--bind", "0.0.0.0:9000"], ("0.0.0.0", 9000)),
-        ("/venv/bin/gunicorn", ["a:b", "-b", "[::1]:9000"], ("::1", 9000)),
-        ("/venv/bin/gunicorn", ["a:b", "--bind=10.0.0.1"], ("10.0.0.1", 8000)),
-    ],
-)
-def test_the_address_comes_from_the_command_line(launcher, arguments, address):
-    assert listen_address(launcher, arguments) == address
-
-
-def test_a_socket_file_needs_the_operators_word():
-    with pytest.raises(FractalError, match="fractal_server_url"):
-        listen_address("gunicorn", ["a:b", "--bind", "unix:/run/fractal.sock"])
-
-
-def test_own_address_and_workers():
-    assert base_url("0.0.0.0", 8000) == "http://127.0.0.1:8000"
-    assert base_url("::1", 8000) == "http://[::1]:8000"
-    assert worker_count(["x", "--workers", "4"]) == 4
-    assert worker_count(["x", "-w=3"]) == 3
-    assert worker_count(["x"]) == 1
-
-
-@pytest.mark.parametrize(
     ("head", "interpreter"),
     [
         ("#!/venv/bin/python3\nimport sys\n", "/venv/bin/python3"),
         ("#!/bin/sh\n'''exec' /a/very/long/path/bin/python3 \"$0\" \"$@\"\n' '''\n", "/a/very/long/path/bin/python3"),
         ("#!/bin/sh\n'''exec' \"/with space/bin/python3\" \"$0\" \"$@\"\n' '''\n", "/with space/bin/python3"),
+        ("#!/usr/bin/env python3\n", "python3"),
+        ("#!/usr/bin/env -S python3\n", "python3"),
         ("no shebang\n", None),
         ("", None),
     ],

@@ -105,6 +105,18 @@ def test_web_is_healthy_only_with_its_server(systemd: list[Unit]) -> None:
 def test_the_url_is_read_from_the_unit() -> None:
     assert _health.service_url(unit(), "server") == "http://127.0.0.1:8123"
     assert _health.service_url(unit(environment="PORT=5173"), "web") == "http://127.0.0.1:5173"
+    assert _health.service_url(unit(environment="PORT=abc"), "web") == ""
+
+
+def test_colours_and_what_lets_log_in_are_not_shown() -> None:
+    text = (
+        "\x1b[32mINFO\x1b[0m: GET /auth/mock/callback?code=s3cret&state=s3cret HTTP/1.1\n"
+        "\x1b]8;;http://x\x07link\x1b]8;;\x07 /auth?x=1&access_token=s3cret' postcode=9"
+    )
+    assert _journal.mask(text, ()) == (
+        "INFO: GET /auth/mock/callback?code=********&state=******** HTTP/1.1\n"
+        "link /auth?x=1&access_token=********' postcode=9"
+    )
 
 
 def test_secrets_of_unit_and_files_are_masked(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def unit(**values: Any) -> Any:
         "restart_policy": "on-failure",
         "umask": "0022",
         "working_directory": "/srv",
+        "environment_files": ["/etc/fractal.env"],
     }
     return SimpleNamespace(**{**base, **values})
 

@@ -10,16 +10,24 @@ from typing import Any
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import on_host as _env_files
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import Alive
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import web as _web_checks
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import WebHost, check_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import (
+    WebHost,
+    check_web,
+    running_version,
+)
 
 UNIT: Any = SimpleNamespace(name="fractal-web.service", needs_reload=False, user="fractal")
 
 
 @pytest.fixture(autouse=True)
-def systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd's part, which no test host offers."""
+def services(monkeypatch: pytest.MonkeyPatch) -> dict[str, Alive]:
+    """systemd's part, which no test host offers, and what answers at an address: by default all is well."""
+    said = {"web": Alive({"version": "1.21.1"}), "server": Alive({"version": "2.16.6"})}
+    monkeypatch.setattr(_web_checks, "ask", lambda _url, kind, **_options: said[kind])
     monkeypatch.setattr(_env_files, "read_unit", lambda name: parse_unit(name, "LoadState=loaded\n"))
+    return said
 
 
 def host(tmp_path: Path, instance: dict[str, Any] | None = None, **values: Any) -> WebHost:
@@ -35,10 +43,12 @@ def host(tmp_path: Path, instance: dict[str, Any] | None = None, **values: Any) 
             "version": "1.21.1",
             "env_file": str(tmp_path / ".env"),
             "url": "http://127.0.0.1:1",
+            "address_problem": "",
             **(instance or {}),
         }
     )
-    return WebHost(**{"instance": described, "unit": UNIT, "values": {}, "version": "1.21.1", **values})
+    set_up = {"PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL": "help@example.org", **values.pop("values", {})}
+    return WebHost(**{"instance": described, "unit": UNIT, "values": set_up, "version": "1.21.1", **values})
 
 
 def ids(host: WebHost) -> list[tuple[str, str]]:
@@ -83,3 +93,83 @@ def test_oauth_over_plain_http_on_the_own_machine_is_fine(tmp_path: Path) -> Non
     ):
         values = {"PUBLIC_OAUTH_CLIENT_NAME": "idp", "ORIGIN": origin}
         assert [name for name, _host in ids(host(tmp_path, values=values))] == expected
+
+
+@pytest.mark.parametrize(
+    ("instance", "answer", "expected"),
+    [
+        ({}, Alive(problem="refused"), ["web.no_answer"]),
+        ({"url": "http://u:s3cret@h"}, Alive(problem="refused"), ["web.no_answer"]),
+        ({}, Alive({"version": "1.20.1"}, "does not reach its fractal-server"), ["web.other_version"]),
+        ({"active_state": "failed"}, Alive(problem="refused"), ["web.unit_not_active"]),
+        (
+            {"active_state": "failed", "address_problem": "PORT is 'abc', which is no port"},
+            Alive(problem="refused"),
+            ["web.unit_not_active", "web.address_unknown"],
+        ),
+    ],
+)
+def test_fractal_web_answers_where_it_will_be_waited_for(
+    tmp_path: Path, services: dict[str, Alive], instance: dict[str, Any], answer: Alive, expected: list[str]
+) -> None:
+    services["web"] = answer
+    found = check_web(host(tmp_path, {"url": "", **instance}))
+    assert [finding.id for finding in found] == expected
+    assert "s3cret" not in str([finding.as_dict() for finding in found])
+
+
+def test_a_process_of_the_release_to_arrive_at_was_left_by_an_interrupted_run(
+    tmp_path: Path, services: dict[str, Alive]
+) -> None:
+    services["web"] = Alive({"version": "1.21.1"})
+    archive = str(tmp_path / "none.tar.gz")
+    assert [name for name, _ in ids(host(tmp_path, {"version": "1.20.1"}, archive=archive))] == ["web.archive_unusable"]
+
+
+@pytest.mark.parametrize(
+    ("running", "answer", "expected"),
+    [
+        (None, Alive(problem="refused"), ["web.server_unreachable"]),
+        ("2.16.6", Alive(problem="refused"), ["web.server_not_reached"]),
+        ("2.16.6", Alive({"version": "2.15.0"}), ["web.server_is_another"]),
+        (None, Alive({"version": "2.15.0"}), []),
+        ("2.16.6", Alive({"version": "2.16.6"}), []),
+    ],
+)
+def test_the_server_is_reached_from_the_web_host(
+    tmp_path: Path, services: dict[str, Alive], running: str | None, answer: Alive, expected: list[str]
+) -> None:
+    services["server"] = answer
+    checked = host(tmp_path, values={"FRACTAL_SERVER_HOST": "http://server:8000/"}, running_server=running)
+    assert [name for name, _ in ids(checked)] == expected
+
+
+def test_only_a_running_server_has_to_answer() -> None:
+    server = {"active_state": "active", "hold": None, "version": "2.16.6"}
+    assert running_version(server) == "2.16.6"
+    assert running_version({**server, "active_state": "inactive"}) is None
+    assert running_version({**server, "hold": {"run": "r"}}) is None
+    assert running_version(None) is None
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, []), (1, ["web.node_cookies"]), (9, [])])
+def test_node_that_loses_cookies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, expected: list[str]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(*arguments: str) -> Any:
+        asked.append(arguments)
+        return SimpleNamespace(code=code, err="")
+
+    monkeypatch.setattr(_web_checks, "run_node", run)
+    values = {"PUBLIC_OAUTH_CLIENT_NAME": "idp", "ORIGIN": "https://x"}
+    assert [name for name, _ in ids(host(tmp_path, values=values))] == expected
+    assert asked[0][:3] == ("/usr/bin/node", "fractal", "-e")
+    assert ids(host(tmp_path)) == [], "without OAuth no cookie is lost"
+
+
+def test_nobody_to_ask_for_help(tmp_path: Path) -> None:
+    assert [name for name, _ in ids(host(tmp_path, values={"PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL": ""}))] == [
+        "web.no_support_address"
+    ]

@@ -7,20 +7,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import WebInstance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import WebInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.web import (
     WebSession,
     all_checks,
     viewer_urls,
     web_alive,
-    web_environment,
     web_login_page,
     web_release,
 )
@@ -160,17 +156,3 @@ def test_viewer_addresses_must_answer(pages: dict[str, Any]) -> None:
     assert failed(viewer_urls(broken), "/broken answers with status 502")
     down = session(pages, PUBLIC_FRACTAL_DATA_URL="http://127.0.0.1:9/data")
     assert failed(viewer_urls(down), "PUBLIC_FRACTAL_DATA_URL: http://127.0.0.1:9/data does not answer")
-
-
-def test_variables_come_from_the_unit_and_then_from_nodes_own_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("PORT=5173\nPUBLIC_OAUTH_CLIENT_NAME='mock' # note\n")
-    command = f"/usr/bin/node --env-file={tmp_path}/.env build"
-    text = f"LoadState=loaded\nEnvironment=PORT=80\nExecStart={{ path=/usr/bin/node ; argv[]={command} ; }}\n"
-    unit = parse_unit("fractal-web.service", text)
-    assert web_environment(unit) == {"PORT": "80", "PUBLIC_OAUTH_CLIENT_NAME": "mock"}
-    named = tmp_path / "elsewhere.env"
-    named.write_text("PUBLIC_OAUTH_CLIENT_NAME=other\n")
-    assert web_environment(unit, str(named)) == {"PORT": "80", "PUBLIC_OAUTH_CLIENT_NAME": "other"}
-    (tmp_path / ".env").unlink()
-    with pytest.raises(FractalError, match="cannot be read"):
-        web_environment(unit)
