@@ -40,9 +40,12 @@ options:
       - V(tidy) removes what killed backups left behind - unfinished folders and scratch databases. Finished backups
         stay.
       - V(packed) writes the finished backup O(run) as one file into the folder O(into), to be copied elsewhere.
+      - V(noted) notes, beside the finished backup O(run), what the database of the new release holds that the old one
+        did not. Run it when the last migration is done and before the new release starts, so that a rollback knows what
+        was written since.
       - V(pruned) removes all but the O(keep) newest backups of O(backup_root), and never the backup O(run).
     type: str
-    choices: [present, tidy, packed, pruned]
+    choices: [present, tidy, noted, packed, pruned]
     default: present
   backup_root:
     description:
@@ -129,7 +132,8 @@ backup:
     proof:
       description:
         - How it was proved - C(kind) and C(seconds), and in C(left_out) what only an administrator of PostgreSQL could
-          restore (extensions, owner of the schema C(public)); Fractal needs none of it.
+          restore (some extensions, event triggers, privileges given by others). The dump holds it; Fractal needs none
+          of it.
       type: dict
       returned: success
     dump_bytes:
@@ -152,6 +156,11 @@ proof_seconds:
   description: Seconds that the proof took. 0 if the backup was there.
   returned: with O(state=present)
   type: float
+noted:
+  description: Tables that were noted.
+  returned: with O(state=noted)
+  type: list
+  elements: str
 packed:
   description: Path of the packed backup.
   returned: with O(state=packed)
@@ -175,6 +184,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import (
     PROOFS,
     make_backup,
+    note_after,
     tidy_up,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
@@ -204,6 +214,8 @@ def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if options["state"] == "tidy":
         removed = tidy_up(installation, options["backup_root"], check_mode)
         return {"changed": bool(removed), "removed": removed}
+    if options["state"] == "noted":
+        return note_after(installation, os.path.join(options["backup_root"], options["run"]), check_mode)
     return make_backup(
         installation,
         options["python"] or sys.executable,
@@ -220,7 +232,7 @@ def main() -> None:
         argument_spec={
             **INSTALLATION_ARGUMENTS,
             **LOCK_ARGUMENT,
-            "state": {"type": "str", "choices": ["present", "tidy", "packed", "pruned"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "tidy", "noted", "packed", "pruned"], "default": "present"},
             "backup_root": {"type": "path", "required": True},
             "run": {"type": "str"},
             "proof": {"type": "str", "choices": list(PROOFS), "default": "restore"},
@@ -231,6 +243,7 @@ def main() -> None:
         },
         required_if=[
             ("state", "present", ["run"]),
+            ("state", "noted", ["run"]),
             ("state", "packed", ["run", "into"]),
             ("state", "pruned", ["run", "keep"]),
         ],

@@ -14,8 +14,10 @@ description:
     is.
   - The dump is restored into a fresh database and compared with the backup's manifest. Then, at one instant, the fresh
     database takes the name of the old one, which is kept aside as C(<name>_failed_<run>) until you drop it.
-  - A database role that may not create databases restores within the existing database, in one transaction that also
-    makes the comparison. Nothing can be kept aside then.
+  - A database role that may not create databases, or cannot connect to a new one, restores within the existing
+    database, in one transaction that also makes the comparison. So it does where a fresh database would have to do
+    without something that only an administrator can make, or while others stay connected. What belongs to other roles
+    stays untouched then; if it needs something that would be dropped, nothing is changed. Nothing can be kept aside.
   - Whatever fails or is killed, the database is what it was before, and the module can be run again.
   - Uses the environment file in use, or, where that does not lead to the database, the one in the backup.
   - Stop fractal-server before.
@@ -71,6 +73,18 @@ kept_aside:
   description: Name of the database as it was before, also when an earlier call restored it; empty if none was kept.
   returned: success
   type: str
+left_out:
+  description:
+    - What a fresh database had to do without, as only an administrator of PostgreSQL can make it. The database kept
+      aside has it.
+  returned: success
+  type: list
+  elements: str
+sessions:
+  description: Sessions of other roles that are connected to the database.
+  returned: success
+  type: list
+  elements: str
 lost:
   description: Tables that were written to after the backup.
   returned: success

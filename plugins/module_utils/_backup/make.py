@@ -26,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.insta
     save_files,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
+    AFTER,
     DUMP,
     FORMAT,
     MANIFEST,
@@ -43,9 +44,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
+    FRACTAL_TABLES,
     Contents,
     differences,
+    note_contents_after,
     read_contents,
+    search_path_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
@@ -56,21 +60,25 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresProcess,
     PostgresPrograms,
-    administrators_entries,
     dump_entries,
     find_programs,
+    object_of,
     read_through,
     restoring,
     start_dump,
+    told_entry,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     DATABASE_FACTS,
+    NO_OWNERS,
     PROOF,
-    beside,
+    TRIAL,
     drop_all,
     own_databases,
+    restorable,
     scratch_database,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import wait_until_unlocked
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
@@ -80,6 +88,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 PROOFS = ("restore", "list", "none")
+_LOCK_PATIENCE = 30.0  # seconds; only asked for in check mode, while nothing waits
 
 
 def make_backup(
@@ -119,6 +128,8 @@ def make_backup(
         read_files(instance_files(installation, _unit(installation), extra_paths))
         with connect(settings, read_only=True) as source:
             find_programs(source.exec_driver_sql(DATABASE_FACTS).mappings().one()["server_version_num"])
+        with connect(settings, autocommit=True) as source:
+            wait_until_unlocked(source, _LOCK_PATIENCE)
         return {"changed": True, "backup": {"path": path, "run": run}, "dump_seconds": 0.0, "proof_seconds": 0.0}
     with partial_folder(root, run) as folder:
         manifest = _fill(folder, installation, settings, python, run, proof, extra_paths)
@@ -137,6 +148,33 @@ def make_backup(
     }
 
 
+def note_after(installation: Installation, path: str, check_mode: bool = False) -> dict[str, Any]:
+    """Note beside a finished backup what the upgraded database holds that the old one did not.
+
+    To be called when the last migration is done and before the new release starts: what differs from it at a rollback
+    is somebody's work.
+
+    Returns:
+        ``changed`` and ``noted`` (the names of the tables).
+
+    Raises:
+        FractalError: It is no backup, or the note cannot be written.
+    """
+    backup = open_backup(path, verify=False)
+    with connect(installation_settings(installation), read_only=True) as connection:
+        after = note_contents_after(connection, backup.contents)
+    note = os.path.join(path, AFTER)
+    changed = not os.path.exists(note) or backup.contents_after != after
+    if changed and not check_mode:
+        with explained("write", note):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(note + ".partial")
+            write_synced(note + ".partial", json.dumps(after.as_dict(), indent=2, ensure_ascii=False).encode())
+            os.replace(note + ".partial", note)
+            sync_folder(path)
+    return {"changed": changed, "noted": sorted(after.tables)}
+
+
 def tidy_up(installation: Installation, root: str, check_mode: bool = False) -> list[str]:
     """Remove what killed backups left: unfinished folders and scratch databases. Return their names."""
     refuse_unsafe_root(root)
@@ -146,7 +184,7 @@ def tidy_up(installation: Installation, root: str, check_mode: bool = False) -> 
             shutil.rmtree(folder)
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
-        names = own_databases(connection, beside(settings.dbname, PROOF))
+        names = [name for kind in (PROOF, TRIAL) for name in own_databases(connection, settings.dbname, kind)]
         if not check_mode:
             drop_all(connection, names)
     return removed + names
@@ -176,23 +214,32 @@ def _fill(
         with _dumping(programs, settings, source, dump) as dumping:
             if proof == "restore":
                 scratch = stack.enter_context(scratch_database(settings, run, database))
+            search_path = search_path_of(source)
             contents = read_contents(source)
             dumping.finish(f"dump the {settings.where}")
         dumped = _since(started)
         if contents.revision is None:
             raise FractalError(f"The {settings.where} has no alembic revision: it is not fractal-server's.")
         started = time.monotonic()
-        left_out = administrators_entries(dump_entries(programs, dump)) if scratch else []
+        kept: list[str] = []
+        left_out: list[str] = []
+        if scratch:
+            with connect(settings, autocommit=True) as connection:
+                kept, left_out = restorable(
+                    connection, programs, scratch, dump, dump_entries(programs, dump), NO_OWNERS
+                )
+            refuse_unproved(left_out, contents)
         if proof == "list":
             read_through(programs, dump)
-        proving = restoring(programs, scratch, dump, database["size_bytes"]) if scratch else contextlib.nullcontext()
+        size = database["size_bytes"]
+        proving = restoring(programs, scratch, dump, size, kept, NO_OWNERS) if scratch else contextlib.nullcontext()
         with proving as restore:
             files = save_files(folder, read_files(instance_files(installation, unit, extra_paths)))
             packages = _packages(folder, python)
             if scratch and restore:
                 restore.finish("prove the backup by restoring it")
-                _compare(contents, scratch)
-        proved = {"kind": proof, "seconds": _since(started), "left_out": left_out}
+                _compare(contents, scratch, search_path, left_out)
+        proved = {"kind": proof, "seconds": _since(started), "left_out": [told_entry(entry) for entry in left_out]}
     return {
         "format": FORMAT,
         "run": run,
@@ -224,9 +271,33 @@ def _dumping(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
 
 
-def _compare(contents: Contents, scratch: DatabaseSettings) -> None:
+def refuse_unproved(left_out: Iterable[str], contents: Contents) -> None:
+    """Raise an error if something of Fractal's own is among the entries that cannot be restored.
+
+    Raises:
+        FractalError: It is; the text names it.
+    """
+    own = {f"{contents.schema}.{table}" for table in FRACTAL_TABLES}
+    found = [
+        told_entry(entry) for entry in left_out if told_entry(entry).startswith("TABLE ") and object_of(entry) in own
+    ]
+    if found:
+        raise FractalError(
+            f"The backup cannot be proved: PostgreSQL does not let the role restore {'; '.join(found)}, a table of "
+            "fractal-server. Nothing was changed."
+        )
+
+
+def left_out_objects(entries: Iterable[str]) -> set[str]:
+    """Return the ``schema.name`` of what entries of a table of contents define."""
+    names = {object_of(entry) for entry in entries}
+    return names | {name.split("(")[0] for name in names}
+
+
+def _compare(contents: Contents, scratch: DatabaseSettings, search_path: str, left_out: Iterable[str]) -> None:
+    objects = left_out_objects(left_out)
     with connect(scratch, read_only=True) as connection:
-        found = differences(contents, read_contents(connection))
+        found = differences(contents.without(objects), read_contents(connection, search_path).without(objects))
     if found:
         raise FractalError(
             "The backup is not proved: what was restored from the dump differs from the database: "

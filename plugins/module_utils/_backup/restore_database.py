@@ -4,17 +4,19 @@
 """Bringing an instance's database back from its backup.
 
 The backup is restored into a fresh database, compared with the manifest, and only then takes the old one's name, in one
-transaction; what had the name is kept aside. Where the role may not create databases, the restore happens within the
-existing database, in one transaction that also makes the comparison.
+transaction; what had the name is kept aside. Where that cannot be done, or would leave something behind, the restore
+happens within the existing database, in one transaction that also makes the comparison (`_database/in_place.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import left_out_objects
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import Backup, open_backup, saved_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
@@ -23,68 +25,77 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
     check_statement,
     differences,
     read_contents,
+    search_path_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
     connect,
     installation_settings,
+    reason_of,
     revision_of,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.in_place import (
+    InPlace,
+    comparable,
+    plan_in_place,
+    run_in_place,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresPrograms,
+    dump_entries,
     find_programs,
-    restore_in_place,
     restoring,
+    told_entry,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     FAILED,
     PROOF,
     RESTORE,
     SWAP,
+    TRIAL,
     beside,
-    create_like,
+    cannot_carry,
+    comment_of,
+    comment_statement,
     database_names,
     drop_all,
     end_sessions,
     finish_like,
+    free_name,
+    make_scratch,
+    mark_of,
     may_create,
     own_databases,
     quoted,
+    restorable,
+    told_about_public,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
+    run as run_statement,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
+    Session,
+    foreign_sessions,
+    how_to_end,
+    told,
 )
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+    from sqlalchemy.exc import DBAPIError
+else:
+    try:
+        from sqlalchemy.exc import DBAPIError
+    except ImportError:  # said by `DATABASE_LIBRARIES`
+        DBAPIError = Exception
 
 _ALWAYS_THERE = ("postgres", "template1")
 METHODS = ("auto", "fresh_database", "in_place")
 
 _OWNS_DATABASE = "SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
-# Everything of the schema that no extension brought. What goes with something else is gone when its turn comes.
-_DROP_EVERYTHING = """
-DO $drop$
-DECLARE
-    schema_oid oid := current_schema()::regnamespace;
-    statement text;
-BEGIN
-    FOREACH statement IN ARRAY (
-        SELECT coalesce(array_agg(format('DROP %s IF EXISTS %s CASCADE', kind, name)), '{}')
-        FROM (
-            SELECT oid, CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
-                                     WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind, oid::regclass::text AS name
-            FROM pg_class WHERE relnamespace = schema_oid AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-            UNION ALL
-            SELECT oid, 'TYPE', oid::regtype::text FROM pg_type
-            WHERE typnamespace = schema_oid AND typtype IN ('e', 'd')
-            UNION ALL
-            SELECT oid, 'ROUTINE', oid::regprocedure::text FROM pg_proc WHERE pronamespace = schema_oid
-        ) AS objects
-        WHERE NOT EXISTS (SELECT FROM pg_depend WHERE objid = objects.oid AND deptype = 'e')
-    ) LOOP
-        EXECUTE statement;
-    END LOOP;
-END $drop$;
-"""
+_OBJECT_IN_USE = "55006"
+_PATIENCE = 60.0  # seconds to wait for others to leave a database that is to be renamed
 
 
 def restore_database(
@@ -98,8 +109,9 @@ def restore_database(
 
     Returns:
         ``changed``, ``method`` (``fresh_database`` or ``in_place``, empty if unchanged), ``kept_aside`` (name of the
-        database that was replaced, also by an earlier call, empty if none could be kept), ``lost`` (tables written to
-        since the backup) and ``removed`` (left-over databases of killed runs).
+        database that was replaced, also by an earlier call, empty if none could be kept), ``left_out`` (what the role
+        could not restore there; the one kept aside has it), ``lost`` (tables written to since the backup), ``removed``
+        (left-over databases of killed runs) and ``sessions`` (those of other roles, connected to the database).
 
     Raises:
         FractalError: The backup is damaged, rows would get lost without consent, or the restore failed. The database
@@ -110,32 +122,67 @@ def restore_database(
     with _administration(settings) as (admin, exists):
         lost, equal = _compare(settings, backup) if exists else ([], False)
         leftovers = [
-            name for kind in (PROOF, RESTORE, SWAP) for name in own_databases(admin, beside(settings.dbname, kind))
+            name for kind in (PROOF, RESTORE, SWAP, TRIAL) for name in own_databases(admin, settings.dbname, kind)
         ]
         result = {
             "changed": False,
             "method": "",
             "kept_aside": "",
+            "left_out": [],
             "lost": [c.as_dict() for c in lost],
             "removed": leftovers,
+            "sessions": [str(session) for session in foreign_sessions(admin, settings.dbname)],
         }
         if lost and not accept_data_loss:
             raise FractalError(_what_would_be_lost(lost, settings, backup))
         if not check_mode:
             drop_all(admin, leftovers)
         if equal:
-            aside = own_databases(admin, beside(settings.dbname, FAILED, backup.manifest["run"]))
+            aside = own_databases(admin, settings.dbname, FAILED, backup.manifest["run"])
             return {**result, "kept_aside": aside[-1] if aside else ""}
+        programs = find_programs(backup.manifest["database"]["server_version_num"])
+        plan, why_not = _plan_in_place(settings, programs, backup, exists)
         fresh = method == "fresh_database" or (method == "auto" and (not exists or _may_swap(settings)))
         result.update(changed=True, method="fresh_database" if fresh else "in_place")
+        if not fresh and plan is None:
+            raise why_not
         if check_mode:
             return result
-        programs = find_programs(backup.manifest["database"]["server_version_num"])
         if fresh:
-            result["kept_aside"] = _restore_and_swap(admin, programs, settings, backup, exists)
-        else:
-            _restore_in_place(programs, settings, backup)
-        return result
+            # kept aside is what somebody has agreed to lose; otherwise nothing gets lost within the database either
+            instead = plan if method == "auto" and not lost else None
+            try:
+                answer = _restore_and_swap(admin, programs, settings, backup, exists, complete=instead is not None)
+                return {**result, **answer}
+            except _OtherWay as reason:
+                if isinstance(reason, _NoFreshDatabase) and method == "auto":
+                    instead = plan
+                if instead is None:
+                    raise
+                plan = instead
+        _restore_in_place(programs, settings, backup, plan)
+        return {**result, "method": "in_place"}
+
+
+class _OtherWay(FractalError):
+    """The database cannot be replaced by a fresh one, or not without leaving something behind."""
+
+
+class _NoFreshDatabase(_OtherWay):
+    """No database can be made here, or none can be connected to."""
+
+
+def _plan_in_place(
+    settings: DatabaseSettings, programs: PostgresPrograms, backup: Backup, exists: bool
+) -> tuple[InPlace | None, FractalError]:
+    """Return how the backup comes back within the database, or why it cannot."""
+    try:
+        if not exists:
+            raise FractalError(f"There is no {settings.where}, so nothing can be restored within it.")
+        with connect(settings, read_only=True) as connection:
+            return plan_in_place(connection, programs, backup.dump), FractalError()
+    except FractalError as error:
+        return None, error
 
 
 def _settings(installation: Installation, backup: Backup) -> DatabaseSettings:
@@ -185,11 +232,11 @@ def _elsewhere(settings: DatabaseSettings, otherwise: FractalError) -> Iterator[
 
 def _compare(settings: DatabaseSettings, backup: Backup) -> tuple[list[TableChange], bool]:
     """Return what was written since the backup, and whether the database is just what the backup holds."""
-    wanted = backup.contents
+    wanted, after = backup.contents, backup.contents_after
     with connect(settings, read_only=True) as connection:
         if revision_of(connection) == wanted.revision and not differences(wanted, read_contents(connection)):
             return [], True
-        return changes_since(connection, wanted), False
+        return changes_since(connection, wanted, after), False
 
 
 def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, backup: Backup) -> str:
@@ -200,7 +247,7 @@ def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, bac
     return (
         f"The {settings.where} was written to after the backup of {backup.manifest['created']}. Going back loses:\n"
         f"{tables}\nNothing was changed. To go back all the same, run again with fractal_accept_data_loss=true"
-        "; the database as it is now is kept aside if the role may create databases."
+        "; the database as it is now is kept aside if the role may create databases (and nobody else is connected)."
     )
 
 
@@ -213,41 +260,115 @@ def _may_swap(settings: DatabaseSettings) -> bool:
 
 
 def _restore_and_swap(
-    admin: Connection, programs: PostgresPrograms, settings: DatabaseSettings, backup: Backup, exists: bool
-) -> str:
-    """Restore into a fresh database, compare, and give it the name; return the name of the one kept aside."""
-    run = backup.manifest["run"]
-    fresh = settings.at(beside(settings.dbname, RESTORE, run))
-    create_like(admin, fresh.dbname, backup.manifest["database"])
+    admin: Connection,
+    programs: PostgresPrograms,
+    settings: DatabaseSettings,
+    backup: Backup,
+    exists: bool,
+    complete: bool,
+) -> dict[str, Any]:
+    """Restore into a fresh database, compare, and give it the name.
+
+    Args:
+        admin: Connection in autocommit mode; closed at the end.
+        programs: PostgreSQL's programs.
+        settings: The database to replace.
+        backup: What to restore.
+        exists: Whether there is a database to replace.
+        complete: Whether there is another way to go where something would have to be left out.
+
+    Returns:
+        ``kept_aside`` (name of the database that was replaced) and ``left_out`` (what could not be restored).
+
+    Raises:
+        _OtherWay: It cannot be done here; nothing was changed.
+        FractalError: It failed; nothing was changed.
+    """
+    run, facts = backup.manifest["run"], backup.manifest["database"]
+    fresh = settings.at(free_name(admin, beside(settings.dbname, RESTORE, run)))
     try:
-        with restoring(programs, fresh, backup.dump, backup.manifest["database"]["size_bytes"]) as restore:
+        _make_fresh(admin, settings, fresh, run, facts)
+        entries = dump_entries(programs, backup.dump)
+        kept, left_out = restorable(admin, programs, fresh, backup.dump, entries)
+        behind = [told_entry(entry) for entry in left_out if not told_about_public(entry)]
+        behind += cannot_carry(admin, fresh.dbname) if exists else []
+        if complete and behind:
+            raise _OtherWay(f"A fresh database would have to do without {'; '.join(behind)}.")
+        with restoring(programs, fresh, backup.dump, facts["size_bytes"], kept) as restore:
             restore.finish("restore the backup")
+        objects = left_out_objects(left_out)
+        search_path = search_path_of(admin) if exists else ""
         with connect(fresh, read_only=True) as connection:
-            found = differences(backup.contents, read_contents(connection))
+            found = differences(
+                backup.contents.without(objects), read_contents(connection, search_path).without(objects)
+            )
         if found:
             raise FractalError(f"The restored database differs from the backup's manifest: {'; '.join(found)}.")
         finish_like(admin, fresh.dbname, exists)
-        aside = _free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
+        aside = free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
+        comment = comment_of(admin, settings.dbname)
         admin.close()  # nobody may be connected to a database that is renamed
-        _swap(settings, fresh.dbname, aside)
+        marked = mark_of(FAILED, run, settings.dbname, aside)
+        _swap(settings, fresh.dbname, aside, comment, marked)
     except BaseException:
         with _administration(settings) as (own, _exists):
             drop_all(own, [fresh.dbname])
         raise
-    return aside
+    return {"kept_aside": aside, "left_out": behind}
 
 
-def _swap(settings: DatabaseSettings, fresh: str, aside: str) -> None:
-    """Give the fresh database the name, and what has it now the name ``aside``, at one instant."""
-    with _third_database(settings, fresh) as third, connect(third) as connection, connection.begin():
-        if aside:
-            end_sessions(connection, settings.dbname)
-            _rename(connection, settings.dbname, aside)
-        _rename(connection, fresh, settings.dbname)
+def _make_fresh(
+    admin: Connection, settings: DatabaseSettings, fresh: DatabaseSettings, run: str, facts: Mapping[str, Any]
+) -> None:
+    try:
+        make_scratch(admin, settings, fresh.dbname, RESTORE, run, facts)
+        with connect(fresh, read_only=True):
+            pass
+    except (FractalError, DBAPIError) as error:
+        reason = reason_of(error, settings) if isinstance(error, DBAPIError) else str(error)
+        raise _NoFreshDatabase(f"No fresh database can be used beside the {settings.where}: {reason}") from error
 
 
-def _rename(connection: Connection, old: str, new: str) -> None:
-    connection.exec_driver_sql(f"ALTER DATABASE {quoted(old)} RENAME TO {quoted(new)}".replace("%", "%%"))
+def _swap(settings: DatabaseSettings, fresh: str, aside: str, comment: str | None, mark: str) -> None:
+    """Give the fresh database the name and the comment, and what has the name now the name ``aside``, at one instant.
+
+    Raises:
+        _OtherWay: Others stay connected, who cannot be sent away; the text names them.
+    """
+    with _third_database(settings, fresh) as third, connect(third, autocommit=True) as connection:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                _exchange(connection, settings.dbname, fresh, aside, comment, mark)
+                return
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) != _OBJECT_IN_USE:
+                    raise
+                others = foreign_sessions(connection, settings.dbname)
+                if others and time.monotonic() > deadline:
+                    raise _OtherWay(_who_stays(settings, others)) from error
+
+
+def _exchange(connection: Connection, dbname: str, fresh: str, aside: str, comment: str | None, mark: str) -> None:
+    statements = [f"ALTER DATABASE {quoted(fresh)} RENAME TO {quoted(dbname)}", comment_statement(dbname, comment)]
+    if aside:
+        end_sessions(connection, dbname)
+        rename = f"ALTER DATABASE {quoted(dbname)} RENAME TO {quoted(aside)}"
+        statements = [rename, comment_statement(aside, mark), *statements]
+    try:
+        for statement in ["BEGIN", *statements, "COMMIT"]:
+            run_statement(connection, statement)
+    except DBAPIError:
+        run_statement(connection, "ROLLBACK")
+        raise
+
+
+def _who_stays(settings: DatabaseSettings, others: list[Session]) -> str:
+    return (
+        f"The {settings.where} cannot be replaced while others are connected to it: {told(others)}. Nothing was "
+        f"changed. Stop these programs, or, as PostgreSQL's administrator: {how_to_end(others)} Then run the rollback "
+        "again."
+    )
 
 
 @contextlib.contextmanager
@@ -257,9 +378,10 @@ def _third_database(settings: DatabaseSettings, fresh: str) -> Iterator[Database
         if _can_connect(settings.at(name)):
             yield settings.at(name)
             return
-    name = beside(settings.dbname, SWAP, "database")
     with connect(settings.at(fresh), autocommit=True) as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {quoted(name)} TEMPLATE template0".replace("%", "%%"))
+        name = free_name(connection, beside(settings.dbname, SWAP, "database"))
+        run_statement(connection, f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
+        run_statement(connection, comment_statement(name, mark_of(SWAP, "exchange", settings.dbname, name)))
     try:
         yield settings.at(name)
     finally:
@@ -275,22 +397,19 @@ def _can_connect(settings: DatabaseSettings) -> bool:
         return False
 
 
-def _free_name(connection: Connection, name: str) -> str:
-    taken = database_names(connection)
-    return next(free for number in range(1, 1000) if (free := name if number == 1 else f"{name}_{number}") not in taken)
+# -- within the database ----------------------------------------------------------------------------------------------
 
 
-# -- without it -------------------------------------------------------------------------------------------------------
-
-
-def _restore_in_place(programs: PostgresPrograms, settings: DatabaseSettings, backup: Backup) -> None:
+def _restore_in_place(
+    programs: PostgresPrograms, settings: DatabaseSettings, backup: Backup, plan: InPlace | None
+) -> None:
+    if plan is None:
+        raise AssertionError("without a plan this is not reached")
     with connect(settings, autocommit=True) as connection:
-        schema = str(connection.exec_driver_sql("SELECT current_schema()").scalar())
         end_sessions(connection, settings.dbname)
-    before = f"BEGIN;\nSET LOCAL client_min_messages = warning;\nSET LOCAL lock_timeout = '60s';\n{_DROP_EVERYTHING}"
-    after = f"\nRESET search_path;\n{check_statement(backup.contents)}\nCOMMIT;\n"
-    restore_in_place(programs, settings, backup.dump, schema, before, after)
+    wanted = comparable(backup.contents, plan)
+    run_in_place(programs, settings, backup.dump, plan, check_statement(wanted))
     with connect(settings, read_only=True) as connection:
-        found = differences(backup.contents, read_contents(connection))
+        found = differences(wanted, comparable(read_contents(connection), plan))
     if found:
         raise FractalError(f"The restored database differs from the backup's manifest: {'; '.join(found)}.")

@@ -25,9 +25,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners 
     opened_folder,
     refuse_unless_root_only,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import Contents
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
+    Contents,
+    ContentsAfter,
+)
 
 DUMP, MANIFEST, PACKAGES, FILES = "database.dump", "manifest.json", "packages.txt", "files"
+AFTER = "after.json"
 FORMAT = 1
 LARGEST_FILE = 64 << 20  # bytes; what is backed up by file are configurations
 _REMOVED = ".removed"
@@ -50,6 +54,23 @@ class Backup:
     def contents(self) -> Contents:
         """What the database held."""
         return Contents.from_dict(self.manifest["contents"])
+
+    @property
+    def contents_after(self) -> ContentsAfter | None:
+        """What only the new release had when the upgrade ended; None if that was not noted.
+
+        Raises:
+            FractalError: The note cannot be read.
+        """
+        path = os.path.join(self.path, AFTER)
+        found = read_file(path, LARGEST_FILE)
+        try:
+            return ContentsAfter.from_dict(json.loads(found.content)) if found else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FractalError(
+                f"{path} cannot be read ({type(error).__name__}: {error}), so it is not known what was written since "
+                "the upgrade. Without that file, only what the old release had is looked at."
+            ) from error
 
     def summary(self) -> dict[str, Any]:
         """Return what the report shows."""

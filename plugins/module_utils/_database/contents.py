@@ -3,14 +3,16 @@
 # Private to this collection: no stable interface.
 """What is in a database, small enough to be kept and compared: rows, digests, sequences and structure.
 
+All schemas count, as a dump holds all of them; what an extension brought does not, as the extension brings it again.
 PostgreSQL computes all of it; no row leaves the server. A table's digest is the sum of 64 bits of the MD5 of every
 row's text: it needs no order and no memory, uses parallel workers, and is the same on every version of PostgreSQL.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,36 +23,90 @@ if TYPE_CHECKING:
 _TAKEN_AWAY = {"user_oauth": frozenset({"username", "user_settings_id"})}
 _TABLES_TAKEN_AWAY = frozenset({"user_settings", "alembic_version"})
 
-_TABLES = """
-SELECT c.relname, json_agg(a.attname ORDER BY a.attname COLLATE "C") AS columns,
+# fractal-server's own tables, from 2.16 to 2.17. Later ones are made by its role itself.
+FRACTAL_TABLES = frozenset(
+    "accountingrecord accountingrecordslurm alembic_version datasetv2 historyimagecache historyrun historyunit jobv2 "
+    "linkusergroup linkuserproject linkuserprojectv2 oauthaccount profile projectv2 resource taskgroupactivityv2 "
+    "taskgroupv2 taskv2 user_oauth user_settings usergroup workflowtaskv2 workflowv2".split()
+)
+
+_NO_MEMBER = (
+    "NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = {0}::regclass AND d.objid = {1} AND d.deptype = 'e')"
+)
+_NO_MEMBER_CLASS = _NO_MEMBER.format("'pg_class'", "c.oid")
+_OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+# A table is called by its bare name where the search path finds it, and else as SQL names it, with a dot or quotes.
+_KEY = """CASE WHEN NOT pg_table_is_visible(c.oid) THEN format('%I.%I', n.nspname, c.relname)
+               WHEN c.relname ~ '[."]' THEN quote_ident(c.relname) ELSE c.relname END"""
+_TABLES = f"""
+SELECT {_KEY} AS key, json_agg(a.attname ORDER BY a.attname COLLATE "C") AS columns,
        bool_or(a.attname = 'id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype)) AS has_id
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND n.nspname !~ '^(pg_|information_schema)'
-GROUP BY c.relname ORDER BY c.relname COLLATE "C"
+WHERE c.relkind = 'r' AND {_OURS} AND {_NO_MEMBER_CLASS}
+GROUP BY 1 ORDER BY 1
 """
-_SEQUENCES = """
-SELECT sequencename, last_value FROM pg_sequences
-WHERE pg_table_is_visible(format('%I.%I', schemaname, sequencename)::regclass)
-ORDER BY sequencename COLLATE "C"
+_SEQUENCES = f"""
+SELECT {_KEY}, s.last_value
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_sequences s ON s.schemaname = n.nspname AND s.sequencename = c.relname
+WHERE {_OURS} AND {_NO_MEMBER_CLASS}
 """
-# Names and types, but no expressions: PostgreSQL writes those of CHECK and DEFAULT differently after a restore.
-_STRUCTURE = """
-SELECT md5(string_agg(line, E'\\n' ORDER BY line COLLATE "C")) FROM (
-    SELECT format('column %s.%s %s %s', relname, attname, format_type(atttypid, atttypmod), attnotnull) AS line
-    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-    WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace = current_schema()::regnamespace
+_SCHEMA = """
+SELECT coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.oid = to_regclass('alembic_version')), current_schema(), 'public')
+"""
+# By schema and name, as a dump's table of contents writes them. Names and types, but no expressions: PostgreSQL writes
+# those of CHECK and DEFAULT differently after a restore.
+_STRUCTURE = f"""
+SELECT coalesce(n.nspname, '-') || '.' || tag, md5(string_agg(detail, E'\\n' ORDER BY detail COLLATE "C"))
+FROM (
+    SELECT 'pg_class'::regclass AS class, c.oid, relnamespace AS schema, relname::text AS tag,
+           format('%s %s %s %s', relkind, attname, format_type(atttypid, atttypmod), attnotnull) AS detail
+    FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+    WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'c', 'S')
     UNION ALL
-    SELECT format('constraint %s.%s %s', relname, conname, contype)
-    FROM pg_constraint JOIN pg_class c ON c.oid = conrelid WHERE relnamespace = current_schema()::regnamespace
+    SELECT 'pg_class'::regclass, c.oid, relnamespace, relname || ' ' || conname, contype::text
+    FROM pg_constraint JOIN pg_class c ON c.oid = conrelid WHERE contype IN ('p', 'u', 'f', 'c', 'x')
     UNION ALL
-    SELECT format('index %s.%s', tablename, indexname) FROM pg_indexes WHERE schemaname = current_schema()
-) AS lines
+    SELECT 'pg_class'::regclass, indrelid, relnamespace, relname, 'index'
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
+    UNION ALL
+    SELECT 'pg_class'::regclass, tgrelid, relnamespace, relname || ' ' || tgname, tgenabled::text
+    FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid WHERE NOT tgisinternal
+    UNION ALL
+    SELECT 'pg_class'::regclass, polrelid, relnamespace, relname || ' ' || polname, polcmd::text
+    FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
+    UNION ALL
+    SELECT 'pg_class'::regclass, ev_class, relnamespace, relname || ' ' || rulename, ev_type::text
+    FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class WHERE rulename <> '_RETURN'
+    UNION ALL
+    SELECT 'pg_proc'::regclass, p.oid, pronamespace,
+           format('%s(%s)', proname, (SELECT string_agg(format_type(t, NULL), ', ' ORDER BY place)
+                                      FROM unnest(proargtypes) WITH ORDINALITY AS u (t, place))), md5(prosrc)
+    FROM pg_proc p
+    UNION ALL
+    SELECT 'pg_type'::regclass, t.oid, typnamespace, typname, typtype::text
+    FROM pg_type t WHERE typtype IN ('e', 'd')
+    UNION ALL
+    SELECT 'pg_statistic_ext'::regclass, s.oid, stxnamespace, stxname, 'statistics' FROM pg_statistic_ext s
+    UNION ALL
+    SELECT 'pg_publication'::regclass, p.oid, 0, pubname, 'publication' FROM pg_publication p
+    UNION ALL
+    SELECT 'pg_foreign_server'::regclass, s.oid, 0, srvname, 'server' FROM pg_foreign_server s
+    UNION ALL
+    SELECT 'pg_event_trigger'::regclass, e.oid, 0, evtname, 'event trigger' FROM pg_event_trigger e
+    UNION ALL
+    SELECT 'pg_largeobject'::regclass, l.oid, 0, l.oid::text, 'large object' FROM pg_largeobject_metadata l
+) AS objects LEFT JOIN pg_namespace n ON n.oid = schema
+WHERE (schema = 0 OR {_OURS}) AND {_NO_MEMBER.format("class", "objects.oid")}
+GROUP BY 1
 """
 _ONE_NOTATION = (
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; "
-    "SET bytea_output = 'hex'"
+    "SET bytea_output = 'hex'; SET row_security = off"
 )
 
 
@@ -67,12 +123,17 @@ class TableContents:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a database holds."""
+    """What a database holds.
+
+    ``structure`` has a digest for each object, called ``schema.name`` as in a dump's table of contents; None in a
+    manifest of an early version, which knew Fractal's schema only. ``schema`` is the one of Fractal's own tables.
+    """
 
     revision: str | None
     tables: dict[str, TableContents]
     sequences: dict[str, int | None]
-    structure: str
+    structure: dict[str, str] | None
+    schema: str = "public"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -82,7 +143,27 @@ class Contents:
     def from_dict(cls, data: Mapping[str, Any]) -> Contents:
         """Return what `as_dict` gave."""
         tables = {name: TableContents(**table) for name, table in data["tables"].items()}
-        return cls(data["revision"], tables, data["sequences"], data["structure"])
+        structure = data["structure"] if isinstance(data["structure"], dict) else None
+        return cls(data["revision"], tables, data["sequences"], structure, data.get("schema", "public"))
+
+    def address(self, key: str) -> str:
+        """Return the ``schema.name`` of a table or a sequence."""
+        name = key.replace('"', "")
+        return name if "." in name else f"{self.schema}.{name}"
+
+    def without(self, objects: set[str]) -> Contents:
+        """Return the contents but for some tables, sequences and other objects, named ``schema.name``."""
+
+        def stays(name: str) -> bool:
+            # a constraint, trigger or policy is called by its table first, a function has its arguments behind it
+            return not {name, name.partition(" ")[0], name.partition("(")[0]} & objects
+
+        return replace(
+            self,
+            tables={key: table for key, table in self.tables.items() if stays(self.address(key))},
+            sequences={key: value for key, value in self.sequences.items() if stays(self.address(key))},
+            structure={n: d for n, d in self.structure.items() if stays(n)} if self.structure is not None else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,9 +180,19 @@ class TableChange:
         return asdict(self)
 
 
-def read_contents(connection: Connection) -> Contents:
-    """Return what the database holds; reads every row of every table."""
+def search_path_of(connection: Connection) -> str:
+    """Return where the role finds what has no schema in its name, whoever has set it."""
+    return str(_scalar(connection, "SELECT current_setting('search_path')"))
+
+
+def read_contents(connection: Connection, search_path: str = "") -> Contents:
+    """Return what the database holds; reads every row of every table.
+
+    ``search_path`` is that of the database to compare with; without it, the one in effect.
+    """
     _run(connection, _ONE_NOTATION)
+    if search_path:
+        connection.exec_driver_sql("SELECT set_config('search_path', %s, false)", (search_path,))
     tables = [tuple(row) for row in _run(connection, _TABLES)]
     found = {}
     if tables:
@@ -115,12 +206,16 @@ def read_contents(connection: Connection) -> Contents:
             for name, columns, _has_id in tables
         },
         sequences={row[0]: row[1] for row in _run(connection, _SEQUENCES)},
-        structure=_scalar(connection, _STRUCTURE) or "",
+        structure={row[0]: row[1] for row in _run(connection, _STRUCTURE)},
+        schema=str(_scalar(connection, _SCHEMA)),
     )
 
 
 def differences(wanted: Contents, found: Contents) -> list[str]:
     """Return, one line each, what two databases that should be equal differ in."""
+    if wanted.structure is None:  # an early manifest knows Fractal's own schema only
+        foreign = {found.address(key) for key in (*found.tables, *found.sequences) if "." in key}
+        found = replace(found.without(foreign), structure=None)
     lines = []
     if wanted.revision != found.revision:
         lines.append(f"alembic revision {found.revision} instead of {wanted.revision}")
@@ -134,8 +229,12 @@ def differences(wanted: Contents, found: Contents) -> list[str]:
             lines.append(f"table {name} has other content in its {now.rows} rows")
     if wanted.sequences != found.sequences:
         lines.append("the sequences stand elsewhere")
-    if wanted.structure != found.structure:
-        lines.append("columns, constraints or indexes differ")
+    before_structure, now_structure = wanted.structure or {}, found.structure or {}
+    told = {found.address(name) for name in wanted.tables.keys() ^ found.tables.keys()}
+    for name in sorted(before_structure.keys() | now_structure.keys()):
+        if before_structure.get(name) != now_structure.get(name) and name.split(" ")[0] not in told:
+            how = "is additional" if name not in before_structure else "is missing" if name not in now_structure else ""
+            lines.append(f"{name} {how or 'is defined differently'}")
     return lines
 
 
@@ -144,7 +243,7 @@ def check_statement(wanted: Contents) -> str:
     queries = " UNION ALL ".join(
         _contents_query(name, table.columns, table.columns, False) for name, table in wanted.tables.items()
     )
-    values = ", ".join(f"('{name}', {table.rows}, '{table.digest}')" for name, table in wanted.tables.items())
+    values = ", ".join(f"({_literal(name)}, {table.rows}, '{table.digest}')" for name, table in wanted.tables.items())
     return f"""{_ONE_NOTATION};
 DO $check$
 DECLARE wrong text;
@@ -156,33 +255,71 @@ BEGIN
 END $check$;"""
 
 
-def changes_since(connection: Connection, before: Contents) -> list[TableChange]:
+@dataclass(frozen=True)
+class ContentsAfter:
+    """What only the new release has, noted when the upgrade ended: tables, and tables that got further columns."""
+
+    tables: dict[str, TableContents] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ContentsAfter:
+        """Return what `as_dict` gave."""
+        return cls({name: TableContents(**table) for name, table in data["tables"].items()})
+
+
+def note_contents_after(connection: Connection, before: Contents) -> ContentsAfter:
+    """Return what the database holds beyond ``before``, at the end of an upgrade and before anybody works with it."""
+    _run(connection, _ONE_NOTATION)
+    noted = {}
+    for key, columns, has_id in _run(connection, _TABLES).all():
+        known = before.tables.get(key)
+        if key not in _TABLES_TAKEN_AWAY and (known is None or not set(columns) <= set(known.columns)):
+            _name, rows, digest, kept, max_id = _run(connection, _table_query(key, columns, has_id)).one()
+            noted[key] = TableContents(rows, digest, list(columns), kept, max_id)
+    return ContentsAfter(noted)
+
+
+def changes_since(connection: Connection, before: Contents, after: ContentsAfter | None = None) -> list[TableChange]:
     """Return the tables that somebody has written to since ``before``, schema and data migrations apart.
 
     Looks only at columns that were there before and still are; migrations add and take away columns and tables, but
-    leave the content of all others alone.
+    leave the content of all others alone. What they added is compared with what was noted when they ended, if it was.
+    A table outside Fractal's schema that nobody noted is somebody's work, too.
     """
     _run(connection, _ONE_NOTATION)
-    present = {row[0]: set(row[1]) for row in _run(connection, _TABLES)}
-    changes = []
-    for name, table in before.tables.items():
-        if name in _TABLES_TAKEN_AWAY:
+    present = {row[0]: list(row[1]) for row in _run(connection, _TABLES)}
+    noted = after.tables if after else {}
+    expected = [
+        *((name, table, _kept_columns(name, table.columns), table.kept) for name, table in before.tables.items()),
+        *((name, table, table.columns, table.digest) for name, table in noted.items()),
+    ]
+    changes: dict[str, TableChange] = {}
+    for name, table, columns, wanted in expected:
+        if name in _TABLES_TAKEN_AWAY or name in changes:
             continue
-        columns = _kept_columns(name, table.columns)
-        if not present.get(name, set()).issuperset(columns):
-            changes.append(TableChange(name, table.rows, 0, 0))
+        if not set(present.get(name, ())).issuperset(columns):
+            changes[name] = TableChange(name, table.rows, 0, 0)
             continue
         query = _contents_query(name, columns, columns, table.max_id is not None)
         _name, rows, digest, _kept, _max_id = _run(connection, query).one()
-        if (rows, digest) != (table.rows, table.kept):
-            changes.append(TableChange(name, table.rows, rows, _created(connection, name, table)))
-    return changes
+        if (rows, digest) != (table.rows, wanted):
+            changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table))
+    if before.structure is not None:
+        for name in (key for key in present if "." in key and key not in before.tables and key not in noted):
+            rows = _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)}") or 0
+            if rows:
+                changes[name] = TableChange(name, 0, rows, rows)
+    return list(changes.values())
 
 
 def _created(connection: Connection, name: str, table: TableContents) -> int:
     if table.max_id is None:
         return 0
-    return _scalar(connection, f"SELECT count(*) FROM {_quoted(name)} WHERE id > {table.max_id}") or 0
+    return _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)} WHERE id > {table.max_id}") or 0
 
 
 def _table_query(name: str, columns: Sequence[str], has_id: bool) -> str:
@@ -194,8 +331,9 @@ def _contents_query(name: str, columns: Sequence[str], kept: Sequence[str], has_
     kept_digest = digest if list(kept) == list(columns) else _digest(kept)
     max_id = "coalesce(max(t.id), 0)::bigint" if has_id else "NULL::bigint"
     return (
-        f"SELECT '{name}' AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, {max_id} AS max_id "
-        f"FROM {_quoted(name)} AS t"
+        f"SELECT {_literal(name)} AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, "
+        f"{max_id} AS max_id "
+        f"FROM ONLY {_address(name)} AS t"
     )
 
 
@@ -206,6 +344,15 @@ def _digest(columns: Sequence[str]) -> str:
 
 def _kept_columns(table: str, columns: Sequence[str]) -> list[str]:
     return [column for column in columns if column not in _TAKEN_AWAY.get(table, ())]
+
+
+def _address(key: str) -> str:
+    """Return a table's key as SQL."""
+    return _quoted(key) if re.fullmatch('[^."]+', key) else key
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _quoted(name: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import time
@@ -22,6 +23,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
+    APPLICATION,
+    CLIENT,
+    OTHER_SESSIONS,
+    how_to_end,
+    lock_holders,
+    told,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     RELEASES,
     first_release_with_head,
@@ -48,21 +57,18 @@ else:
 
 SERVER_ENV_FILE = ".fractal_server.env"
 DEFAULT_SERVICE = "fractal-server"
-APPLICATION = "fractal_ops.platform"  # how our own sessions are called in pg_stat_activity
-
-# libpq's own variables that decide how fractal-server gets to its database (libpq, "Environment Variables")
-_LIBPQ = {
-    "PGSSLMODE": "sslmode",
-    "PGSSLROOTCERT": "sslrootcert",
-    "PGSSLCERT": "sslcert",
-    "PGSSLKEY": "sslkey",
-    "PGSSLCRL": "sslcrl",
-    "PGPASSFILE": "passfile",
-    "PGGSSENCMODE": "gssencmode",
-    "PGKRBSRVNAME": "krbsrvname",
-    "PGCHANNELBINDING": "channel_binding",
-    "PGTARGETSESSIONATTRS": "target_session_attrs",
+# What a session of ours needs whatever the role or the database has set: a dump and its proof take their time, but
+# nobody's lock is waited for without end. A setting that the server does not know yet is left out.
+_OUR_SETTINGS = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "lock_timeout": "60s",
+    "default_transaction_read_only": "off",
 }
+_LOCK_NOT_AVAILABLE = "55P03"
+_KNOWN_SETTINGS = "SELECT name FROM unnest(%s::text[]) AS name WHERE current_setting(name, true) IS NOT NULL"
 
 INSTALLATION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "service": {"type": "str"},
@@ -95,8 +101,10 @@ _DATABASE_VARIABLES = {
 class DatabaseSettings:
     """How to connect to one database.
 
-    ``host`` may be a socket folder. ``libpq`` holds further variables of libpq (``PGSSLMODE`` …). ``run_as`` is the
-    account that has to connect when authentication depends on it (peer, ``~/.pgpass``), else None.
+    ``host`` may be a socket folder. ``libpq`` holds all other variables of libpq (``PGSSLMODE`` …) that
+    fractal-server has. ``run_as`` is the account that has to connect when authentication depends on it (peer,
+    ``~/.pgpass``, a key in ``~/.postgresql``), else None. ``home`` is where libpq looks for such files; None leaves
+    this process's own home and variables as they are.
     """
 
     host: str
@@ -105,7 +113,8 @@ class DatabaseSettings:
     password: str | None = field(repr=False)
     dbname: str
     run_as: str | None = None
-    libpq: tuple[tuple[str, str], ...] = ()
+    libpq: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    home: str | None = None
 
     def url(self) -> sa.URL:
         """Return the URL as fractal-server 2.17.0 builds it (config/_database.py)."""
@@ -126,7 +135,22 @@ class DatabaseSettings:
             values["PGUSER"] = self.user
         if self.password is not None:
             values["PGPASSWORD"] = self.password
+        if self.home is not None:
+            values["HOME"] = self.home
         return values
+
+    def conninfo(self) -> str:
+        """Return what PostgreSQL's programs get as ``--dbname``: a service file (PGSERVICE) does not win over it."""
+        parts = {"host": self.host, "port": str(self.port), "user": self.user, "dbname": self.dbname}
+        escaped = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in parts.items() if value}
+        return " ".join(f"{key}='{value}'" for key, value in escaped.items())
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no message may show."""
+        return [
+            value for value in (self.password, *map(dict(self.libpq).get, ("PGPASSWORD", "PGSSLPASSWORD"))) if value
+        ]
 
     def at(self, dbname: str) -> DatabaseSettings:
         """Return the settings for another database of the same cluster."""
@@ -232,13 +256,17 @@ def installation_settings(installation: Installation) -> DatabaseSettings:
         FractalError: They are incomplete or make no sense; the text names the variable.
     """
     settings = settings_from_values(installation.database or installation.variables(), installation.env_file)
-    if settings.password is not None:
-        return settings
+    if installation.database:
+        return (
+            settings if settings.password is not None else replace(settings, run_as=_other_account(installation.run_as))
+        )
     run_as = _other_account(installation.run_as)
-    passfile = os.path.join(_home(run_as), ".pgpass") if run_as else ""
-    if passfile and "PGPASSFILE" not in dict(settings.libpq) and os.path.exists(passfile):
-        settings = replace(settings, libpq=(*settings.libpq, ("PGPASSFILE", passfile)))
-    return replace(settings, run_as=run_as)
+    home = installation.process_environment.get("HOME") or (_home(run_as) if run_as else os.path.expanduser("~"))
+    settings = replace(settings, home=home)
+    # a key of the account's own is refused by libpq in other hands, root's included
+    if settings.password is None or os.path.isdir(os.path.join(home, ".postgresql")):
+        return replace(settings, run_as=run_as)
+    return settings
 
 
 def settings_from_values(values: Mapping[str, str], source: str = SERVER_ENV_FILE) -> DatabaseSettings:
@@ -259,7 +287,7 @@ def settings_from_values(values: Mapping[str, str], source: str = SERVER_ENV_FIL
         user=values.get("POSTGRES_USER") or None,
         password=values.get("POSTGRES_PASSWORD"),
         dbname=dbname,
-        libpq=tuple((name, values[name]) for name in _LIBPQ if values.get(name)),
+        libpq=tuple(sorted((name, value) for name, value in values.items() if name.startswith("PG") and value)),
     )
 
 
@@ -273,15 +301,15 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
     Raises:
         FractalError: The server cannot be reached, refuses, goes away, or a statement fails.
     """
-    options = {_LIBPQ[name]: value for name, value in settings.libpq}
     engine = sa.create_engine(
         settings.url(),
         poolclass=NullPool,
-        connect_args={"connect_timeout": 10, "application_name": APPLICATION, **options},
+        connect_args={"connect_timeout": 10, "application_name": APPLICATION},
         isolation_level="AUTOCOMMIT" if autocommit else "REPEATABLE READ" if read_only else None,
     )
+    sa.event.listen(engine, "connect", _apply_our_settings, insert=True)
     try:
-        with acting_as(settings.run_as):
+        with acting_as(settings.run_as), _libpq_variables(settings):
             connection = engine.connect()
     except sa.exc.SQLAlchemyError as error:
         raise FractalError(
@@ -294,13 +322,82 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
                 connection.execution_options(postgresql_readonly=True)
             yield connection
     except sa.exc.SQLAlchemyError as error:
-        raise FractalError(f"A statement failed in the {settings.where}: {reason_of(error, settings)}.") from error
+        blocked = getattr(getattr(error, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE
+        raise FractalError(
+            f"A statement failed in the {settings.where}: {reason_of(error, settings)}."
+            f"{who_holds_locks(settings) if blocked else ''}"
+        ) from error
+
+
+def _apply_our_settings(dbapi_connection: Any, _record: object) -> None:
+    before, dbapi_connection.autocommit = dbapi_connection.autocommit, True  # a rollback would take them back
+    with dbapi_connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
+        cursor.execute(_KNOWN_SETTINGS, [list(_OUR_SETTINGS)])
+        for (name,) in cursor.fetchall():
+            cursor.execute("SELECT set_config(%s, %s, false)", [name, _OUR_SETTINGS[name]])
+    dbapi_connection.autocommit = before
+
+
+@functools.lru_cache
+def guarded_options(settings: DatabaseSettings) -> str:
+    """Return the PGOPTIONS with which a program connects: those of fractal-server, then ours.
+
+    Only its own where the way to the database takes no options (some connection poolers).
+
+    Raises:
+        FractalError: The database cannot be reached.
+    """
+    own = dict(settings.libpq).get("PGOPTIONS", "")
+    with connect(settings, autocommit=True) as connection:
+        known = connection.exec_driver_sql(_KNOWN_SETTINGS, (list(_OUR_SETTINGS),)).scalars().all()
+    wanted = " ".join([*([own] if own else []), *(f"-c {name}={_OUR_SETTINGS[name]}" for name in known)])
+    others = tuple(pair for pair in settings.libpq if pair[0] != "PGOPTIONS")
+    try:
+        with connect(replace(settings, libpq=(*others, ("PGOPTIONS", wanted)))):
+            return wanted
+    except FractalError:
+        return own
+
+
+def who_holds_locks(settings: DatabaseSettings) -> str:
+    """Return a sentence that names those whose locks may have been waited for in vain; empty if there are none."""
+    try:
+        with connect(settings, autocommit=True) as connection:
+            holders = lock_holders(connection)
+    except FractalError:
+        return ""
+    if not holders:
+        return ""
+    return (
+        f" Locks on its tables are held by {told(holders)}. End what these programs do, or, as PostgreSQL's "
+        f"administrator: {how_to_end(holders)} Then run again."
+    )
+
+
+@contextlib.contextmanager
+def _libpq_variables(settings: DatabaseSettings) -> Iterator[None]:
+    """Let libpq find in this process what it finds in fractal-server's: its variables and its home."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("PG") or name == "HOME"}
+    if settings.home is not None:
+        for name in before:
+            del os.environ[name]
+        os.environ["HOME"] = settings.home
+    os.environ.update(settings.libpq)
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("PG") or name == "HOME"]:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def reason_of(error: Exception, settings: DatabaseSettings) -> str:
     """Return what PostgreSQL said, in one line, without statement, parameters and password."""
     text = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split()).rstrip(".")
-    return text.replace(settings.password, "********") if settings.password else text
+    for secret in settings.secrets:
+        text = text.replace(secret, "********")
+    return text
 
 
 @contextlib.contextmanager
@@ -333,11 +430,6 @@ def _home(account: str) -> str:
 
 
 # -- state ------------------------------------------------------------------------------------------------------------
-
-# An ordinary role sees of others' sessions only user, database and application. Autovacuum has no user.
-OTHER_SESSIONS = """datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL
-              AND coalesce(backend_type, 'client backend') = 'client backend'"""
-CLIENT = "CASE WHEN backend_type IS NULL THEN 'unknown' ELSE coalesce(host(client_addr), 'local') END"
 
 _SERVER_FACTS = f"""
 SELECT current_setting('server_version') AS server_version,

@@ -19,13 +19,17 @@ from typing import IO, Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import DatabaseSettings
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    DatabaseSettings,
+    guarded_options,
+    who_holds_locks,
+)
 
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian; PostgreSQL's own RPMs
 
-_ADMINISTRATORS = re.compile(
-    r"\d+; \d+ \d+ (SCHEMA - public |(ACL|COMMENT) - SCHEMA public |EXTENSION - |COMMENT - EXTENSION )"
-)
+_FAILED_ENTRY = re.compile(r"from TOC entry (\d+);")
+# these hold the rows of an object that has an entry of its own
+_ROWS_OF = {"TABLE": "TABLE DATA", "SEQUENCE": "SEQUENCE SET", "MATERIALIZED VIEW": "MATERIALIZED VIEW DATA"}
 _WORTH_JOBS = 64 * 1024 * 1024
 
 
@@ -77,25 +81,100 @@ def start_dump(
     return PostgresProcess(programs, settings, "pg_dump", arguments, stdout=target)
 
 
+def dump_schema(programs: PostgresPrograms, settings: DatabaseSettings, target: IO[bytes]) -> None:
+    """Write what a dump of the database would hold, but no rows, into an open file.
+
+    Raises:
+        FractalError: pg_dump refuses; the text has its words.
+    """
+    arguments = ["--format=custom", "--schema-only", "--no-password", "--lock-wait-timeout=10s"]
+    with PostgresProcess(programs, settings, "pg_dump", arguments, stdout=target) as dump:
+        dump.finish(f"read the schema of the {settings.where}")
+
+
 @contextlib.contextmanager
 def restoring(
-    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, size_bytes: int
+    programs: PostgresPrograms,
+    settings: DatabaseSettings,
+    dump: str,
+    size_bytes: int,
+    entries: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> Iterator[PostgresProcess]:
     """Restore a dump into an empty database, everything or an error, for as long as this context lasts.
 
-    Left out is what belongs to PostgreSQL's administrator (see `administrators_entries`).
+    ``entries`` are those of its table of contents to restore, all if there are none.
     """
-    entries = dump_entries(programs, dump)
-    arguments = ["--no-password", "--exit-on-error", f"--dbname={settings.dbname}"]
-    with tempfile.NamedTemporaryFile("w", prefix="fractal-restore-", suffix=".list") as listed:
-        os.fchmod(listed.fileno(), 0o644)  # holds names only; another account may have to read it
-        if administrators_entries(entries):
-            listed.writelines(f"{entry}\n" for entry in entries if not _ADMINISTRATORS.match(entry))
-            listed.flush()
-            arguments.append(f"--use-list={listed.name}")
+    options = ["--exit-on-error", *options]
+    jobs = [f"--jobs={_jobs(size_bytes)}"] if settings.run_as is None else []
+    with _pg_restore(programs, settings, dump, entries, [*options, *jobs]) as restore:
+        yield restore
+
+
+def refused_entries(
+    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, entries: Sequence[str], options: Sequence[str]
+) -> list[str]:
+    """Restore the schema of a dump into an empty database; return the entries that PostgreSQL refused.
+
+    Raises:
+        FractalError: Not even that can be tried.
+    """
+    # only with --verbose does it say which entry an error is about
+    with _pg_restore(programs, settings, dump, entries, ["--schema-only", "--verbose", *options]) as restore:
+        returncode, said = restore.end()
+    numbers = set(_FAILED_ENTRY.findall(said))
+    if returncode != 0 and not numbers:
+        last = "\n".join(said.splitlines()[-6:])
+        raise FractalError(f"Cannot restore the schema into the {settings.where}:\n{last}")
+    return [entry for entry in entries if entry.split(";")[0] in numbers]
+
+
+def entries_without(entries: Iterable[str], left_out: Iterable[str]) -> list[str]:
+    """Return the entries of a table of contents but for some, and for the rows of these.
+
+    Rows of a table that has no entry belong to an extension; they go with it.
+    """
+    entries = list(entries)
+    left = set(left_out)
+    told = {told_entry(entry) for entry in left}
+    extensions_left = any(entry.startswith("EXTENSION ") for entry in told)
+    tables = {told_entry(entry) for entry in entries}
+    kept = []
+    for entry in entries:
+        what = told_entry(entry)
+        of = next(
+            (f"{kind} {what[len(rows) + 1 :]}" for kind, rows in _ROWS_OF.items() if what.startswith(rows + " ")), ""
+        )
+        if (
+            entry not in left
+            and of not in told
+            and not (extensions_left and of.startswith("TABLE ") and of not in tables)
+        ):
+            kept.append(entry)
+    return kept
+
+
+def told_entry(entry: str) -> str:
+    """Return an entry of a table of contents for people: what, schema, name and owner."""
+    return " ".join(entry.split()[3:])
+
+
+def object_of(entry: str) -> str:
+    """Return the ``schema.name`` of an entry, as far as its words tell."""
+    words = entry.split(" ")[3:]  # the last one is the owner, empty where there is none
+    skip = next((number for number, word in enumerate(words) if not word.isupper()), len(words) - 1)
+    return f"{words[skip]}.{' '.join(words[skip + 1 : -1])}"
+
+
+@contextlib.contextmanager
+def _pg_restore(
+    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, entries: Sequence[str], options: Sequence[str]
+) -> Iterator[PostgresProcess]:
+    arguments = ["--no-password", *options]
+    with use_list(entries) as listed:
+        arguments += listed
         if settings.run_as is None:
-            arguments += [f"--jobs={_jobs(size_bytes)}", dump]
-            with PostgresProcess(programs, settings, "pg_restore", arguments) as restore:
+            with PostgresProcess(programs, settings, "pg_restore", [*arguments, dump]) as restore:
                 yield restore
             return
         # another account cannot read the backup; it gets it opened, but one job only
@@ -105,18 +184,23 @@ def restoring(
             yield restore
 
 
-def administrators_entries(entries: Iterable[str]) -> list[str]:
-    """Return what of a dump only an administrator can restore: extensions, and owner and privileges of ``public``.
-
-    Fractal uses no extension, and an empty database has a schema ``public`` of its own.
-    """
-    return [" ".join(entry.split()[3:]) for entry in entries if _ADMINISTRATORS.match(entry)]
+@contextlib.contextmanager
+def use_list(entries: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the option of pg_restore that restores these entries only; none if there are no entries."""
+    if not entries:
+        yield []
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="fractal-restore-", suffix=".list") as listed:
+        os.fchmod(listed.fileno(), 0o644)  # holds names only; another account may have to read it
+        listed.writelines(f"{entry}\n" for entry in entries)
+        listed.flush()
+        yield [f"--use-list={listed.name}"]
 
 
 def restore_in_place(
-    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, schema: str, before: str, after: str
+    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, entries: Sequence[str], before: str, after: str
 ) -> None:
-    """Run ``before``, the restore of one schema and ``after`` in one session, all of it or nothing.
+    """Run ``before``, the restore of some entries and ``after`` in one session, all of it or nothing.
 
     ``before`` has to begin a transaction, ``after`` to commit it; an error anywhere, also in between, commits nothing.
 
@@ -124,8 +208,9 @@ def restore_in_place(
         FractalError: Something failed; the database is unchanged.
     """
     arguments = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
-    extract = [os.path.join(programs.folder, "pg_restore"), f"--schema={schema}", "--file=-", dump]
     with contextlib.ExitStack() as stack:
+        listed = stack.enter_context(use_list(entries))
+        extract = [os.path.join(programs.folder, "pg_restore"), *listed, "--file=-", dump]
         psql = stack.enter_context(PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE))
         script = stack.enter_context(
             subprocess.Popen(extract, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ENDS_WITH_US)
@@ -189,9 +274,10 @@ class PostgresProcess:
         self._settings = settings
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the program has ended
         environment = {**account.environment, "LC_ALL": "C", **settings.libpq_environment()}
+        environment["PGOPTIONS"] = guarded_options(settings)
         try:
             self._process = subprocess.Popen(
-                [os.path.join(programs.folder, program), *arguments],
+                [os.path.join(programs.folder, program), f"--dbname={settings.conninfo()}", *arguments],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=self._errors,
@@ -225,14 +311,21 @@ class PostgresProcess:
         Raises:
             FractalError: The program failed; the text ends with its last words.
         """
+        returncode, said = self.end()
+        if returncode != 0:
+            last = "\n".join(said.splitlines()[-6:])
+            raise FractalError(
+                f"Cannot {purpose}: {self._program} ended with {returncode}.\n{last}{who_holds_locks(self._settings)}"
+            )
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return the program's exit code and its words, no secret among them."""
         returncode = self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode("utf-8", "replace").strip()
-        if returncode != 0:
-            if self._settings.password:
-                said = said.replace(self._settings.password, "********")
-            last = "\n".join(said.splitlines()[-6:])
-            raise FractalError(f"Cannot {purpose}: {self._program} ended with {returncode}.\n{last}")
+        for secret in self._settings.secrets:
+            said = said.replace(secret, "********")
+        return returncode, said
 
 
 def _jobs(size_bytes: int) -> int:

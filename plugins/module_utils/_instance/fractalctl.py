@@ -13,7 +13,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import secret_values
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NOT_THERE, run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation, read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    Installation,
+    guarded_options,
+    installation_settings,
+    read_env_file,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import mask
 
 _TIMEOUT = 24 * 3600.0  # seconds: no migration takes that long, but one of them may take hours
@@ -49,7 +54,7 @@ def run_fractalctl(installation: Installation, python: str, command: str, answer
     done = run(
         call,
         account=account,
-        environ={**account.environment, **installation.process_environment},
+        environ={**account.environment, **installation.process_environment, **_deadlines(installation)},
         cwd=installation.working_directory,
         timeout=_TIMEOUT,
         input=answers,
@@ -59,6 +64,15 @@ def run_fractalctl(installation: Installation, python: str, command: str, answer
         raise FractalError(f"Cannot run {program} in {installation.working_directory}: {done.last_words()}.")
     output = mask(done.out, secrets_of(installation))
     return Evidence(" ".join(call[1:]), done.code, [line for line in output.splitlines() if line.strip()])
+
+
+def _deadlines(installation: Installation) -> dict[str, str]:
+    """Return the PGOPTIONS under which a migration waits for nobody's lock without end."""
+    try:
+        options = guarded_options(installation_settings(installation))
+    except FractalError:  # the program itself will say what is wrong with the database
+        return {}
+    return {"PGOPTIONS": options} if options else {}
 
 
 def secrets_of(installation: Installation) -> set[str]:

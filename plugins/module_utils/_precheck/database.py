@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import FRACTAL_TABLES
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import find_programs
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import may_create, quoted
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
     APPLICATION,
     CLIENT,
     OTHER_SESSIONS,
-    revision_of,
+    Session,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import find_programs
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import may_create, quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import unreadable_objects
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release, release_at_head
 
 if TYPE_CHECKING:
@@ -29,13 +32,11 @@ if TYPE_CHECKING:
 
 _OLDEST_POSTGRES = 10  # what psycopg 3 talks to
 _CLOCK_TOLERANCE = 60.0  # seconds
-_OBJECTS = """
-SELECT c.relname, NOT pg_has_role(c.relowner, 'MEMBER'),
-       NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
-                          ELSE has_table_privilege(c.oid, 'SELECT') END
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-ORDER BY c.relname
+_NOT_OWNED = """
+SELECT c.relname FROM pg_class AS c
+WHERE c.relkind IN ('r', 'p') AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)
+      AND NOT pg_has_role(c.relowner, 'MEMBER')
+ORDER BY 1
 """
 # without any schema that is there and may be used, PostgreSQL would take public for what is meant
 _ROLE = """
@@ -43,7 +44,7 @@ SELECT current_user, quote_ident(coalesce(current_schema(), 'public')),
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
 """
 _SESSIONS = f"""
-SELECT usename, coalesce(nullif(application_name, ''), 'some program'), {CLIENT}
+SELECT pid, usename, coalesce(nullif(application_name, ''), 'unnamed'), {CLIENT}
 FROM pg_stat_activity
 WHERE {OTHER_SESSIONS} AND application_name IS DISTINCT FROM %(own)s
       AND (usename <> current_user OR client_addr IS DISTINCT FROM inet_client_addr())
@@ -77,10 +78,9 @@ def check_rights(host: ServerHost) -> Iterator[Finding]:
     """The role may read all (dump), alter and make tables (set-db, restore), and databases (proof of the backup)."""
     with host.connection() as connection:
         role, schema, may_make_tables = connection.exec_driver_sql(_ROLE).one()
-        objects = connection.exec_driver_sql(_OBJECTS).all()
+        foreign = connection.exec_driver_sql(_NOT_OWNED, (sorted(FRACTAL_TABLES),)).scalars().all()
+        unreadable = unreadable_objects(connection)
         creates = may_create(connection)
-    foreign = [name for name, not_owned, _unused in objects if not_owned]
-    unreadable = [name for name, _unused, not_readable in objects if not_readable]
     if unreadable:
         yield FINDINGS["database.not_readable"].finding(role, objects=examples(unreadable))
     if foreign:
@@ -96,7 +96,7 @@ def check_sessions(host: ServerHost) -> Iterator[Finding]:
     with host.connection() as connection:
         rows = connection.exec_driver_sql(_SESSIONS, {"own": APPLICATION}).all()
     if rows:
-        told = [f"{user} ({application}, {client})" for user, application, client in rows]
+        told = [str(Session(*row)) for row in rows]
         yield FINDINGS["database.other_sessions"].finding(host.database.dbname, count=len(rows), who=examples(told))
 
 

@@ -40,6 +40,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.uni
     check_shadowed_variables,
     check_unit,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import check_way_back
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -68,6 +69,7 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
 IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("PostgreSQL programs", check_programs_for_dump),
     ("database rights", check_rights),
+    ("way back", check_way_back),
     ("database sessions", check_sessions),
     ("schema", check_revision),
     ("disk", check_disk),

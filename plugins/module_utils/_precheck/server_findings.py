@@ -93,8 +93,9 @@ FINDINGS = rule_table(
     blocker(
         "database.not_readable",
         "Database cannot be dumped",
-        "The role {subject} may not read {objects}, so the database cannot be dumped.",
-        "Let the tables' owner be the role that fractal-server uses, or give it SELECT on them.",
+        "The role {subject} may not read {objects}, or not all rows of it, so the database cannot be dumped.",
+        "Let {subject} be their owner, or give it SELECT on them and USAGE on their schema; a table with row-level "
+        "security, whose owner it is not, needs BYPASSRLS or another database.",
     ),
     blocker(
         "database.not_owner",
@@ -116,6 +117,59 @@ FINDINGS = rule_table(
         "Backup cannot be proved",
         "The role {subject} may not create databases, so the backup cannot be proved by restoring it.",
         "As PostgreSQL's administrator: ALTER ROLE {quoted} CREATEDB; or set fractal_backup_proof to list.",
+    ),
+    blocker(
+        "database.not_dumped",
+        "Database cannot be dumped",
+        "pg_dump cannot read the schema as the role {subject}. {reason}",
+        "Mend what pg_dump names.",
+    ),
+    blocker(
+        "database.scratch_unreachable",
+        "No other database can be used",
+        "The backup is proved in another database beside {subject}, which cannot be made or connected to: {reason}",
+        "Let the role connect to all databases whose names begin with {subject}: in pg_hba.conf, and in [databases] "
+        "of pgbouncer (an entry for *), if there is one. Or set fractal_backup_proof to list; a rollback then works "
+        "within the database.",
+    ),
+    blocker(
+        "database.trial_failed",
+        "Backup cannot be proved",
+        "The schema of {subject} cannot be restored into a scratch database: {reason}",
+        "Mend what PostgreSQL names, or set fractal_backup_proof to list.",
+    ),
+    FindingRule(
+        "database.left_out",
+        "info",
+        "Not all in the database can be proved",
+        "Only an administrator of PostgreSQL can make {count} thing(s) in the database again, so the proof of the "
+        "backup goes without them: {objects}.",
+        "Nothing: the backup holds them, and fractal-server needs none. The manifest lists all.",
+    ),
+    FindingRule(
+        "database.left_behind",
+        "warning",
+        "Not all would come back",
+        "A rollback makes a fresh database, in which the role {subject} cannot make again: {behind}. Nor can it "
+        "restore within the database, because of {objects}. What had the name is kept aside and has them.",
+        "Make {quoted} a member of their owners for the time of the upgrade, or keep the statements that make them.",
+    ),
+    FindingRule(
+        "database.no_way_back",
+        "blocker",
+        "A rollback would be refused",
+        "The role {subject} can only restore within the database, where {objects} would be lost: they need Fractal's "
+        "tables, and the role could not make them again. A rollback would be refused.",
+        "As PostgreSQL's administrator: GRANT <their owner> TO {quoted}; or ALTER ROLE {quoted} CREATEDB; or remove "
+        "them until the upgrade is finished.",
+    ),
+    FindingRule(
+        "database.unmarked_copies",
+        "info",
+        "Databases of an earlier version",
+        "These databases beside {subject} look like those that an early version of this collection made. They carry no "
+        "mark of it, so they are never dropped: {names}.",
+        "Drop them if you do not need them.",
     ),
     FindingRule(
         "database.other_sessions",

@@ -20,6 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     installation_settings,
     wait_until_alone,
+    who_holds_locks,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import run_fractalctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
@@ -88,7 +89,7 @@ def migrate_data(
         raise FractalError(
             f"fractalctl update-db-data ended with {evidence.returncode}, and the rows of the {settings.where} do not "
             f"prove the migration: {after['left']}. Mend what its last words name, then run the upgrade again, or "
-            f"run the rollback playbook.\n{evidence.tail()}"
+            f"run the rollback playbook.{who_holds_locks(settings)}\n{evidence.tail()}"
         )
     return {"changed": True, **result, "healed": healed, "proof": after["migrated"], "evidence": evidence.as_dict()}
 

@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     installation_settings,
     revision_of,
     wait_until_alone,
+    who_holds_locks,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import run_fractalctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
@@ -59,7 +60,8 @@ def migrate_schema(installation: Installation, python: str, version: str, check_
         raise FractalError(
             f"fractalctl set-db of {version} ended with {evidence.returncode} and left the {settings.where} at "
             f"revision {revision}; {wanted.alembic_head} was expected. PostgreSQL takes all of it or nothing, so "
-            f"running the upgrade again continues from there. Its last words:\n{evidence.tail()}"
+            f"running the upgrade again continues from there.{who_holds_locks(settings)} Its last words:\n"
+            f"{evidence.tail()}"
         )
     return {"changed": True, **result, "evidence": evidence.as_dict()}
 

@@ -15,17 +15,21 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
     check_statement,
     differences,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import administrators_entries
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
+    entries_without,
+    object_of,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     FAILED,
     PROOF,
     beside,
+    create_options,
     literal,
     quoted,
 )
 
 USERS = TableContents(rows=2, digest="123", columns=["email", "id"], kept="123", max_id=7)
-CONTENTS = Contents("981d588fe248", {"user_oauth": USERS}, {"user_oauth_id_seq": 7}, "abc")
+CONTENTS = Contents("981d588fe248", {"user_oauth": USERS}, {"user_oauth_id_seq": 7}, {"public.user_oauth": "abc"})
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,8 @@ CONTENTS = Contents("981d588fe248", {"user_oauth": USERS}, {"user_oauth_id_seq":
         (replace(CONTENTS, tables={"user_oauth": replace(USERS, digest="4")}), "other content"),
         (replace(CONTENTS, tables={"user_oauth": replace(USERS, columns=["id"])}), "other content"),
         (replace(CONTENTS, sequences={"user_oauth_id_seq": 8}), "sequences"),
-        (replace(CONTENTS, structure="xyz"), "columns, constraints or indexes"),
+        (replace(CONTENTS, structure={"public.user_oauth": "x"}), "public.user_oauth is defined differently"),
+        (replace(CONTENTS, structure={}), "public.user_oauth is missing"),
     ],
 )
 def test_every_difference_is_named(found: Contents, named: str) -> None:
@@ -54,7 +59,9 @@ def test_contents_survive_json() -> None:
 def test_the_check_names_every_table_of_the_manifest() -> None:
     statement = check_statement(CONTENTS)
     assert (
-        "('user_oauth', 2, '123')" in statement and 'FROM "user_oauth"' in statement and "RAISE EXCEPTION" in statement
+        "('user_oauth', 2, '123')" in statement
+        and 'FROM ONLY "user_oauth"' in statement
+        and "RAISE EXCEPTION" in statement
     )
 
 
@@ -69,27 +76,66 @@ def test_names_beside_a_database() -> None:
     assert beside("d" * 62 + "a", PROOF) != beside("d" * 62 + "b", PROOF)
 
 
+def test_a_locale_of_each_provider_is_kept() -> None:
+    facts = {"encoding": "UTF8", "collate": "C", "ctype": "C", "locale": "de", "icu_rules": None}
+    assert create_options({**facts, "locale_provider": "c"}) == "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    assert create_options({**facts, "locale_provider": "i"}).endswith(" LOCALE_PROVIDER 'icu' ICU_LOCALE 'de'")
+    assert create_options({**facts, "locale_provider": "i", "icu_rules": "&V << w"}).endswith("ICU_RULES '&V << w'")
+    assert create_options({**facts, "locale_provider": "b"}).endswith(" LOCALE_PROVIDER 'builtin' BUILTIN_LOCALE 'de'")
+
+
 def test_names_and_texts_in_statements() -> None:
     assert quoted('a"; DROP TABLE x; --') == '"a""; DROP TABLE x; --"'
     assert literal("it's") == "'it''s'"
 
 
-def test_what_only_an_administrator_restores() -> None:
-    entries = [
-        "6; 2615 2200 SCHEMA - public postgres",
-        "2; 3079 16385 EXTENSION - pg_trgm ",
-        "3400; 0 0 COMMENT - EXTENSION pg_trgm ",
-        "3401; 0 0 ACL - SCHEMA public postgres",
-        "215; 1259 16386 TABLE public alembic_version fractal",
-        "3402; 0 0 ACL public TABLE alembic_version fractal",
-        "7; 2615 17000 SCHEMA - archive fractal",
+ENTRIES = [
+    "2; 3079 16385 EXTENSION - pg_stat_statements ",
+    "3400; 0 0 COMMENT - EXTENSION pg_stat_statements ",
+    "215; 1259 16386 TABLE public alembic_version fractal",
+    "216; 1259 16387 TABLE stats notes bi",
+    "300; 0 16387 TABLE DATA stats notes bi",
+    "301; 0 16399 TABLE DATA public of_the_extension postgres",
+    "302; 0 16386 TABLE DATA public alembic_version fractal",
+    "400; 2606 1 FK CONSTRAINT stats notes notes_job_id_fkey bi",
+    "401; 1255 2 FUNCTION public f(integer, text) fractal",
+]
+
+
+def test_rows_go_with_what_they_belong_to() -> None:
+    assert entries_without(ENTRIES, []) == ENTRIES
+    assert entries_without(ENTRIES, ENTRIES[:1]) == [*ENTRIES[1:5], *ENTRIES[6:]]
+    assert entries_without(ENTRIES, [ENTRIES[3]]) == [*ENTRIES[:3], *ENTRIES[5:]]
+
+
+def test_what_an_entry_is_about() -> None:
+    assert [object_of(entry) for entry in ENTRIES] == [
+        "-.pg_stat_statements",
+        "-.EXTENSION pg_stat_statements",
+        "public.alembic_version",
+        "stats.notes",
+        "stats.notes",
+        "public.of_the_extension",
+        "public.alembic_version",
+        "stats.notes notes_job_id_fkey",
+        "public.f(integer, text)",
     ]
-    assert administrators_entries(entries) == [
-        "SCHEMA - public postgres",
-        "EXTENSION - pg_trgm",
-        "COMMENT - EXTENSION pg_trgm",
-        "ACL - SCHEMA public postgres",
-    ]
+
+
+def test_what_is_left_out_is_not_compared() -> None:
+    contents = replace(
+        CONTENTS, structure={"public.user_oauth": "a", "public.user_oauth check": "b", "public.f(x)": "c"}
+    )
+    assert contents.without({"public.user_oauth"}).structure == {"public.f(x)": "c"}
+    assert contents.without({"public.user_oauth"}).tables == {}
+    assert contents.without({"public.f"}).tables == CONTENTS.tables
+    assert contents.without({"public.user_oauth_id_seq"}).sequences == {}
+
+
+def test_an_early_manifest_knows_one_schema() -> None:
+    early = Contents.from_dict({**CONTENTS.as_dict(), "structure": "md5 of everything"})
+    now = replace(CONTENTS, tables={"user_oauth": USERS, "stats.notes": USERS})
+    assert differences(early, now) == [] and differences(CONTENTS, now) == ["table stats.notes is additional"]
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"format": 1}', '{"format": 99}', "[]"])

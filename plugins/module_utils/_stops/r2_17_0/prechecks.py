@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, interpolate, parse, plain
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import blocker, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    FindingRule,
+    blocker,
+    rule_table,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import text_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
@@ -28,6 +33,15 @@ if TYPE_CHECKING:
 
 CHAPTERS = {"release": "Releases to install"}
 FINDINGS = rule_table(
+    FindingRule(
+        "database.variable_not_read",
+        "blocker",
+        "Variable that 2.17 does not hand on",
+        "{subject} sets {names}. From there, 2.16 hands them on to PostgreSQL's library; 2.17 reads its own variables "
+        "only, so it would connect without them.",
+        "Set them in {unit} (Environment= or EnvironmentFile=), or use the POSTGRES_ variables.",
+        "fractal-server 2.16.6, config.py (load_dotenv); 2.17.0, config/_settings_config.py",
+    ),
     blocker(
         "release.backend_local",
         "Backend without a data migration",
@@ -55,6 +69,16 @@ def check_backend(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["release.backend_local"].finding("FRACTAL_RUNNER_BACKEND", value=told)
 
 
+def check_libpq_variables(host: ServerHost) -> Iterator[Finding]:
+    """What libpq reads comes from the unit: 2.17 keeps the environment file to itself."""
+    in_file = read_env_file(host.installation.env_file, host.installation.process_environment)
+    lost = [name for name in in_file if name.startswith("PG") and name not in host.installation.process_environment]
+    if lost:
+        yield FINDINGS["database.variable_not_read"].finding(
+            host.installation.env_file, names=", ".join(sorted(lost)), unit=host.installation.service or "the unit"
+        )
+
+
 def check_environment_file(host: ServerHost) -> Iterator[Finding]:
     """The environment file, as its migration sees it, and the configurations that the data migration will then read."""
     service = host.unit.name if host.unit else None
@@ -79,5 +103,6 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("backend", check_backend),
     ("environment file", check_environment_file),
     ("way back from the OpenID provider", check_oauth_way_back),
+    ("variables of libpq", check_libpq_variables),
     ("clients", check_gone_endpoints),
 )
