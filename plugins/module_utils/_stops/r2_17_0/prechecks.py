@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import Check
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
-CHAPTERS = {"release": "Releases to install"}
+CHAPTERS = {"release": "Releases to install", "database": "Database"}
 FINDINGS = rule_table(
     FindingRule(
         "database.variable_not_read",
