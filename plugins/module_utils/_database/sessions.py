@@ -76,13 +76,15 @@ def how_to_end(sessions: Iterable[Session]) -> str:
 def wait_until_unlocked(connection: Connection, timeout: float) -> None:
     """Wait until no session of another holds a lock for long (connection in autocommit mode).
 
-    Locks come and go with every query; what counts is a session that is met at each look.
+    Locks come and go with every query; what counts is a session that is met at each look. Sessions of the role itself
+    are fractal-server's, which will be stopped.
 
     Raises:
         FractalError: Somebody still holds one after ``timeout`` seconds; the text names the session.
     """
     deadline = time.monotonic() + timeout
-    always = set(lock_holders(connection))
+    own_role = connection.exec_driver_sql("SELECT current_user").scalar()
+    always = {session for session in lock_holders(connection) if session.role != own_role}
     while always:
         if time.monotonic() > deadline:
             found = sorted(always, key=lambda session: session.pid)

@@ -194,7 +194,9 @@ def test_locks_are_looked_for_before_anything_stops(
     rehearse: Callable[[], dict[str, Any]] = lambda: make_backup(  # noqa: E731
         installation, python_of("2.16.6"), str(tmp_path), "rehearsal", check_mode=True
     )
-    assert rehearse()["changed"]
+    with seeded_database.connect(autocommit=False) as own:
+        own.execute("SELECT count(*) FROM user_oauth")
+        assert rehearse()["changed"], "fractal-server itself, which will be stopped"
     with cluster.superuser(seeded_database.dbname).connect(autocommit=False) as other:
         other.execute("SELECT count(*) FROM user_oauth")
         with pytest.raises(FractalError, match=rf"pid {other.info.backend_pid} "):
