@@ -17,36 +17,34 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck imp
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import prechecks
 
 PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
-ROOT = Path(inspect.getfile(server)).parents[1]
+UTILS = Path(inspect.getfile(server)).parents[1]
 SERVER_TABLES = ("ON_THE_HOST", "IN_THE_DATABASE")
-WEB_ROWS = [*web.CHECKS, *prechecks.WEB_CHECKS]
-STOP_ROWS = [("stops", prechecks.check_implemented), *(row for rows in prechecks.PRECHECKS.values() for row in rows)]
-ROWS = [row for name in SERVER_TABLES for row in getattr(server, name)] + STOP_ROWS + WEB_ROWS
+ROWS = [
+    *(row for name in SERVER_TABLES for row in getattr(server, name)),
+    *web.CHECKS,
+    *prechecks.WEB_CHECKS,
+    *(row for rows in prechecks.PRECHECKS.values() for row in rows),
+]
 # what other checks, or the run of all, call
-CALLED = {
-    "check_configuration",
-    "check_path",
-    "check_server",
-    "check_users",
-    "check_web",
-}
+CALLED = {"check_configuration", "check_implemented", "check_path", "check_server", "check_users", "check_web"}
 
 
 def of_a_host() -> dict[str, Callable[..., Any]]:
-    """Every check of the prechecks and of the stops, by its name and file."""
+    """Every check of the rooms _precheck and _stops, by its file and name."""
     found = {}
-    for path in [*ROOT.glob("_precheck/*.py"), *ROOT.glob("_stops/**/*.py")]:
-        module = importlib.import_module(".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts]))
+    for path in [*UTILS.glob("_precheck/*.py"), *UTILS.glob("_stops/**/*.py")]:
+        parts = path.relative_to(UTILS).with_suffix("").parts
+        module = importlib.import_module(".".join([PACKAGE, *parts]))
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if name.startswith("check_") and function.__module__ == module.__name__ and name not in CALLED:
-                found[f"{path.stem}.{name}"] = function
+                found[f"{'/'.join(parts)}.{name}"] = function
     return found
 
 
 def test_each_check_of_a_host_is_in_a_table() -> None:
     rows = {function for _name, function in ROWS}
     assert sorted(name for name, function in of_a_host().items() if function not in rows) == []
-    assert len({name for name, _function in ROWS[: -len(WEB_ROWS)]}) == len(ROWS) - len(WEB_ROWS)
+    assert len(of_a_host()) > 20
 
 
 class FakeHost:
@@ -84,6 +82,15 @@ def test_each_row_of_each_table_is_run(rows: dict[str, list[str]]) -> None:
     also = [("stop", lambda _host: [Finding("stop", "info", "stop", "", "", "", True)])]
     found = [one.id for one in server.check_server(FakeHost(), also)]  # type: ignore[arg-type]
     assert sorted(found) == sorted(["stop", *(name for names in rows.values() for name in names)])
+
+
+def test_the_checks_of_each_stop_on_the_way_are_made() -> None:
+    class Stop:
+        version = "2.17.0"
+
+    names = [name for name, _check in prechecks.checks_on_the_way(type("Host", (), {"stops": [Stop]}))]  # type: ignore[arg-type]
+    assert names == ["stops", *(name for name, _check in prechecks.PRECHECKS["2.17.0"])]
+    assert len(names) > 3
 
 
 def test_without_a_database_the_rest_is_told_all_the_same(rows: dict[str, list[str]]) -> None:

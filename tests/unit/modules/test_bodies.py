@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import FORMAT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import lock as _lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold, render_hold
@@ -116,7 +118,11 @@ def backup_info(root: Path, backup: str | None = None) -> dict[str, Any]:
 def make_backup(folder: Path, created: str, ran_before: bool = True) -> str:
     folder.mkdir(parents=True)
     manifest = {
+        "format": FORMAT,
         "created": created,
+        "dump": {"file": "database.dump"},
+        "files": [],
+        "absent": [],
         "environment": {"version": "2.16.6", "real_path": "/opt/fractal/venv"},
         "contents": {"revision": "981d588fe248"},
         "service": {"name": UNIT, "ran_before": ran_before},
@@ -153,18 +159,20 @@ def test_the_rendered_file_is_removed_whatever_was_found_but_not_in_check_mode(
     params = {"service": "s", "python": "/p", "env_file": str(rendered), "hidden": ["B"], "remove": True}
     seen: list[Any] = []
     monkeypatch.setattr(fractal_settings_check, "unit_environment", lambda _: {"A": "1", "B": "2"})
+    monkeypatch.setattr(fractal_settings_check, "read_unit", lambda _: SimpleNamespace(user="fractal"))
     monkeypatch.setattr(fractal_settings_check, "check_settings", lambda *given: seen.append(given) or "2.17.0")
     rendered.touch()
     assert fractal_settings_check.check(params, check_mode=True) == {"version": "2.17.0"}
     assert rendered.exists()
     fractal_settings_check.check(params, check_mode=False)
     assert not rendered.exists()
-    assert seen[-1] == ("/p", str(rendered), {"A": "1"})
+    assert seen[-1] == ("/p", str(rendered), {"A": "1"}, "fractal")
 
     def refuse(*_given: Any) -> str:
         raise FractalError("it is refused")
 
     rendered.touch()
+    monkeypatch.setattr(fractal_settings_check, "read_unit", lambda _: SimpleNamespace(user="fractal"))
     monkeypatch.setattr(fractal_settings_check, "check_settings", refuse)
     with pytest.raises(FractalError):
         fractal_settings_check.check(params, check_mode=False)
