@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$BED/../.."
 work=$PWD/.cache/docs
 rm -rf "$work"
-mkdir -p "$work/source/pages"
+mkdir -p "$work/source"
 mkdir -m 0755 "$work/source/collections" # antsibull-docs refuses a folder that others may write
 
 antsibull-docs collection --use-current --squash-hierarchy --no-indexes --no-breadcrumbs --fail-on-error \
@@ -17,9 +17,11 @@ antsibull-docs collection --use-current --squash-hierarchy --no-indexes --no-bre
 rm "$work/source/collections/index.rst" "$work/source/collections/environment_variables.rst"
 
 cp docs/docsite/{conf.py,index.md,return_values.md} "$work/source/"
+cp docs/*.md "$work/source/"
+# Pages that docs/docsite/index.md does not name stand at its end.
 for page in docs/*.md; do
-    # The pages of docs/docsite/index.md stand at the top, every other one under "How it is built".
-    if grep -qx "$(basename "$page" .md)" docs/docsite/index.md; then cp "$page" "$work/source/"; else cp "$page" "$work/source/pages/"; fi
+    name=$(basename "$page" .md)
+    grep -qx "$name" docs/docsite/index.md || sed -i "s/^architecture$/&\n$name/" "$work/source/index.md"
 done
 sed -E 's#\]\(docs/([a-z_-]+\.md)#](\1#g' README.md > "$work/source/readme.md"
 cp CHANGELOG.md "$work/source/changelog.md"

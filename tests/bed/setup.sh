@@ -3,6 +3,7 @@
 #
 #   packages of the system   installed when missing (as root)
 #   .cache/venv              a virtual environment with tests/requirements/dev-py3.11.txt
+#   .cache/host-venv         another one for tests/requirements/host-py3.9.txt, where the machine has that Python
 #   .cache/collections       this working tree as fractal_ops.platform
 #   .cache/ssh               key and configuration of the connections to the hosts of the test bed
 #
@@ -30,10 +31,14 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 mkdir -p "$CACHE"
+mkdir -p "$root/.cache"
 exec 9>"$CACHE/setup.lock"
 flock 9
 
 venv=$(environment dev)
+# The oldest Python that a host may have. Few machines have it: without it tests/unit/test_oldest_python.py says why it is skipped.
+rm -f "$root/.cache/host-venv"
+! host=$(environment host) || ln -sfn "$host" "$root/.cache/host-venv"
 
 if [ ! -e "$SSH/id_ed25519" ]; then
     say "making a key for the connections to the containers ..."

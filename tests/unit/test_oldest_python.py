@@ -1,0 +1,63 @@
+"""What runs under a host's own Python runs under the oldest that is promised, 3.9."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ansible
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OLDEST = ROOT / ".cache" / "host-venv" / "bin" / "python"
+# Their tests take no library but those of tests/requirements/host.in.
+PURE = ("_core", "_env_file", "_releases")
+
+pytestmark = [
+    pytest.mark.skipif(sys.version_info < (3, 10), reason="this is the oldest Python"),
+    pytest.mark.skipif(not OLDEST.exists(), reason="this machine has no Python 3.9 (tests/bed/setup.sh looks for it)"),
+]
+
+IMPORT_ALL = """
+import importlib, sys, traceback
+failed = 0
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception:
+        failed += 1
+        print(name, traceback.format_exc().strip().splitlines()[-1], sep=": ")
+sys.exit(bool(failed))
+"""
+
+
+def run(*arguments: str, beside: Path) -> subprocess.CompletedProcess[str]:
+    """Run the oldest Python with the collection and Ansible's own module_utils in reach, and nothing else of this Python."""
+    if not (beside / "ansible").exists():
+        (beside / "ansible").symlink_to(Path(ansible.__file__).parent)
+    path = f"{beside}:{ROOT / '.cache' / 'collections'}"
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [str(OLDEST), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_it_is_the_oldest(tmp_path: Path) -> None:
+    version = run("-c", "import sys; print(sys.version_info[:2])", beside=tmp_path)
+    assert version.stdout.strip() == "(3, 9)"
+
+
+def test_every_module_and_what_it_uses_can_be_imported(tmp_path: Path) -> None:
+    files = [path for folder in ("module_utils", "modules") for path in (ROOT / "plugins" / folder).rglob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(files)]
+    assert names
+    result = run("-c", IMPORT_ALL, *(f"ansible_collections.fractal_ops.platform.{name}" for name in names), beside=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_pure_rooms_pass_their_tests(tmp_path: Path) -> None:
+    folders = [f"tests/unit/{room}" for room in PURE]
+    result = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *folders, beside=tmp_path)
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr
