@@ -35,19 +35,12 @@ options:
       - The default follows from the old environment file.
     type: str
     choices: [slurm_sudo, slurm_ssh]
-  python:
-    description:
-      - The interpreter that runs fractal-server. Its folder holds the C(fractalctl) to run.
-      - The default is the interpreter that runs the module.
-    type: path
 """
 
 EXAMPLES = r"""
 - name: Give every user a profile, and every project and task group a resource
   fractal_ops.platform.fractal_data_migrate:
     service: fractal-server
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
   register: data
 
 - name: Show what the rows prove
@@ -95,17 +88,23 @@ duration:
   type: float
 """
 
-import sys
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data import migrate_data
+
+
+def migrate(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    installation = find_installation(options)
+    door = service_side(installation, options["python"], A_DAY)
+    return door.call(migrate_data, installation, door.python, backend=options["backend"], check_mode=check_mode)
 
 
 def main() -> None:
@@ -114,21 +113,10 @@ def main() -> None:
             **INSTALLATION_ARGUMENTS,
             **LOCK_ARGUMENT,
             "backend": {"type": "str", "choices": ["slurm_sudo", "slurm_ssh"]},
-            "python": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    options = module.params
-    run_module(
-        module,
-        lambda: migrate_data(
-            find_installation(options),
-            options["python"] or sys.executable,
-            backend=options["backend"],
-            check_mode=module.check_mode,
-        ),
-        DATABASE_LIBRARIES,
-    )
+    run_module(module, lambda: migrate(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

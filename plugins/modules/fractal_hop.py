@@ -15,8 +15,6 @@ description:
     the data as M(fractal_ops.platform.fractal_data_migrate) does.
   - It is one call because the service is down meanwhile. A stage that is done already is left alone, so a hop that was
     interrupted is made again.
-  - Needs the libraries before the switch and after it. So run it under an environment that does not change meanwhile,
-    which is the new one, or the copy that an installation in place keeps.
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
@@ -25,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
-    details: Says only whether the new release, under which the module runs, could migrate the schema.
+    details: Says only whether the new release could migrate the schema.
     support: partial
   diff_mode:
     description: Returns details on what has changed.
@@ -42,9 +40,6 @@ options:
     type: str
     choices: [staged, in_place]
     default: staged
-  python:
-    description: The interpreter that the unit uses, if its command line does not tell.
-    type: path
   default_group_name:
     description: See M(fractal_ops.platform.fractal_env_migrate).
     type: str
@@ -59,8 +54,6 @@ EXAMPLES = r"""
 - name: Switch to 2.17.0, migrate schema and data
   fractal_ops.platform.fractal_hop:
     release: 2.17.0
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv-2.17.0/bin/python3
 """
 
 RETURN = r"""
@@ -95,7 +88,6 @@ duration:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
@@ -111,7 +103,6 @@ def main() -> None:
             **LOCK_ARGUMENT,
             "release": {"type": "str", "required": True},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
-            "python": {"type": "path"},
             "default_group_name": {"type": "str", "choices": ["All", ""], "default": "All"},
             "oauth_client": {"type": "str"},
         },
@@ -128,7 +119,6 @@ def main() -> None:
             module.check_mode,
             {name: options[name] for name in ("default_group_name", "oauth_client")},
         ),
-        DATABASE_LIBRARIES,
     )
 
 

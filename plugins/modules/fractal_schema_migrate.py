@@ -33,19 +33,12 @@ options:
       - The release of fractal-server that the schema shall belong to. It has to be installed.
     type: str
     required: true
-  python:
-    description:
-      - The interpreter that runs fractal-server. Its folder holds the C(fractalctl) to run.
-      - The default is the interpreter that runs the module.
-    type: path
 """
 
 EXAMPLES = r"""
 - name: Bring the schema to that of 2.17.0
   fractal_ops.platform.fractal_schema_migrate:
     release: 2.17.0
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
 """
 
 RETURN = r"""
@@ -81,17 +74,23 @@ duration:
   type: float
 """
 
-import sys
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
+
+
+def migrate(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    installation = find_installation(options)
+    door = service_side(installation, options["python"], A_DAY)
+    return door.call(migrate_schema, installation, door.python, options["release"], check_mode)
 
 
 def main() -> None:
@@ -100,18 +99,10 @@ def main() -> None:
             **INSTALLATION_ARGUMENTS,
             **LOCK_ARGUMENT,
             "release": {"type": "str", "required": True},
-            "python": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    options = module.params
-    run_module(
-        module,
-        lambda: migrate_schema(
-            find_installation(options), options["python"] or sys.executable, options["release"], module.check_mode
-        ),
-        DATABASE_LIBRARIES,
-    )
+    run_module(module, lambda: migrate(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -4,18 +4,20 @@
 """A hop: a stopped server goes from its release to the next one on the release path.
 
 Four stages in one call, as each call of its own would be downtime. Each knows from the instance whether it is done.
+Root does the first two; the rest is done in one child as the service account, in the environment of the new release.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Callable
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path, switch
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DEFAULT_SERVICE,
     Installation,
@@ -24,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
     ServerInstance,
     discover_server,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import (
     why_not_implemented,
@@ -65,32 +68,30 @@ def make_hop(
     if reason:
         raise FractalError(reason)
     instance = discover_server(installation.service or DEFAULT_SERVICE, python)
+    door = service_side(installation, instance.python, A_DAY)
     if check_mode:
-        schema = migrate_schema(installation, sys.executable, version, check_mode=True)
+        python = _python_beside(instance, version) if strategy == "staged" else instance.python
+        schema = replace(door, python=python).call(migrate_schema, installation, python, version, check_mode=True)
         return {"changed": instance.version != version or schema["changed"], "schema": schema}
-    known = instance.python
-    stages: dict[str, Any] = {
-        "environment": _timed(lambda: migrate_environment(installation, known, version, env_options or {})),
-        "switch": _timed(lambda: {"changed": switch_to(instance, version, strategy)}),
-        "schema": _timed(lambda: migrate_schema(installation, known, version)),
-        "data": _timed(lambda: migrate_data(installation, known, version)) if release(version).is_stop else None,
-    }
+    environment = _timed(lambda: migrate_environment(installation, door, version, env_options or {}))
+    switched = _timed(lambda: {"changed": switch_to(instance, version, strategy)})
+    stages = {"environment": environment, "switch": switched, **door.call(migrate, installation, instance.python, version)}
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
 
 
 def migrate_environment(
-    installation: Installation, python: str, version: str, options: Mapping[str, Any]
+    installation: Installation, door: Door, version: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Take the steps of the environment file up to the release ``version`` that are left, before the release reads it.
 
     Raises:
         FractalError: One is refused.
     """
-    database = read_state(installation, counts=False)
+    database = door.call(read_state, installation, counts=False)
     task = env_task(
         path=installation.env_file,
         service=installation.service,
-        server_python=python,
+        server_python=door.python,
         release=version,
         data_migration=database["data_migration"] in ("pending", "partial"),
         data_stop=database["stop"] or None,
@@ -98,6 +99,21 @@ def migrate_environment(
     )
     task.refuse_blockers()
     return {"changed": task.apply(write=True), "steps": task.migration.steps}
+
+
+def migrate(installation: Installation, python: str, version: str) -> dict[str, Any]:
+    """Migrate schema and data, in the environment of the release ``version``; see `make_hop`."""
+    return {
+        "schema": _timed(lambda: migrate_schema(installation, python, version)),
+        "data": _timed(lambda: migrate_data(installation, python, version)) if release(version).is_stop else None,
+    }
+
+
+def _python_beside(instance: ServerInstance, version: str) -> str:
+    """Return the interpreter of a release that may be installed already, or lies prepared beside the one in use."""
+    if instance.version == version:
+        return instance.python
+    return os.path.join(release_path(instance.environment, version), "bin", os.path.basename(instance.python))
 
 
 def switch_to(instance: ServerInstance, version: str, strategy: str) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable
@@ -12,11 +12,12 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import work_in_flight as _work_in_flight
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.work_in_flight import drain, settle
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.work_in_flight import drain
+from ansible_collections.fractal_ops.platform.plugins.modules import fractal_work_drain
 from conftest import wait_until
 from postgres_cluster import Database
 from postgres_seed import LONG_AGO, add_activity, add_job, add_project, add_user
-from releases_environments import FractalFolder
+from releases_environments import FractalFolder, python_of
 
 Run = Callable[..., dict[str, Any]]
 
@@ -37,15 +38,8 @@ def folder(database: Database, fractal_folder: Callable[..., FractalFolder]) -> 
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, folder: FractalFolder) -> Callable[[datetime.datetime], Installation]:
-    """Factory of an installation whose unit was started then; systemd's part, which no test host offers."""
-
-    def make(when: datetime.datetime, state: str = "active") -> Installation:
-        found = SimpleNamespace(started_at=when.timestamp(), active_state=state)
-        monkeypatch.setattr(_work_in_flight, "read_unit", lambda service: found)
-        return Installation(str(folder.env_file), {}, None, "fractal-server.service")
-
-    return make
+def installation(folder: FractalFolder) -> Installation:
+    return Installation(str(folder.env_file))
 
 
 def execute(database: Database, statement: str) -> None:
@@ -74,12 +68,12 @@ def test_fail_names_what_is_in_flight_and_says_what_to_do(
 
 
 def test_wait_ends_with_the_work_or_with_the_time(
-    database: Database, project: int, started: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, project: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installation = started(LONG_AGO)
+    started = LONG_AGO.timestamp()
     job = add_job(database, project, "submitted")
     with pytest.raises(FractalError, match=f"Still in flight: job {job} of"):
-        drain(installation, "wait", 0)
+        drain(installation, started, "wait", 0)
     looks = []
     real = _work_in_flight.work_in_flight
 
@@ -91,16 +85,18 @@ def test_wait_ends_with_the_work_or_with_the_time(
 
     monkeypatch.setattr(_work_in_flight, "work_in_flight", end_at_the_third_look)
     monkeypatch.setattr(_work_in_flight, "_DELAY", 0.01)
-    assert drain(installation, "wait", 600)["left"] == []
+    assert drain(installation, started, "wait", 600)["left"] == []
     assert len(looks) == 3
 
 
-def test_nobody_waits_for_what_nothing_works_on_any_more(database: Database, project: int, started: Any) -> None:
-    installation = started(LONG_AGO + datetime.timedelta(days=1))
+def test_nobody_waits_for_what_nothing_works_on_any_more(
+    database: Database, project: int, installation: Installation
+) -> None:
+    started = LONG_AGO.timestamp() + 86400
     job = add_job(database, project, "submitted")
     with pytest.raises(FractalError, match=f"fractal-server was started since: job {job} of"):
-        drain(installation, "wait", 600)
-    assert drain(installation, "abort", 600) == {
+        drain(installation, started, "wait", 600)
+    assert drain(installation, started, "abort", 600) == {
         **{"changed": False, "stopped": [], "left": [f"job {job} of ann@example.org"]}
     }
 
@@ -168,10 +164,20 @@ def test_what_no_runner_ends_is_settled_with_its_history(
     assert not run_module("fractal_work_drain", **options, state="settled")["changed"]
 
 
-def test_a_running_service_is_not_settled(database: Database, project: int, started: Any) -> None:
+def test_a_running_service_is_not_settled(
+    database: Database, project: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a unit, which no test host offers."""
     job = add_job(database, project, "submitted")
+    unit = SimpleNamespace(name="fractal-server.service", started_at=LONG_AGO.timestamp(), active_state="active")
+    monkeypatch.setattr(fractal_work_drain, "read_unit", lambda _service: unit)
+    monkeypatch.setattr(
+        fractal_work_drain, "find_installation", lambda _options: replace(installation, service="fractal-server")
+    )
+    options = {"state": "settled", "python": python_of("2.16.6"), "timeout": 60}
     with pytest.raises(FractalError, match="runs, so its work in flight cannot"):
-        settle(started(LONG_AGO))
+        fractal_work_drain.end_work(options, check_mode=False)
     assert status(database, job) == "submitted"
-    assert settle(started(LONG_AGO, "inactive"))["changed"]
+    unit.active_state = "inactive"
+    assert fractal_work_drain.end_work(options, check_mode=False)["changed"]
     assert status(database, job) == "failed"
