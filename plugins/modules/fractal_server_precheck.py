@@ -26,16 +26,11 @@ attributes:
   diff_mode:
     description: Returns details on what has changed.
     support: none
-requirements:
-  - pydantic >= 2
 options:
   target_version:
     description: The release of fractal-server to arrive at.
     type: str
     default: 2.17.0
-  python:
-    description: Interpreter that runs fractal-server, if the unit's command does not lead to it.
-    type: path
   url:
     description: Address at which the API answers on this host, if neither its sockets nor the unit's command tell.
     type: str
@@ -85,8 +80,6 @@ EXAMPLES = r"""
     target_version: 2.17.2
     backup_root: /var/backups/fractal
   register: __server
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python3
 """
 
 RETURN = r"""
@@ -114,10 +107,8 @@ duration:
 from typing import TYPE_CHECKING, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import PYDANTIC_LIBRARY
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
-    DATABASE_LIBRARIES,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_server
@@ -137,7 +128,6 @@ def main() -> NoReturn:
         argument_spec={
             **DATABASE_ARGUMENTS,
             "target_version": {"type": "str", "default": "2.17.0"},
-            "python": {"type": "path"},
             "url": {"type": "str"},
             "install_strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},
@@ -153,7 +143,6 @@ def main() -> NoReturn:
     run_module(
         module,
         lambda: {"findings": [one.as_dict() for one in check(ServerHost(module.params))]},
-        {**DATABASE_LIBRARIES, **PYDANTIC_LIBRARY},
     )
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 
 _TIMEOUT = 120  # seconds
 
@@ -125,30 +124,10 @@ def _run_as(user: str, command: Sequence[str], what: str, text: str = "") -> str
         FractalError: It fails; ``what`` says for what it was.
     """
     try:
-        account = pwd.getpwnam(user)
-    except KeyError as error:
-        raise FractalError(f"{what}: the account {user} does not exist on this host") from error
-    change: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        groups = os.getgrouplist(user, account.pw_gid)
-        change = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
-    path = os.environ.get("PATH", "/usr/bin:/bin")
-    try:
-        done = subprocess.run(
-            list(command),
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-            cwd="/",
-            env={"HOME": account.pw_dir, "USER": user, "LOGNAME": user, "PATH": path},
-            **change,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FractalError(f"{what}: {type(error).__name__}") from error
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()[-300:]
-        raise FractalError(f"{what}: {said or f'code {done.returncode}'}")
-    printed: str = done.stdout
-    return printed
+        account = Account.named(user)
+    except FractalError as error:
+        raise FractalError(f"{what}: {error}") from error
+    done = run(command, account=account, environ=account.environment, timeout=_TIMEOUT, input=text)
+    if done.code != 0:
+        raise FractalError(f"{what}: {done.last_words()}")
+    return done.out

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -96,7 +97,7 @@ def run(
         What it said. The exit code is 127 if it cannot be started, 124 if it took too long, 125 if it said too much.
     """
     who = account or Account.named(None)
-    given = environ if environ is not None else ({**os.environ} if who.is_own else who.environment)
+    ours = os.environ if who.is_own else who.environment
     out, err = Pipe(), Pipe(tail=True)
     with contextlib.ExitStack() as stack:
         for pipe in (out, err):
@@ -108,7 +109,7 @@ def run(
                 stdin=source,
                 stdout=out.end,
                 stderr=out.end if err_to_out else err.end,
-                env={"LC_ALL": "C.UTF-8", **given},
+                env={**ours, "LC_ALL": "C.UTF-8"} if environ is None else dict(environ),
                 cwd=cwd,
                 start_new_session=True,
                 **ENDS_WITH_US,
@@ -118,6 +119,12 @@ def run(
             return Done(command[0], NOT_THERE, "", getattr(error, "strerror", None) or type(error).__name__)
         code, why = listen(process, [out, err], timeout)
         return Done(command[0], code, out.text, "\n".join(part for part in (err.text, why) if part))
+
+
+def network_environment() -> dict[str, str]:
+    """Return those variables of this process that lead pip to its index: proxies, certificates, pip's own."""
+    names = re.compile(r"PIP_.*|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|(.*_)?PROXY", re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if names.fullmatch(name)}
 
 
 @dataclass

@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 import glob
-import os
 import pwd
 import re
 import shlex
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 
 _PROPERTIES = (
     "LoadState ActiveState UnitFileState FragmentPath DropInPaths User Group WorkingDirectory ExecStart Environment "
@@ -131,15 +130,10 @@ def systemctl(*arguments: str, timeout: float = 120) -> str:
     Raises:
         FractalError: It is missing, fails, or does not answer within ``timeout`` seconds.
     """
-    try:
-        done = subprocess.run(
-            ["systemctl", *arguments], capture_output=True, text=True, timeout=timeout, check=False, env=_C_LOCALE
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FractalError(f"systemctl {' '.join(arguments)} did not run: {type(error).__name__}.") from error
-    if done.returncode != 0:
-        raise FractalError(f"systemctl {' '.join(arguments)} failed: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
+    done = run(["systemctl", *arguments], timeout=timeout)
+    if done.code != 0:
+        raise FractalError(f"systemctl {' '.join(arguments)} failed: {done.last_words(20)}")
+    return done.out
 
 
 def parse_unit(name: str, text: str) -> Unit:
@@ -217,6 +211,3 @@ def home(user: str) -> str:
         return pwd.getpwnam(user).pw_dir
     except KeyError:
         return "/"
-
-
-_C_LOCALE = {**os.environ, "LC_ALL": "C"}

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, encode_for_systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import (
@@ -24,6 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files i
     write_file,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_document, mask_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NOT_THERE, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit, systemctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import (
@@ -32,6 +34,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.mig
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import FINDINGS, EnvStep
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
 
 LARGEST = 1024 * 1024  # bytes; a real environment file has a few thousand
 WIDEST = 0o640
@@ -45,7 +48,6 @@ from cryptography.fernet import Fernet
 given = json.load(sys.stdin)
 json.dump(Fernet(given["key"]).decrypt(given["token"]).decode("utf-8"), sys.stdout)
 """
-_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def text_of(state: FileState) -> str:
@@ -65,42 +67,22 @@ def text_of(state: FileState) -> str:
     raise FractalError(f"{state.path}, line {line}: {problem}. This is no environment file; it is unchanged.")
 
 
-def decrypt_password(python: str, token: str, key: str) -> str:
+def decrypt_password(python: str, account: Account, token: str, key: str) -> str:
     """Return the e-mail password of an encrypted pair, with the cryptography library beside fractal-server.
 
     Raises:
         FractalError: The key does not fit, or the interpreter lacks the library. The text holds no secret.
     """
-    try:
-        done = subprocess.run(
-            [python, "-I", "-B", "-c", _DECRYPT],
-            input=json.dumps({"token": token, "key": key}),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FractalError(f"{python} does not run ({type(error).__name__})") from None
-    if done.returncode == 0:
-        password: str = json.loads(done.stdout)
-        return password
-    if "ModuleNotFoundError" in done.stderr:
+    command = [python, "-I", "-B", "-c", _DECRYPT]
+    done = run(command, account=account, input=json.dumps({"token": token, "key": key}))
+    if done.code == NOT_THERE:
+        raise FractalError(f"{python} does not run ({done.last_words()})")
+    if done.code == 0:
+        with contextlib.suppress(ValueError):
+            return str(json.loads(done.out))
+    if "ModuleNotFoundError" in done.err:
         raise FractalError(f"{python} lacks the library 'cryptography', which fractal-server has")
     raise FractalError("it does not fit FRACTAL_EMAIL_PASSWORD_KEY")
-
-
-def python_version(python: str) -> str:
-    """Return the version of an interpreter, such as ``3.11``.
-
-    Raises:
-        FractalError: It does not run.
-    """
-    try:
-        done = subprocess.run([python, "-I", "-c", _VERSION], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise FractalError(f"The interpreter {python} does not run ({type(error).__name__}).") from error
-    return done.stdout.strip()
 
 
 @dataclass
@@ -168,12 +150,12 @@ class EnvTask:
             unit, unit_wins = self._unit_of_web(), not self._is_read_by_systemd()
             given = (self.default_group_name, self.runner_backend, self.oauth_client_name)
             return self.migrate_web(self.text, *given, unit, unit_wins)
-        python = self.server_python
+        python, account = self.server_python, Account.named(self.unit.user if self.unit else None)
         tasks_python = None
         if self.tasks_python:
             tasks_python = (self.tasks_python["version"], self.tasks_python["interpreter"])
         elif python:
-            tasks_python = (python_version(python), python)
+            tasks_python = (facts(python, account).python_version.rpartition(".")[0], python)
         directory = self.unit.working_directory if self.unit else os.path.dirname(os.path.abspath(self.path))
         context = Context(
             directory=directory,
@@ -187,7 +169,7 @@ class EnvTask:
             oauth_client=self.oauth_client,
             data_pending=self._data_pending(),
             hidden=frozenset(self._hidden_so_far()),
-            decrypt=(lambda token, key: decrypt_password(python, token, key)) if python else None,
+            decrypt=(lambda token, key: decrypt_password(python, account, token, key)) if python else None,
             readable=lambda path: os.access(path, os.R_OK) and os.path.isfile(path),
         )
         return migrate_server(self.text, context, self.steps, text_of(self.old) if self.old else None, self.release)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import (
@@ -16,6 +15,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
     mask_values,
     secret_values,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import SERVER_ENV_FILE
 
@@ -30,11 +30,7 @@ _REFUSED_VALUE = re.compile(r"input_value=.*?(?=, input_type=|\]|$)", re.MULTILI
 def journal_tail(unit: Unit, lines: int = 20) -> str:
     """Return the unit's last journal lines, secrets masked; an empty text when there is no journal."""
     command = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit.name}"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return mask(done.stdout, unit_secrets(unit)).strip()
+    return mask(run(command, timeout=30).out, unit_secrets(unit)).strip()
 
 
 def unit_secrets(unit: Unit) -> set[str]:

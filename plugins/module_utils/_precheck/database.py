@@ -28,7 +28,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseSide
 
 _OLDEST_POSTGRES = 10  # what psycopg 3 talks to
 _CLOCK_TOLERANCE = 60.0  # seconds
@@ -62,7 +62,7 @@ WHERE t."order" = 0 AND t.task_type = 'non_parallel' ORDER BY w.id
 """
 
 
-def check_programs_for_dump(host: ServerHost) -> Iterator[Finding]:
+def check_programs_for_dump(host: DatabaseSide) -> Iterator[Finding]:
     """pg_dump and pg_restore are there and not older than the server, which is not too old itself."""
     with host.connection() as connection:
         number = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
@@ -74,7 +74,7 @@ def check_programs_for_dump(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["database.no_dump_programs"].finding("pg_dump", reason=str(error))
 
 
-def check_rights(host: ServerHost) -> Iterator[Finding]:
+def check_rights(host: DatabaseSide) -> Iterator[Finding]:
     """The role may read all (dump), alter and make tables (set-db, restore), and databases (proof of the backup)."""
     with host.connection() as connection:
         role, schema, may_make_tables = connection.exec_driver_sql(_ROLE).one()
@@ -91,7 +91,7 @@ def check_rights(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["database.no_createdb"].finding(role, quoted=quoted(role))
 
 
-def check_sessions(host: ServerHost) -> Iterator[Finding]:
+def check_sessions(host: DatabaseSide) -> Iterator[Finding]:
     """Nobody else is connected: their locks would stop the schema migration."""
     with host.connection() as connection:
         rows = connection.exec_driver_sql(_SESSIONS, {"own": APPLICATION}).all()
@@ -100,9 +100,9 @@ def check_sessions(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["database.other_sessions"].finding(host.database.dbname, count=len(rows), who=examples(told))
 
 
-def check_revision(host: ServerHost) -> Iterator[Finding]:
+def check_revision(host: DatabaseSide) -> Iterator[Finding]:
     """The schema is the installed release's; during an upgrade it need not be."""
-    if host.version is None or (host.instance and host.instance.hold):
+    if host.version is None or host.held:
         return
     with host.connection() as connection:
         revision = revision_of(connection)
@@ -121,12 +121,12 @@ def check_revision(host: ServerHost) -> Iterator[Finding]:
         )
 
 
-def check_work_in_flight(host: ServerHost) -> Iterator[Finding]:
+def check_work_in_flight(host: DatabaseSide) -> Iterator[Finding]:
     """Jobs and activities that run, and those that only seem to: the process that ran them is gone."""
     with host.connection() as connection:
         jobs = connection.exec_driver_sql(_JOBS).all()
         activities = connection.exec_driver_sql(_ACTIVITIES).all()
-    started = host.unit.started_at if host.unit else None
+    started = host.started_at
     for what, rows in (("job", jobs), ("activity", activities)):
         stale = [row for row in rows if started is not None and row[2].timestamp() < started]
         running = [row for row in rows if row not in stale]
@@ -140,7 +140,7 @@ def check_work_in_flight(host: ServerHost) -> Iterator[Finding]:
             )
 
 
-def check_workflows(host: ServerHost) -> Iterator[Finding]:
+def check_workflows(host: DatabaseSide) -> Iterator[Finding]:
     """Workflows that will fail on a dataset without images, from 2.17.1 on."""
     if not host.drops_settings:
         return
@@ -150,7 +150,7 @@ def check_workflows(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["work.workflow_starts_non_parallel"].finding("workflows", count=len(names), who=examples(names))
 
 
-def check_clock(host: ServerHost) -> Iterator[Finding]:
+def check_clock(host: DatabaseSide) -> Iterator[Finding]:
     """This host and the database server agree about the time."""
     with host.connection() as connection:
         theirs: datetime.datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()

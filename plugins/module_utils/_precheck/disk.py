@@ -44,10 +44,7 @@ def check_disk(host: ServerHost) -> Iterator[Finding]:
 
 def needs(host: ServerHost) -> list[Need]:
     """Return what the upgrade writes where: dump, copy that proves it, environments."""
-    with host.connection() as connection:
-        query = "SELECT pg_database_size(current_database()), pg_backend_pid()"
-        size, pid = connection.exec_driver_sql(query).one()
-        data_folder = _data_folder(pid)
+    size, data_folder = host.facts.size_bytes, _data_folder(host.facts.postmaster)
     found = [Need(host.params["backup_root"], size, "the dump of the database")]
     if data_folder and host.params["backup_proof"] == "restore":
         found.append(Need(data_folder, size * _RESTORED, "the copy that proves the backup"))
@@ -88,11 +85,10 @@ def room_of(folder: str) -> Room:
     return Room(device, folder, free)
 
 
-def _data_folder(pid: int) -> str | None:
-    """Return PostgreSQL's data folder, where its process ``pid`` runs on this host: it works in there."""
+def _data_folder(postmaster: int) -> str | None:
+    """Return PostgreSQL's data folder, where it runs on this host: it works in there."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            command = stream.read(100)
-        return os.readlink(f"/proc/{pid}/cwd") if command.startswith(b"postgres") else None
+        program = os.path.basename(os.readlink(f"/proc/{postmaster}/exe"))
+        return os.readlink(f"/proc/{postmaster}/cwd") if program.startswith("postgres") else None
     except OSError:
         return None

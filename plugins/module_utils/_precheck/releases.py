@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import network_environment, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import last_lines, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import python_supported
 
 if TYPE_CHECKING:
@@ -50,31 +51,40 @@ def check_environment(host: ServerHost) -> Iterator[Finding]:
     if not host.is_venv:
         yield FINDINGS["release.not_a_venv"].finding(host.environment)
         return
-    done = run([host.base_python, "-I", "-B", "-c", "import ensurepip, venv"])
-    if done.returncode != 0:
-        yield FINDINGS["release.no_venv"].finding(host.base_python, reason=last_lines(done, 1))
+    done = run([host.base_python, "-I", "-B", "-c", "import ensurepip, venv"], account=host.account)
+    if done.code != 0:
+        yield FINDINGS["release.no_venv"].finding(host.base_python, reason=done.last_words(1))
 
 
 def check_offered(host: ServerHost) -> Iterator[Finding]:
     """The package index or the wheelhouse really has what is to be installed: pip fetches it, to be thrown away."""
     if not host.missing_releases:
         return
-    pythons = (python for python in (host.python, host.base_python) if run([python, "-m", "pip", "-V"]).returncode == 0)
+    both = (host.python, host.base_python)
+    pythons = (python for python in both if run([python, "-m", "pip", "-V"], account=host.account).code == 0)
     python = next(pythons, None)
     if python is None:
         yield FINDINGS["release.not_checked"].finding(host.python, base=host.base_python)
         return
     wheelhouse = host.params["wheelhouse"]
+    environ = {**host.account.environment, **network_environment()}
     # all that the release needs can be asked of a folder in no time; of an index only the release itself
     source = ["--no-index", "--find-links", wheelhouse] if wheelhouse else ["--no-deps"]
     for hop in host.missing_releases:
         with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
+            os.chown(folder, host.account.uid, host.account.gid)
             command = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
             command += ["--no-cache-dir", *host.params["pip_extra_args"], *source, "--dest", folder]
-            done = run([*command, f"fractal-server=={hop.version}"], timeout=_PIP_TIMEOUT, cwd=folder)
-        if done.returncode != 0:
+            done = run(
+                [*command, f"fractal-server=={hop.version}"],
+                account=host.account,
+                environ=environ,
+                timeout=_PIP_TIMEOUT,
+                cwd=folder,
+            )
+        if done.code != 0:
             where = f"the wheelhouse {wheelhouse}" if wheelhouse else "the package index"
-            reason = mask_urls(last_lines(done, 2))
+            reason = mask_urls(done.last_words(2))
             yield FINDINGS["release.not_offered"].finding(hop.version, source=where, reason=reason)
 
 

@@ -11,15 +11,6 @@ from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS, run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database import (
-    check_clock,
-    check_programs_for_dump,
-    check_revision,
-    check_rights,
-    check_sessions,
-    check_work_in_flight,
-    check_workflows,
-)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.disk import check_disk
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.releases import (
     check_environment,
@@ -40,7 +31,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.uni
     check_shadowed_variables,
     check_unit,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import check_way_back
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -66,16 +56,8 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("SLURM", check_slurm),
     ("worker Python", check_worker_pythons),
 )
-IN_THE_DATABASE: tuple[tuple[str, Check], ...] = (
-    ("PostgreSQL programs", check_programs_for_dump),
-    ("database rights", check_rights),
-    ("way back", check_way_back),
-    ("database sessions", check_sessions),
-    ("schema", check_revision),
+WITH_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("disk", check_disk),
-    ("work in flight", check_work_in_flight),
-    ("workflows", check_workflows),
-    ("clock", check_clock),
     ("SLURM users", check_slurm_users),
 )
 
@@ -90,9 +72,8 @@ def check_server(host: ServerHost, also: Iterable[tuple[str, Check]] = ()) -> li
         return [*run_checks(host, WITHOUT_ENVIRONMENT_FILE), *check_path(host)]
     found = run_checks(host, (*ON_THE_HOST, *also))
     try:
-        with host.connection():
-            pass
+        facts = host.facts
     except FractalError as error:
         where = host.unit.name if host.unit else host.installation.env_file
         return [*found, *check_path(host), FINDINGS["database.unreachable"].finding(where, reason=str(error))]
-    return found + run_checks(host, IN_THE_DATABASE)
+    return [*found, *facts.findings, *run_checks(host, WITH_THE_DATABASE)]

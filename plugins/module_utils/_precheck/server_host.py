@@ -5,50 +5,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import pwd
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DatabaseSettings,
     Installation,
-    connect,
-    database_settings,
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
     ServerInstance,
     discover_server,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseFacts, told
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.in_database import check_database
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS, backend_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, hops, version_key
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-_WORKER_PYTHONS = "SELECT DISTINCT coalesce(jobs_slurm_python_worker, '') AS python FROM resource ORDER BY python"
-_FACTS = """
-import importlib.metadata as m, json, sys
-try:
-    version = m.version("fractal-server")
-except m.PackageNotFoundError:
-    version = None
-print(json.dumps({"version": version, "python_version": "%d.%d.%d" % sys.version_info[:3],
-                  "base_python": getattr(sys, "_base_executable", None) or sys.executable,
-                  "is_venv": sys.prefix != sys.base_prefix}))
-"""
+_TIMEOUT = 900  # seconds for all that is asked of the database
 
 
 @dataclass(frozen=True)
@@ -116,33 +101,34 @@ class ServerHost:
         return self.instance.environment if self.instance else str(Path(self.python).parent.parent)
 
     @cached_property
-    def _facts(self) -> dict[str, Any]:
+    def _python(self) -> PythonFacts:
         """What the interpreter says of itself, where no unit leads to it."""
-        done = run([self.python, "-I", "-B", "-c", _FACTS])
-        if done.returncode != 0:
-            raise FractalError(f"The Python interpreter {self.python} does not run: {last_lines(done, 1)}.")
-        facts: dict[str, Any] = json.loads(done.stdout)
-        return facts
+        return facts(self.python, self.account)
+
+    @property
+    def account(self) -> Account:
+        """The account of fractal-server, which runs whatever lies in its hands."""
+        return Account.named(self.installation.run_as)
 
     @property
     def base_python(self) -> str:
         """The interpreter that makes the new environments."""
-        return self.instance.base_python if self.instance else str(self._facts["base_python"])
+        return self.instance.base_python if self.instance else self._python.base_python
 
     @property
     def is_venv(self) -> bool:
         """Whether the environment is a virtual one."""
-        return self.instance.is_venv if self.instance else bool(self._facts["is_venv"])
+        return self.instance.is_venv if self.instance else self._python.is_venv
 
     @property
     def python_version(self) -> str:
         """Such as 3.11.2."""
-        return self.instance.python_version if self.instance else str(self._facts["python_version"])
+        return self.instance.python_version if self.instance else self._python.python_version
 
     @property
     def version(self) -> str | None:
         """The installed release, None if there is none."""
-        found: str | None = self.instance.version if self.instance else self._facts["version"]
+        found: str | None = self.instance.version if self.instance else self._python.version
         return found
 
     @cached_property
@@ -172,8 +158,7 @@ class ServerHost:
         """The interpreters of the jobs, which the first stop takes from the environment file into resources."""
         if self.stops[:1] == [next(known for known in RELEASES if known.is_stop)]:
             return [self.values.get("FRACTAL_SLURM_WORKER_PYTHON", "")]
-        with self.connection() as connection:
-            return list(connection.exec_driver_sql(_WORKER_PYTHONS).scalars())
+        return self.facts.worker_pythons
 
     @property
     def route_error(self) -> str:
@@ -195,38 +180,19 @@ class ServerHost:
         return any(gone in known.takes_away for known in RELEASES if version_key(known.version) <= target)
 
     @cached_property
-    def database(self) -> DatabaseSettings:
-        """How to connect to the database."""
-        return database_settings(self.params)
+    def facts(self) -> DatabaseFacts:
+        """What the database says.
 
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Connect to the database, to read only."""
-        with connect(self.database, read_only=True) as connection:
-            yield connection
-
-
-def run(command: Sequence[str], timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program without input and return what it said, whatever its exit code; 127 if it is not there."""
-    options.setdefault("env", {**os.environ, "LC_ALL": "C"})
-    options.setdefault("input", "")
-    try:
-        return subprocess.run(
-            list(command),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=timeout,
-            **options,
+        Raises:
+            FractalError: It cannot be reached, or is not Fractal's.
+        """
+        answer = Door(self.account, self.python, _TIMEOUT).call(
+            check_database,
+            self.installation,
+            self.params,
+            version=self.version,
+            held=bool(self.instance and self.instance.hold),
+            started_at=self.unit.started_at if self.unit else None,
+            drops_settings=self.drops_settings,
         )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(list(command), 124, "", f"no answer within {timeout:.0f} seconds")
-    except OSError as error:
-        return subprocess.CompletedProcess(list(command), 127, "", str(error.strerror))
-
-
-def last_lines(done: subprocess.CompletedProcess[str], count: int = 3) -> str:
-    """Return the end of what a program said, in one line."""
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-count:]
-    return " ".join(line.strip() for line in lines) or f"exit code {done.returncode}"
+        return told(answer)

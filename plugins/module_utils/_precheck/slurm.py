@@ -8,17 +8,17 @@ What is wrong here is wrong in 2.16 already; better known before the upgrade tha
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import last_lines, run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import read_schema
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -27,21 +27,16 @@ if TYPE_CHECKING:
 # 2.16.6, runner/executors/slurm_sudo: what fractal-server runs as a user
 _AS_USER = ("sbatch", "scancel", "cat", "mkdir")
 _MOST_USERS = 200  # each takes some 20 milliseconds
-_VERSION = "import importlib.metadata as m; print(m.version('fractal-server'))"
-_REACH = "import json, os, sys; print(json.dumps([p for p in json.load(sys.stdin) if not os.access(p, 5)]))"  # r and x
-_USERS = """
-SELECT DISTINCT s.slurm_user FROM user_oauth AS u JOIN user_settings AS s ON s.id = u.user_settings_id
-WHERE u.is_active AND u.is_verified AND s.slurm_user <> '' ORDER BY s.slurm_user
-"""
+_REACH = 'for path; do test -r "$path" && test -x "$path" || echo "$path"; done'
 
 
 def check_slurm(host: ServerHost) -> Iterator[Finding]:
     """SLURM answers the account of the service, as it must for every job."""
     account = host.service_account
     if host.on_slurm and account:
-        done = run(["squeue", "--noheader", "--states=all", "--user", account], **as_account(account))
-        if done.returncode != 0:
-            yield FINDINGS["slurm.no_answer"].finding("squeue", account=account, reason=last_lines(done))
+        done = run(["squeue", "--noheader", "--states=all", "--user", account], account=Account.named(account))
+        if done.code != 0:
+            yield FINDINGS["slurm.no_answer"].finding("squeue", account=account, reason=done.last_words())
 
 
 def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
@@ -49,7 +44,7 @@ def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
     if not host.on_slurm or not host.service_account:
         return
     accounts, unknown = [], []
-    for name in _slurm_users(host):
+    for name in host.facts.slurm_users:
         try:
             accounts.append(pwd.getpwnam(name.strip()).pw_name)
         except KeyError:
@@ -61,9 +56,9 @@ def check_slurm_users(host: ServerHost) -> Iterator[Finding]:
     for number, account in enumerate(accounts[:_MOST_USERS]):
         for program in _AS_USER if number == 0 else _AS_USER[:1]:
             command = ["sudo", "--set-home", "--non-interactive", "-u", account, program, "--version"]
-            done = run(command, cwd="/", **as_account(host.service_account))
-            if done.returncode != 0:
-                refused.setdefault((program, last_lines(done, 1)), []).append(account)
+            done = run(command, account=Account.named(host.service_account))
+            if done.code != 0:
+                refused.setdefault((program, done.last_words(1)), []).append(account)
         for path in _out_of_reach(host, account):
             closed.setdefault(path, []).append(account)
     for (program, reason), who in refused.items():
@@ -86,11 +81,11 @@ def _check_worker(host: ServerHost, worker: str) -> Iterator[Finding]:
     upgraded = [one for one in host.params["workers"] if one.get("python") in (worker, None)]
     found = {one["version"] for one in upgraded if one["version"]}
     if not upgraded and not remote:
-        done = run([worker, "-I", "-B", "-c", _VERSION])
-        if done.returncode != 0:
-            yield FINDINGS["worker.broken"].finding(worker, reason=last_lines(done, 1))
+        try:
+            found = {installed_version(worker, Account.named(host.service_account))}
+        except FractalError as error:
+            yield FINDINGS["worker.broken"].finding(worker, reason=str(error))
             return
-        found = {done.stdout.strip()}
     python = worker or "the workers' Python"
     for other in found - {host.version}:
         command = f"{python} -m pip install fractal-server=={host.version}"
@@ -106,28 +101,10 @@ def _check_worker(host: ServerHost, worker: str) -> Iterator[Finding]:
         yield FINDINGS["worker.own_environment"].finding(python, command=command)
 
 
-def as_account(account: str) -> dict[str, Any]:
-    """Return the options with which ``subprocess`` runs a program as another account."""
-    found = Account.named(account)
-    return {"env": {**found.environment, "LC_ALL": "C"}, **found.subprocess_options}
-
-
-def _slurm_users(host: ServerHost) -> Sequence[str]:
-    with host.connection() as connection:
-        if not read_schema(connection).has_settings:
-            return []
-        return list(connection.exec_driver_sql(_USERS).scalars())
-
-
 def _out_of_reach(host: ServerHost, account: str) -> list[str]:
     """Return which of the files that its jobs need the account cannot read (folders: enter and list)."""
     folders = [host.values.get(name) for name in ("FRACTAL_RUNNER_WORKING_BASE_DIR", "FRACTAL_TASKS_DIR")]
     paths = [path for folder in folders if folder and os.path.isdir(path := os.path.join(host.directory, folder))]
     paths.append(host.values.get("FRACTAL_SLURM_WORKER_PYTHON") or host.python)
-    command = [host.base_python, "-I", "-S", "-B", "-c", _REACH]
-    done = run(command, input=json.dumps(paths), cwd="/", **as_account(account))
-    try:
-        found: list[str] = json.loads(done.stdout)
-    except ValueError:
-        return [host.base_python]
-    return found
+    done = run(["/bin/sh", "-c", _REACH, "sh", *paths], account=Account.named(account))
+    return done.out.splitlines() if done.code == 0 else ["/bin/sh"]

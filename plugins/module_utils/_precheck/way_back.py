@@ -41,7 +41,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.ser
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseSide
     from sqlalchemy import Connection
 
 # Of an extension's own, a dump holds no more than the extension. Large objects have no function that tells, before 18.
@@ -66,7 +66,7 @@ def unreadable_objects(connection: Connection) -> list[str]:
     return list(connection.exec_driver_sql(_UNREADABLE.replace("%", "%%")).scalars())
 
 
-def check_way_back(host: ServerHost) -> Iterator[Finding]:
+def check_way_back(host: DatabaseSide) -> Iterator[Finding]:
     """The schema can be dumped, made again in another database, and brought back by a rollback."""
     with host.connection() as connection:
         facts = dict(connection.exec_driver_sql(DATABASE_FACTS).mappings().one())

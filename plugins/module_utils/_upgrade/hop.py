@@ -75,7 +75,11 @@ def make_hop(
         return {"changed": instance.version != version or schema["changed"], "schema": schema}
     environment = _timed(lambda: migrate_environment(installation, door, version, env_options or {}))
     switched = _timed(lambda: {"changed": switch_to(instance, version, strategy)})
-    stages = {"environment": environment, "switch": switched, **door.call(migrate, installation, instance.python, version)}
+    stages = {
+        "environment": environment,
+        "switch": switched,
+        **door.call(migrate, installation, instance.python, version),
+    }
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
 
 

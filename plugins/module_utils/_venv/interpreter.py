@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import owner_of_program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 
 _FACTS = """
@@ -89,40 +89,12 @@ def _checked(said: dict[str, Any]) -> PythonFacts:
 
 
 def keeper(program: str) -> Account:
-    """Return the account to run a program as that may be anybody's: the first one, but root, that can change it.
+    """Return the account to run a program as that may be anybody's: the one, but root, that can change it.
 
     What only root can change runs as ``nobody``, as its path may have been named by somebody else. A process that is
     not root runs it as itself.
     """
     if os.geteuid() != 0:
         return Account.named(None)
-    path = os.path.abspath(program)
-    folders = [path]
-    while path != "/":
-        path = os.path.dirname(path)
-        folders.insert(0, path)
-    for folder in folders:
-        try:
-            owner = os.lstat(folder).st_uid
-        except OSError:
-            break  # it is not there; what runs it will say so
-        if owner != 0:
-            return Account.of_uid(owner)
-    real = os.path.realpath(program)
-    return keeper(real) if real != os.path.abspath(program) else Account.named("nobody")
-
-
-def only_root_can_change(path: str) -> bool:
-    """Return whether a program and all folders on the way to it belong to root, and nobody else may write there."""
-    path = os.path.realpath(path)
-    while True:
-        try:
-            found = os.lstat(path)
-        except OSError:
-            return False
-        sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-        if found.st_uid != 0 or (found.st_mode & 0o022 and not sticky):
-            return False
-        if path == "/":
-            return True
-        path = os.path.dirname(path)
+    owner = owner_of_program(program)
+    return Account.of_uid(owner.uid) if owner else Account.named("nobody")

@@ -13,7 +13,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.resto
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database import check_rights
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseSide
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import check_way_back
 from postgres_cluster import Cluster, Database, postgres_bin
 from releases_environments import FractalFolder, python_of
@@ -46,7 +46,7 @@ class Instance:
     def checked(self, proof: str = "restore") -> dict[str, str]:
         """Return the ids of precheck's findings about rights and the way back, with their messages."""
         params = {"env_file": str(self.folder.env_file), "backup_proof": proof, "python": None}
-        found = run_checks(ServerHost(params), (("rights", check_rights), ("way back", check_way_back)))
+        found = run_checks(DatabaseSide(self.installation, params), (("rights", check_rights), ("way back", check_way_back)))
         return {finding.id: finding.message for finding in found}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit
@@ -340,7 +340,8 @@ def test_relative_paths_count_from_the_working_directory(env: Path, tmp_path: Pa
 def test_the_service_can_still_read_a_file_that_was_open_for_everybody(env: Path, systemd: dict[str, Any]) -> None:
     env.chmod(0o644)
     systemd["unit"] = unit(env.parent, user="daemon")
-    migrate(env, service="fractal-server")
+    python = "/usr/bin/python3"  # one that the service may run, too
+    migrate(env, service="fractal-server", server_python=python)
     found = env.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 1, 0o640)
 
@@ -386,15 +387,11 @@ def test_the_password_is_not_in_the_arguments_of_the_process_that_decrypts_it(
     env: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    real = subprocess.run
-    monkeypatch.setattr(
-        _env_files.subprocess,
-        "run",
-        lambda *a, **k: seen.append((a, k.get("env"))) or real(*a, check=k.pop("check", False), **k),
-    )
+    real = _env_files.run
+    monkeypatch.setattr(_env_files, "run", lambda *a, **k: seen.append((a, k.get("environ"))) or real(*a, **k))
     key = Fernet.generate_key()
     token = Fernet(key).encrypt("pässword".encode()).decode()
-    assert _env_files.decrypt_password(sys.executable, token, key.decode()) == "pässword"
+    assert _env_files.decrypt_password(sys.executable, Account.named(None), token, key.decode()) == "pässword"
     assert seen and token not in str(seen) and key.decode() not in str(seen)
 
 

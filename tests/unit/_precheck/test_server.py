@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import run_checks, tree_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -22,15 +23,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.rel
     check_programs,
     check_python,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import (
-    ServerHost,
-    last_lines,
-    run,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.slurm import (
-    as_account,
-    check_worker_pythons,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.slurm import check_worker_pythons
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.unit import check_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops, release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import FINDINGS
@@ -58,6 +52,7 @@ def unit(**values: Any) -> Any:
 
 def host(**values: Any) -> Any:
     base = {
+        "account": Account.named(None),
         "params": {"install_strategy": "staged", "target_version": "2.17.2", "workers": []},
         "hops": hops("2.16.6", "2.17.2"),
         "missing_releases": hops("2.16.6", "2.17.2"),
@@ -299,21 +294,3 @@ def test_sizes(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert 100_000 <= tree_size(str(tmp_path)) < 150_000
-
-
-def test_programs_are_run_without_input_and_with_a_limit() -> None:
-    assert run(["cat"]).stdout == ""
-    assert run(["/no/program"]).returncode == 127
-    slow = run([sys.executable, "-c", "input_never = __import__('threading').Event(); input_never.wait()"], timeout=0.2)
-    assert slow.returncode == 124 and "no answer within" in last_lines(slow)
-    assert last_lines(run(["false"])) == "exit code 1"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
-def test_another_account() -> None:
-    done = run(
-        [sys.executable, "-c", "import os; print(os.getuid(), os.environ['USER'])"], cwd="/", **as_account("nobody")
-    )
-    own = run(["id", "-un"], cwd="/", **as_account("nobody"))
-    assert own.stdout.strip() == "nobody", done.stderr
-    assert as_account("root")["env"]["HOME"] == "/root"

@@ -15,8 +15,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     rule_table,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import loses_secure_cookies
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import run
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -77,7 +77,7 @@ def check_gone_endpoints(host: ServerHost) -> Iterator[Finding]:
         return
     command = ["journalctl", "--unit", host.unit.name, "--since=-7d", "--output=cat", "--no-pager", "--lines=5000"]
     done = run([*command, "--grep", f'"[A-Z]+ ({_GONE})[? ]'])
-    calls = gone_calls(done.stdout)
+    calls = gone_calls(done.out)
     if calls:
         told = examples([f"{path} from {client} ({count}x)" for (client, path), count in calls.most_common()])
         yield FINDINGS["client.gone_endpoints"].finding("API", calls=told)
