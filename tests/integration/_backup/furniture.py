@@ -46,7 +46,8 @@ class Instance:
     def checked(self, proof: str = "restore") -> dict[str, str]:
         """Return the ids of precheck's findings about rights and the way back, with their messages."""
         params = {"env_file": str(self.folder.env_file), "backup_proof": proof, "python": None}
-        found = run_checks(DatabaseSide(self.installation, params), (("rights", check_rights), ("way back", check_way_back)))
+        side = DatabaseSide(self.installation, params)
+        found = run_checks(side, (("rights", check_rights), ("way back", check_way_back)))
         return {finding.id: finding.message for finding in found}
 
 

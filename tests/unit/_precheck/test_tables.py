@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import server, web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import in_database, server, web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import prechecks
 
 PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
 UTILS = Path(inspect.getfile(server)).parents[1]
-SERVER_TABLES = ("ON_THE_HOST", "IN_THE_DATABASE")
+TABLES = ((server, "ON_THE_HOST"), (server, "WITH_THE_DATABASE"), (in_database, "IN_THE_DATABASE"))
 ROWS = [
-    *(row for name in SERVER_TABLES for row in getattr(server, name)),
+    *(row for module, name in TABLES for row in getattr(module, name)),
     *web.CHECKS,
     *prechecks.WEB_CHECKS,
     *(row for rows in prechecks.PRECHECKS.values() for row in rows),
 ]
 # what other checks, or the run of all, call
-CALLED = {"check_configuration", "check_implemented", "check_path", "check_server", "check_users", "check_web"}
+CALLED = {
+    "check_configuration",
+    "check_database",
+    "check_implemented",
+    "check_path",
+    "check_server",
+    "check_users",
+    "check_web",
+}
 
 
 def of_a_host() -> dict[str, Callable[..., Any]]:
@@ -56,11 +64,12 @@ class FakeHost:
     def __init__(self, reachable: bool = True) -> None:
         self._reachable = reachable
 
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[None]:
+    @property
+    def facts(self) -> SimpleNamespace:
+        """As the child answers: what the checks in the database found."""
         if not self._reachable:
             raise FractalError("it is down")
-        yield
+        return SimpleNamespace(findings=run_checks(self, in_database.IN_THE_DATABASE))
 
 
 @pytest.fixture
@@ -71,9 +80,9 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         return lambda _host: [Finding(name, "info", name, "", "", "", True)]
 
     names = {}
-    for table in SERVER_TABLES:
-        names[table] = [name for name, _function in getattr(server, table)]
-        monkeypatch.setattr(server, table, tuple((name, finds(name)) for name in names[table]))
+    for module, table in TABLES:
+        names[table] = [name for name, _function in getattr(module, table)]
+        monkeypatch.setattr(module, table, tuple((name, finds(name)) for name in names[table]))
     monkeypatch.setattr(server, "check_path", finds("path"))
     return names
 
