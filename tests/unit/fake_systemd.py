@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core import systemd as _systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import hold as _hold
 
 UNIT = "fractal-server.service"
@@ -76,9 +75,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSystemd:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
-    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    monkeypatch.setenv("PATH", path)
-    monkeypatch.setattr(_systemd, "_C_LOCALE", {**os.environ, "PATH": path})
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(_hold, "HOLD_FOLDER", str(tmp_path / "etc"))
     fake.set("active")
     return fake

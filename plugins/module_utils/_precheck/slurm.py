@@ -82,7 +82,7 @@ def _check_worker(host: ServerHost, worker: str) -> Iterator[Finding]:
     found = {one["version"] for one in upgraded if one["version"]}
     if not upgraded and not remote:
         try:
-            found = {installed_version(worker, Account.named(host.service_account))}
+            found = {installed_version(worker, host.account)}
         except FractalError as error:
             yield FINDINGS["worker.broken"].finding(worker, reason=str(error))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,13 @@ def host(**values: Any) -> Any:
         "values": {},
     }
     return SimpleNamespace(**{**base, **values})
+
+
+def interpreter(path: Path, version: str) -> None:
+    """Make a program that answers as an interpreter would in whose environment fractal-server is installed."""
+    answer = {"prefix": "/v", "base_python": "/p", "version": version, "python_version": "3.11.2", "is_venv": True}
+    path.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n", encoding="utf-8")
+    path.chmod(0o755)
 
 
 def ids(found: Any) -> list[tuple[str, str]]:
@@ -143,8 +151,7 @@ def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
     server, worker = tmp_path / "server" / "python3", tmp_path / "worker" / "python3"
     for path, version in ((server, "2.16.6"), (worker, "2.16.5")):
         path.parent.mkdir()
-        path.write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
-        path.chmod(0o755)
+        interpreter(path, version)
     other_name = server.with_name("python")
     other_name.symlink_to(server)
 
@@ -155,7 +162,7 @@ def test_worker_python_of_other_versions_and_names(tmp_path: Path) -> None:
     assert found(server) == []
     assert found(other_name) == ["worker.other_path"]
     assert found(worker) == ["worker.other_version", "worker.own_environment"]
-    worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
+    interpreter(worker, "2.16.6")
     assert found(worker) == ["worker.own_environment"]
 
 
@@ -194,8 +201,7 @@ def test_another_environment_of_the_workers_blocks_unless_it_is_upgraded_too(
     tmp_path: Path, values: dict[str, Any]
 ) -> None:
     worker = tmp_path / "python3"
-    worker.write_text("#!/bin/sh\necho 2.16.6\n", encoding="utf-8")
-    worker.chmod(0o755)
+    interpreter(worker, "2.16.6")
 
     def found(*workers: dict[str, Any]) -> list[Any]:
         params = {"target_version": "2.17.2", "workers": list(workers)}

@@ -14,6 +14,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import in_database, server, web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import prechecks
 
 PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
@@ -105,3 +106,28 @@ def test_the_checks_of_each_stop_on_the_way_are_made() -> None:
 def test_without_a_database_the_rest_is_told_all_the_same(rows: dict[str, list[str]]) -> None:
     found = [one.id for one in server.check_server(FakeHost(reachable=False))]  # type: ignore[arg-type]
     assert sorted(found) == sorted(rows["ON_THE_HOST"] + ["path", "database.unreachable"])
+
+
+GOOD = {
+    **{"size_bytes": 1, "postmaster": 0, "slurm_users": ["ann"], "worker_pythons": ["/p"]},
+    "findings": [Finding("database.not_owner", "blocker", "s", "m", "f", "r", False).as_dict()],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size_bytes", "1"),
+        ("slurm_users", [1]),
+        ("worker_pythons", None),
+        ("findings", [{"id": "x"}]),
+        ("findings", [{**GOOD["findings"][0], "severity": "loud"}]),
+        ("findings", [{**GOOD["findings"][0], "message": ["m"]}]),
+    ],
+)
+def test_what_the_child_says_is_checked(name: str, value: Any) -> None:
+    assert told(GOOD).slurm_users == ["ann"] and told(GOOD).findings[0].severity == "blocker"
+    with pytest.raises(FractalError, match="makes no sense"):
+        told({**GOOD, name: value})
+    with pytest.raises(FractalError, match="makes no sense"):
+        told({one: what for one, what in GOOD.items() if one != name})

@@ -32,6 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS, checks_on_the_way
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import data, hop, schema
+from in_process import InProcess
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import Rows
@@ -146,7 +147,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         monkeypatch.setattr(module, "run_fractalctl", made.fractalctl)
         monkeypatch.setattr(module, "installed_version", lambda *_options: made.version)
     monkeypatch.setattr(schema, "revision_of", lambda _connection: made.revision)
-    monkeypatch.setattr(on_host, "python_version", lambda _python: "3.11")
+    monkeypatch.setattr(on_host, "facts", lambda *_options: SimpleNamespace(python_version="3.11.2"))
+    monkeypatch.setattr(hop, "service_side", lambda *_options: InProcess())
     return made
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import hop
+from in_process import InProcess
 
 HOST: Any = SimpleNamespace(service="fractal-server")
 
@@ -19,7 +21,9 @@ class Stages:
         self.calls: list[Any] = []
         about = {"environment": "/venv", "version": version}
         found = SimpleNamespace(**about, python="/venv/bin/python3", as_dict=lambda: about)
+        self.door = InProcess()
         monkeypatch.setattr(hop, "discover_server", lambda *_given: found)
+        monkeypatch.setattr(hop, "service_side", lambda _, python, _timeout: replace(self.door, python=python))
         monkeypatch.setattr(hop, "migrate_environment", lambda *given: self.stage("file", given[2]))
         monkeypatch.setattr(hop, "switch", lambda *given: self.note("switch", *given))
         monkeypatch.setattr(hop, "install_in_place", lambda _about, release, _environ: self.note("pip", release))
@@ -41,7 +45,7 @@ def test_file_switch_schema_and_data_in_this_order(monkeypatch: pytest.MonkeyPat
     assert stages.calls == [
         *(("file", "2.17.0"), ("switch", "/venv", "2.16.6", "2.17.0"), ("schema", "2.17.0"), ("data",))
     ]
-    assert result["changed"]
+    assert result["changed"] and stages.door.called == [("/venv/bin/python3", hop.migrate)]
     assert all("duration" in result[stage] for stage in ("environment", "switch", "schema", "data"))
 
 
@@ -62,6 +66,9 @@ def test_in_check_mode_only_the_schema_is_asked(monkeypatch: pytest.MonkeyPatch)
     stages = Stages(monkeypatch, "2.16.6")
     assert hop.make_hop(HOST, None, "2.17.0", check_mode=True)["changed"] is True
     assert stages.calls == [("schema", "2.17.0", "check")]
+    assert [python for python, _function in stages.door.called] == ["/venv-2.17.0/bin/python3"]
+    hop.make_hop(HOST, None, "2.17.0", "in_place", check_mode=True)
+    assert stages.door.called[-1][0] == "/venv/bin/python3", "in place, there is no other one"
 
 
 def test_a_stage_that_fails_ends_the_hop(monkeypatch: pytest.MonkeyPatch) -> None:
