@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
-from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import locked
@@ -19,19 +17,13 @@ if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
-def run_module(
-    module: AnsibleModule, work: Callable[[], dict[str, Any]], libraries: Mapping[str, str | None] | None = None
-) -> NoReturn:
+def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoReturn:
     """Exit with the result of ``work``, or fail with the text of its FractalError.
 
-    Works under the lock in the module's option ``lock``, if it was given one. Fails at once if one of the ``libraries``
-    that it needs could not be imported, which the traceback beside its name says.
+    Works under the lock in the module's option ``lock``, if it was given one.
 
     Adds ``at`` (when it began, seconds since the epoch by this host's clock) and ``duration`` (seconds).
     """
-    for name, import_error in (libraries or {}).items():
-        if import_error:
-            module.fail_json(msg=missing_required_lib(name), exception=import_error)
     start, at = time.monotonic(), time.time()
     try:
         lock = module.params.pop("lock", None)

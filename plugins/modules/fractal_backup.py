@@ -77,11 +77,6 @@ options:
     description:
       - How many backups stay.
     type: int
-  python:
-    description:
-      - The interpreter that runs fractal-server. The packages of its environment are listed.
-      - The default is the interpreter that runs the module.
-    type: path
 """
 
 EXAMPLES = r"""
@@ -90,8 +85,6 @@ EXAMPLES = r"""
     service: fractal-server
     backup_root: /var/backups/fractal
     run: 2025-11-20T2100
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
   register: backup
 
 - name: Show where it is
@@ -177,7 +170,6 @@ duration:
 """
 
 import os
-import sys
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -193,7 +185,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     prune_backups,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
@@ -212,13 +203,15 @@ def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": bool(removed), "removed": removed}
     installation = find_installation(options)
     if options["state"] == "tidy":
-        removed = tidy_up(installation, options["backup_root"], check_mode)
+        removed = tidy_up(installation, options["python"], options["backup_root"], check_mode)
         return {"changed": bool(removed), "removed": removed}
     if options["state"] == "noted":
-        return note_after(installation, os.path.join(options["backup_root"], options["run"]), check_mode)
+        return note_after(
+            installation, options["python"], os.path.join(options["backup_root"], options["run"]), check_mode
+        )
     return make_backup(
         installation,
-        options["python"] or sys.executable,
+        options["python"],
         options["backup_root"],
         options["run"],
         options["proof"],
@@ -239,7 +232,6 @@ def main() -> None:
             "extra_paths": {"type": "list", "elements": "path", "default": []},
             "into": {"type": "path"},
             "keep": {"type": "int"},
-            "python": {"type": "path"},
         },
         required_if=[
             ("state", "present", ["run"]),
@@ -249,7 +241,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    run_module(module, lambda: back_up(module.params, module.check_mode), DATABASE_LIBRARIES)
+    run_module(module, lambda: back_up(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

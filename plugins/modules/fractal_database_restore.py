@@ -60,8 +60,6 @@ EXAMPLES = r"""
   fractal_ops.platform.fractal_database_restore:
     service: fractal-server
     backup: /var/backups/fractal/2025-11-20T2100
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
 """
 
 RETURN = r"""
@@ -124,7 +122,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.resto
     restore_database,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DATABASE_LIBRARIES,
     INSTALLATION_ARGUMENTS,
     find_installation,
 )
@@ -148,12 +145,12 @@ def main() -> None:
         module,
         lambda: restore_database(
             find_installation(options),
+            options["python"],
             options["backup"],
             options["accept_data_loss"],
             options["method"],
             module.check_mode,
         ),
-        DATABASE_LIBRARIES,
     )
 
 

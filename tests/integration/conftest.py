@@ -212,10 +212,10 @@ def launch(
 ) -> RunningModule:
     """Start a module as Ansible would, under a Python that has nothing of Fractal's, as a process of its own."""
     source = (COLLECTION / "plugins" / "modules" / f"{name}.py").read_text(encoding="utf-8")
-    if "service_side" in source:
+    if "INSTALLATION_ARGUMENTS" in source or "DATABASE_ARGUMENTS" in source:
         options.setdefault("python", python_of(_release))
     process = subprocess.Popen(
-        [sys.executable if "service_side" in source else python_of(_release), "-c", _RUNNER, name],
+        [sys.executable, "-c", _RUNNER, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import glob
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import (
+    drop_scratch_databases,
+    dump_and_prove,
+    read_after,
+    see_that_it_can_be_dumped,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.instance_files import (
     instance_files,
     read_files,
@@ -40,60 +45,24 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     refuse_unsafe_root,
     write_synced,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
-    FRACTAL_TABLES,
-    Contents,
-    differences,
-    note_contents_after,
-    read_contents,
-    search_path_of,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DatabaseSettings,
-    Installation,
-    connect,
-    installation_settings,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
-    PostgresProcess,
-    PostgresPrograms,
-    dump_entries,
-    find_programs,
-    object_of,
-    read_through,
-    restoring,
-    start_dump,
-    told_entry,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
-    DATABASE_FACTS,
-    NO_OWNERS,
-    PROOF,
-    TRIAL,
-    drop_all,
-    own_databases,
-    restorable,
-    scratch_database,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import wait_until_unlocked
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import Contents, ContentsAfter
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
 PROOFS = ("restore", "list", "none")
-_LOCK_PATIENCE = 30.0  # seconds; only asked for in check mode, while nothing waits
 
 
 def make_backup(
     installation: Installation,
-    python: str,
+    python: str | None,
     root: str,
     run: str,
     proof: str = "restore",
@@ -104,7 +73,7 @@ def make_backup(
 
     Args:
         installation: Whose database and files.
-        python: Interpreter that runs fractal-server; its packages are listed.
+        python: Interpreter that runs fractal-server, by default the unit's; its packages are listed.
         root: Folder that holds the backups; made with mode 0700 if missing.
         run: Name of the backup's folder.
         proof: ``restore`` (into a scratch database, contents compared), ``list`` (only readable) or ``none``.
@@ -123,16 +92,13 @@ def make_backup(
     if os.path.lexists(path):
         return {"changed": False, "backup": open_backup(path).summary(), "dump_seconds": 0.0, "proof_seconds": 0.0}
     refuse_unsafe_root(root)
-    settings = installation_settings(installation)
+    door = service_side(installation, python, A_DAY)
     if check_mode:
         read_files(instance_files(installation, _unit(installation), extra_paths))
-        with connect(settings, read_only=True) as source:
-            find_programs(source.exec_driver_sql(DATABASE_FACTS).mappings().one()["server_version_num"])
-        with connect(settings, autocommit=True) as source:
-            wait_until_unlocked(source, _LOCK_PATIENCE)
+        door.call(see_that_it_can_be_dumped, installation)
         return {"changed": True, "backup": {"path": path, "run": run}, "dump_seconds": 0.0, "proof_seconds": 0.0}
     with partial_folder(root, run) as folder:
-        manifest = _fill(folder, installation, settings, python, run, proof, extra_paths)
+        manifest = _fill(folder, installation, door, run, proof, extra_paths)
         with explained("finish", folder):
             write_synced(os.path.join(folder, MANIFEST), json.dumps(manifest, indent=2, ensure_ascii=False).encode())
             for parent, _folders, _files in os.walk(folder):
@@ -148,7 +114,7 @@ def make_backup(
     }
 
 
-def note_after(installation: Installation, path: str, check_mode: bool = False) -> dict[str, Any]:
+def note_after(installation: Installation, python: str | None, path: str, check_mode: bool = False) -> dict[str, Any]:
     """Note beside a finished backup what the upgraded database holds that the old one did not.
 
     To be called when the last migration is done and before the new release starts: what differs from it at a rollback
@@ -161,8 +127,11 @@ def note_after(installation: Installation, path: str, check_mode: bool = False) 
         FractalError: It is no backup, or the note cannot be written.
     """
     backup = open_backup(path, verify=False)
-    with connect(installation_settings(installation), read_only=True) as connection:
-        after = note_contents_after(connection, backup.contents)
+    answer = service_side(installation, python).call(read_after, installation, backup.manifest["contents"])
+    try:
+        after = ContentsAfter.from_dict(answer)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error
     note = os.path.join(path, AFTER)
     changed = not os.path.exists(note) or backup.contents_after != after
     if changed and not check_mode:
@@ -175,134 +144,54 @@ def note_after(installation: Installation, path: str, check_mode: bool = False) 
     return {"changed": changed, "noted": sorted(after.tables)}
 
 
-def tidy_up(installation: Installation, root: str, check_mode: bool = False) -> list[str]:
+def tidy_up(installation: Installation, python: str | None, root: str, check_mode: bool = False) -> list[str]:
     """Remove what killed backups left: unfinished folders and scratch databases. Return their names."""
     refuse_unsafe_root(root)
     removed = sorted(glob.glob(partial_path(glob.escape(root), "*")))
     if not check_mode:
         for folder in removed:
             shutil.rmtree(folder)
-    settings = installation_settings(installation)
-    with connect(settings, autocommit=True) as connection:
-        names = [name for kind in (PROOF, TRIAL) for name in own_databases(connection, settings.dbname, kind)]
-        if not check_mode:
-            drop_all(connection, names)
-    return removed + names
+    dropped = service_side(installation, python).call(drop_scratch_databases, installation, check_mode)
+    return removed + [str(name) for name in dropped["names"]]
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
 
 
 def _fill(
-    folder: str,
-    installation: Installation,
-    settings: DatabaseSettings,
-    python: str,
-    run: str,
-    proof: str,
-    extra_paths: Iterable[str],
+    folder: str, installation: Installation, door: Door, run: str, proof: str, extra_paths: Iterable[str]
 ) -> dict[str, Any]:
     """Write everything but the manifest into the folder, prove it, and return the manifest."""
-    dump = os.path.join(folder, DUMP)
+    path = os.path.join(folder, DUMP)
     unit = _unit(installation)
-    started = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(connect(settings, read_only=True))
-        database = dict(source.exec_driver_sql(DATABASE_FACTS).mappings().one())
-        programs = find_programs(database["server_version_num"])
-        scratch = None
-        with _dumping(programs, settings, source, dump) as dumping:
-            if proof == "restore":
-                scratch = stack.enter_context(scratch_database(settings, run, database))
-            search_path = search_path_of(source)
-            contents = read_contents(source)
-            dumping.finish(f"dump the {settings.where}")
-        dumped = _since(started)
-        if contents.revision is None:
-            raise FractalError(f"The {settings.where} has no alembic revision: it is not fractal-server's.")
-        started = time.monotonic()
-        kept: list[str] = []
-        left_out: list[str] = []
-        if scratch:
-            with connect(settings, autocommit=True) as connection:
-                kept, left_out = restorable(
-                    connection, programs, scratch, dump, dump_entries(programs, dump), NO_OWNERS
-                )
-            refuse_unproved(left_out, contents)
-        if proof == "list":
-            read_through(programs, dump)
-        size = database["size_bytes"]
-        proving = restoring(programs, scratch, dump, size, kept, NO_OWNERS) if scratch else contextlib.nullcontext()
-        with proving as restore:
-            files = save_files(folder, read_files(instance_files(installation, unit, extra_paths)))
-            packages = _packages(folder, python)
-            if scratch and restore:
-                restore.finish("prove the backup by restoring it")
-                _compare(contents, scratch, search_path, left_out)
-        proved = {"kind": proof, "seconds": _since(started), "left_out": [told_entry(entry) for entry in left_out]}
+    with explained("write", path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        # root keeps the file to itself; the service account gets it opened
+        told = replace(door, fds=(descriptor,)).call(dump_and_prove, installation, run, proof, descriptor, path)
+    finally:
+        os.close(descriptor)
+    try:
+        contents = Contents.from_dict(told["contents"])
+        database, left_out = dict(told["database"]), [str(entry) for entry in told["left_out"]]
+        seconds = {name: float(told[f"{name}_seconds"]) for name in ("dump", "proof")}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error
+    files = save_files(folder, read_files(instance_files(installation, unit, extra_paths)))
     return {
         "format": FORMAT,
         "run": run,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "service": _service(unit),
-        "environment": _environment(python),
-        "database": {"name": settings.dbname, "host": settings.host, "port": settings.port, **database},
+        "environment": _environment(door),
+        "database": database,
         "release": first_release_with_head(contents.revision),
-        "dump": {"file": DUMP, "seconds": dumped, **measure(dump)},
-        "proof": proved,
+        "dump": {"file": DUMP, "seconds": seconds["dump"], **measure(path)},
+        "proof": {"kind": proof, "seconds": seconds["proof"], "left_out": left_out},
         "contents": contents.as_dict(),
-        "files": [*files, packages],
+        "files": [*files, _packages(folder, door.python)],
         "absent": [one.path for one in instance_files(installation, unit) if not os.path.lexists(one.path)],
     }
-
-
-@contextlib.contextmanager
-def _dumping(
-    programs: PostgresPrograms, settings: DatabaseSettings, source: Connection, target: str
-) -> Iterator[PostgresProcess]:
-    """Dump the database, as the transaction of ``source`` sees it, for as long as this context lasts."""
-    snapshot = str(source.exec_driver_sql("SELECT pg_export_snapshot()").scalar())
-    with explained("write", target), open(target, "xb") as stream:
-        with start_dump(programs, settings, snapshot, stream) as dump:
-            yield dump
-        os.fsync(stream.fileno())
-        # pg_dump 15 ends with 0 when only its last write, that of the table of contents, finds the disk full
-        if os.fstatvfs(stream.fileno()).f_bfree == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
-
-
-def refuse_unproved(left_out: Iterable[str], contents: Contents) -> None:
-    """Raise an error if something of Fractal's own is among the entries that cannot be restored.
-
-    Raises:
-        FractalError: It is; the text names it.
-    """
-    own = {f"{contents.schema}.{table}" for table in FRACTAL_TABLES}
-    found = [
-        told_entry(entry) for entry in left_out if told_entry(entry).startswith("TABLE ") and object_of(entry) in own
-    ]
-    if found:
-        raise FractalError(
-            f"The backup cannot be proved: PostgreSQL does not let the role restore {'; '.join(found)}, a table of "
-            "fractal-server. Nothing was changed."
-        )
-
-
-def left_out_objects(entries: Iterable[str]) -> set[str]:
-    """Return the ``schema.name`` of what entries of a table of contents define."""
-    names = {object_of(entry) for entry in entries}
-    return names | {name.split("(")[0] for name in names}
-
-
-def _compare(contents: Contents, scratch: DatabaseSettings, search_path: str, left_out: Iterable[str]) -> None:
-    objects = left_out_objects(left_out)
-    with connect(scratch, read_only=True) as connection:
-        found = differences(contents.without(objects), read_contents(connection, search_path).without(objects))
-    if found:
-        raise FractalError(
-            "The backup is not proved: what was restored from the dump differs from the database: "
-            f"{'; '.join(found)}. Was the database written to, or is its disk failing? Nothing was changed."
-        )
 
 
 def _packages(folder: str, python: str) -> dict[str, Any]:
@@ -325,11 +214,8 @@ def _service(unit: Unit | None) -> dict[str, Any] | None:
     return {"name": unit.name, "enabled_state": unit.enabled_state, "user": unit.user, "ran_before": ran}
 
 
-def _environment(python: str) -> dict[str, Any]:
+def _environment(door: Door) -> dict[str, Any]:
     """Return where the old environment is, which stays untouched for a rollback."""
-    path = os.path.dirname(os.path.dirname(python))
-    return {"python": python, "path": path, "real_path": os.path.realpath(path), "version": installed_version(python)}
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 3)
+    path = os.path.dirname(os.path.dirname(door.python))
+    version = installed_version(door.python, door.account)
+    return {"python": door.python, "path": path, "real_path": os.path.realpath(path), "version": version}

@@ -13,13 +13,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import left_out_objects
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import left_out_objects
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import Backup, open_backup, saved_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
+    Contents,
+    ContentsAfter,
     TableChange,
     changes_since,
     check_statement,
@@ -80,6 +82,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     how_to_end,
     told,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -87,7 +90,7 @@ if TYPE_CHECKING:
 else:
     try:
         from sqlalchemy.exc import DBAPIError
-    except ImportError:  # said by `DATABASE_LIBRARIES`
+    except ImportError:
         DBAPIError = Exception
 
 _ALWAYS_THERE = ("postgres", "template1")
@@ -98,9 +101,70 @@ _OBJECT_IN_USE = "55006"
 _PATIENCE = 60.0  # seconds to wait for others to leave a database that is to be renamed
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A backup as the service account's child gets it: its manifest, what was noted afterwards, and the open dump."""
+
+    manifest: Mapping[str, Any]
+    after: Mapping[str, Any] | None
+    dump: int
+
+    @property
+    def contents(self) -> Contents:
+        """What the database held."""
+        return Contents.from_dict(self.manifest["contents"])
+
+    @property
+    def contents_after(self) -> ContentsAfter | None:
+        """What only the new release had when the upgrade ended; None if that was not noted."""
+        return ContentsAfter.from_dict(self.after) if self.after is not None else None
+
+
 def restore_database(
     installation: Installation,
+    python: str | None,
     backup_path: str,
+    accept_data_loss: bool = False,
+    method: str = "auto",
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Make the database what it was when the backup was made; see `bring_back`, which does it in a child.
+
+    Raises:
+        FractalError: The backup is damaged, or see there.
+    """
+    backup = open_backup(backup_path)
+    after = backup.contents_after
+    with open(backup.dump, "rb") as stream:
+        opened = Opened(backup.manifest, after.as_dict() if after else None, stream.fileno())
+        door = replace(service_side(installation, python, A_DAY), fds=(opened.dump,))
+        return door.call(
+            bring_back,
+            installation,
+            _as_saved(installation, backup),
+            opened,
+            accept_data_loss=accept_data_loss,
+            method=method,
+            check_mode=check_mode,
+        )
+
+
+def _as_saved(installation: Installation, backup: Backup) -> Installation | None:
+    """Return the installation with the variables that the backup's environment file leads to the database with."""
+    saved = saved_file(backup, installation.env_file)
+    if not saved:
+        return None
+    try:
+        variables = replace(installation, env_file=saved).variables()
+    except FractalError:
+        return None
+    return replace(installation, env_file=saved, database=variables)
+
+
+def bring_back(
+    installation: Installation,
+    saved: Installation | None,
+    backup: Opened,
     accept_data_loss: bool = False,
     method: str = "auto",
     check_mode: bool = False,
@@ -117,8 +181,7 @@ def restore_database(
         FractalError: The backup is damaged, rows would get lost without consent, or the restore failed. The database
             is what it was before.
     """
-    backup = open_backup(backup_path)
-    settings = _settings(installation, backup)
+    settings = _settings(installation, saved, backup)
     with _administration(settings) as (admin, exists):
         lost, equal = _compare(settings, backup) if exists else ([], False)
         leftovers = [
@@ -173,7 +236,7 @@ class _NoFreshDatabase(_OtherWay):
 
 
 def _plan_in_place(
-    settings: DatabaseSettings, programs: PostgresPrograms, backup: Backup, exists: bool
+    settings: DatabaseSettings, programs: PostgresPrograms, backup: Opened, exists: bool
 ) -> tuple[InPlace | None, FractalError]:
     """Return how the backup comes back within the database, or why it cannot."""
     try:
@@ -185,14 +248,13 @@ def _plan_in_place(
         return None, error
 
 
-def _settings(installation: Installation, backup: Backup) -> DatabaseSettings:
+def _settings(installation: Installation, saved: Installation | None, backup: Opened) -> DatabaseSettings:
     """Return settings that work: those of the environment file in use, or else of the one in the backup.
 
     Raises:
         FractalError: Neither leads to the database that was backed up.
     """
-    saved = saved_file(backup, installation.env_file)
-    candidates = [installation, *([replace(installation, env_file=saved)] if saved else [])]
+    candidates = [installation, *([saved] if saved else [])]
     wanted = backup.manifest["database"]
     reasons = []
     for candidate in candidates:
@@ -230,7 +292,7 @@ def _elsewhere(settings: DatabaseSettings, otherwise: FractalError) -> Iterator[
         yield connection
 
 
-def _compare(settings: DatabaseSettings, backup: Backup) -> tuple[list[TableChange], bool]:
+def _compare(settings: DatabaseSettings, backup: Opened) -> tuple[list[TableChange], bool]:
     """Return what was written since the backup, and whether the database is just what the backup holds."""
     wanted, after = backup.contents, backup.contents_after
     with connect(settings, read_only=True) as connection:
@@ -239,7 +301,7 @@ def _compare(settings: DatabaseSettings, backup: Backup) -> tuple[list[TableChan
         return changes_since(connection, wanted, after), False
 
 
-def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, backup: Backup) -> str:
+def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, backup: Opened) -> str:
     tables = "\n".join(
         f"  {change.table}: {change.rows_before} rows then, {change.rows_now} now, {change.created} of them new"
         for change in lost
@@ -263,7 +325,7 @@ def _restore_and_swap(
     admin: Connection,
     programs: PostgresPrograms,
     settings: DatabaseSettings,
-    backup: Backup,
+    backup: Opened,
     exists: bool,
     complete: bool,
 ) -> dict[str, Any]:
@@ -294,7 +356,7 @@ def _restore_and_swap(
         behind += cannot_carry(admin, fresh.dbname) if exists else []
         if complete and behind:
             raise _OtherWay(f"A fresh database would have to do without {'; '.join(behind)}.")
-        with restoring(programs, fresh, backup.dump, facts["size_bytes"], kept) as restore:
+        with restoring(programs, fresh, backup.dump, kept) as restore:
             restore.finish("restore the backup")
         objects = left_out_objects(left_out)
         search_path = search_path_of(admin) if exists else ""
@@ -401,7 +463,7 @@ def _can_connect(settings: DatabaseSettings) -> bool:
 
 
 def _restore_in_place(
-    programs: PostgresPrograms, settings: DatabaseSettings, backup: Backup, plan: InPlace | None
+    programs: PostgresPrograms, settings: DatabaseSettings, backup: Opened, plan: InPlace | None
 ) -> None:
     if plan is None:
         raise AssertionError("without a plan this is not reached")

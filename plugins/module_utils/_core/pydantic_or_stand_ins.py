@@ -3,18 +3,13 @@
 # Private to this collection: no stable interface.
 """pydantic's names, or stand-ins where it is missing.
 
-The database modules run under fractal-server's own Python, which has pydantic 2. Elsewhere (documentation, import
-checks, a wrong interpreter) classes can still be defined with the stand-ins, so that a module's ``main()`` gets as far
-as Ansible's usual message about a missing library. Nothing validates with the stand-ins.
+What validates runs behind the door, under fractal-server's own Python, which has pydantic 2. Root's side, under the
+host's Python, only names those functions: with the stand-ins their files can be imported. Nothing validates with them.
 """
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING
-
-PYDANTIC_LIBRARY: dict[str, str | None] = {"pydantic": None}
-"""For ``run_module``."""
 
 if TYPE_CHECKING:
     from pydantic import (
@@ -44,7 +39,6 @@ else:
         )
         from pydantic_core import from_json
     except ImportError:
-        PYDANTIC_LIBRARY["pydantic"] = traceback.format_exc()
 
         class _Inert:
             """Takes whatever the real class takes and does nothing."""
@@ -75,7 +69,6 @@ else:
 
 
 __all__ = [
-    "PYDANTIC_LIBRARY",
     "AfterValidator",
     "BaseModel",
     "ConfigDict",

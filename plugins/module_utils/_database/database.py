@@ -9,8 +9,8 @@ import contextlib
 import functools
 import os
 import pwd
+import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -38,9 +38,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
     stops_between,
 )
 
-DATABASE_LIBRARIES: dict[str, str | None] = {"sqlalchemy and psycopg": None}
-"""For ``run_module``."""
-
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
@@ -52,8 +49,7 @@ else:
         import sqlalchemy as sa
         from sqlalchemy.pool import NullPool
     except ImportError:
-        sa = None
-        DATABASE_LIBRARIES["sqlalchemy and psycopg"] = traceback.format_exc()
+        sa = None  # as under the host's Python, which only describes databases
 
 SERVER_ENV_FILE = ".fractal_server.env"
 DEFAULT_SERVICE = "fractal-server"
@@ -301,6 +297,11 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
     Raises:
         FractalError: The server cannot be reached, refuses, goes away, or a statement fails.
     """
+    if sa is None:
+        raise FractalError(
+            f"{sys.executable} has no sqlalchemy or psycopg, so it is not what fractal-server runs with. Name the "
+            "interpreter that does in fractal_server_python."
+        )
     engine = sa.create_engine(
         settings.url(),
         poolclass=NullPool,

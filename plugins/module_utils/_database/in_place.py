@@ -125,7 +125,7 @@ def in_the_way(connection: Connection) -> list[str]:
     return list(_run(connection, _IN_THE_WAY))
 
 
-def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: str) -> InPlace:
+def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: int) -> InPlace:
     """Return how the dump comes back within the database connected to.
 
     Raises:
@@ -148,7 +148,7 @@ def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: str)
     )
 
 
-def run_in_place(programs: PostgresPrograms, settings: DatabaseSettings, dump: str, plan: InPlace, check: str) -> None:
+def run_in_place(programs: PostgresPrograms, settings: DatabaseSettings, dump: int, plan: InPlace, check: str) -> None:
     """Drop, restore and make the check in one transaction; see `restore_in_place`.
 
     Raises:

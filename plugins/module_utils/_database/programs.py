@@ -30,7 +30,6 @@ _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian; PostgreS
 _FAILED_ENTRY = re.compile(r"from TOC entry (\d+);")
 # these hold the rows of an object that has an entry of its own
 _ROWS_OF = {"TABLE": "TABLE DATA", "SEQUENCE": "SEQUENCE SET", "MATERIALIZED VIEW": "MATERIALIZED VIEW DATA"}
-_WORTH_JOBS = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,7 @@ def find_programs(server_version_num: int, folders: Iterable[str] | None = None)
     return min(usable, key=lambda programs: programs.major)
 
 
-def start_dump(
-    programs: PostgresPrograms, settings: DatabaseSettings, snapshot: str, target: IO[bytes]
-) -> PostgresProcess:
+def start_dump(programs: PostgresPrograms, settings: DatabaseSettings, snapshot: str, target: int) -> PostgresProcess:
     """Start dumping the database, as the snapshot shows it, in custom format into an open file."""
     # light compression: the dump lies in the downtime, and the disk is rarely the narrow place
     arguments = [
@@ -96,23 +93,21 @@ def dump_schema(programs: PostgresPrograms, settings: DatabaseSettings, target: 
 def restoring(
     programs: PostgresPrograms,
     settings: DatabaseSettings,
-    dump: str,
-    size_bytes: int,
+    dump: int,
     entries: Sequence[str] = (),
     options: Sequence[str] = (),
 ) -> Iterator[PostgresProcess]:
     """Restore a dump into an empty database, everything or an error, for as long as this context lasts.
 
-    ``entries`` are those of its table of contents to restore, all if there are none.
+    ``dump`` is an open file: nobody but root may open it by its name, and so it takes one job only. ``entries`` are
+    those of its table of contents to restore, all if there are none.
     """
-    options = ["--exit-on-error", *options]
-    jobs = [f"--jobs={_jobs(size_bytes)}"] if settings.run_as is None else []
-    with _pg_restore(programs, settings, dump, entries, [*options, *jobs]) as restore:
+    with _pg_restore(programs, settings, dump, entries, ["--exit-on-error", *options]) as restore:
         yield restore
 
 
 def refused_entries(
-    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, entries: Sequence[str], options: Sequence[str]
+    programs: PostgresPrograms, settings: DatabaseSettings, dump: int, entries: Sequence[str], options: Sequence[str]
 ) -> list[str]:
     """Restore the schema of a dump into an empty database; return the entries that PostgreSQL refused.
 
@@ -168,19 +163,12 @@ def object_of(entry: str) -> str:
 
 @contextlib.contextmanager
 def _pg_restore(
-    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, entries: Sequence[str], options: Sequence[str]
+    programs: PostgresPrograms, settings: DatabaseSettings, dump: int, entries: Sequence[str], options: Sequence[str]
 ) -> Iterator[PostgresProcess]:
     arguments = ["--no-password", *options]
     with use_list(entries) as listed:
         arguments += listed
-        if settings.run_as is None:
-            with PostgresProcess(programs, settings, "pg_restore", [*arguments, dump]) as restore:
-                yield restore
-            return
-        # another account cannot read the backup; it gets it opened, but one job only
-        with open(dump, "rb") as stream:
-            process = PostgresProcess(programs, settings, "pg_restore", arguments, stdin=stream)
-        with process as restore:
+        with PostgresProcess(programs, settings, "pg_restore", arguments, stdin=_from_start(dump)) as restore:
             yield restore
 
 
@@ -198,7 +186,7 @@ def use_list(entries: Sequence[str]) -> Iterator[list[str]]:
 
 
 def restore_in_place(
-    programs: PostgresPrograms, settings: DatabaseSettings, dump: str, entries: Sequence[str], before: str, after: str
+    programs: PostgresPrograms, settings: DatabaseSettings, dump: int, entries: Sequence[str], before: str, after: str
 ) -> None:
     """Run ``before``, the restore of some entries and ``after`` in one session, all of it or nothing.
 
@@ -210,10 +198,12 @@ def restore_in_place(
     arguments = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
     with contextlib.ExitStack() as stack:
         listed = stack.enter_context(use_list(entries))
-        extract = [os.path.join(programs.folder, "pg_restore"), *listed, "--file=-", dump]
+        extract = [os.path.join(programs.folder, "pg_restore"), *listed, "--file=-"]
         psql = stack.enter_context(PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE))
         script = stack.enter_context(
-            subprocess.Popen(extract, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ENDS_WITH_US)
+            subprocess.Popen(
+                extract, stdin=_from_start(dump), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ENDS_WITH_US
+            )
         )
         if psql.stdin is None or script.stdout is None or script.stderr is None:
             raise AssertionError("all three are pipes")
@@ -226,10 +216,10 @@ def restore_in_place(
         psql.finish("restore within the database, which is unchanged")
         if script.wait() != 0:
             reason = script.stderr.read().decode("utf-8", "replace").strip()
-            raise FractalError(f"pg_restore cannot read the dump {dump}, so the database is unchanged: {reason}.")
+            raise FractalError(f"pg_restore cannot read the dump, so the database is unchanged: {reason}.")
 
 
-def dump_entries(programs: PostgresPrograms, dump: str) -> list[str]:
+def dump_entries(programs: PostgresPrograms, dump: int) -> list[str]:
     """Return the lines of a dump's table of contents.
 
     Raises:
@@ -239,7 +229,7 @@ def dump_entries(programs: PostgresPrograms, dump: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(";")]
 
 
-def read_through(programs: PostgresPrograms, dump: str) -> None:
+def read_through(programs: PostgresPrograms, dump: int) -> None:
     """Read a dump from the first to the last byte, without a server.
 
     Raises:
@@ -248,12 +238,18 @@ def read_through(programs: PostgresPrograms, dump: str) -> None:
     _pg_restore_alone(programs, dump, "--file=/dev/null")
 
 
-def _pg_restore_alone(programs: PostgresPrograms, dump: str, option: str) -> str:
-    command = [os.path.join(programs.folder, "pg_restore"), option, dump]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def _pg_restore_alone(programs: PostgresPrograms, dump: int, option: str) -> str:
+    command = [os.path.join(programs.folder, "pg_restore"), option]
+    stdin = _from_start(dump)
+    done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
-        raise FractalError(f"pg_restore cannot read the dump {dump}: {done.stderr.strip()}")
+        raise FractalError(f"pg_restore cannot read the dump: {done.stderr.strip()}")
     return done.stdout
+
+
+def _from_start(dump: int) -> int:
+    os.lseek(dump, 0, os.SEEK_SET)
+    return dump
 
 
 class PostgresProcess:
@@ -269,7 +265,7 @@ class PostgresProcess:
         stdout: Any = subprocess.DEVNULL,
     ) -> None:
         """Start the program with the settings in its environment, never on its command line."""
-        account = Account.named(settings.run_as)
+        account = Account.named(None)  # this process is the service account's
         self._program = program
         self._settings = settings
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the program has ended
@@ -284,7 +280,6 @@ class PostgresProcess:
                 env=environment,
                 cwd="/",
                 **ENDS_WITH_US,
-                **account.subprocess_options,
             )
         except OSError as error:
             raise FractalError(f"Cannot run {program}: {error.strerror}.") from error
@@ -326,11 +321,6 @@ class PostgresProcess:
         for secret in self._settings.secrets:
             said = said.replace(secret, "********")
         return returncode, said
-
-
-def _jobs(size_bytes: int) -> int:
-    """Return how many jobs restore a database of this size fastest; starting them costs more than a small one takes."""
-    return 1 if size_bytes < _WORTH_JOBS else max(1, min(4, os.cpu_count() or 1))
 
 
 def _candidates() -> list[str]:

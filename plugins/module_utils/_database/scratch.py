@@ -306,7 +306,7 @@ def restorable(
     connection: Connection,
     programs: PostgresPrograms,
     scratch: DatabaseSettings,
-    dump: str,
+    dump: int,
     entries: Sequence[str],
     options: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:

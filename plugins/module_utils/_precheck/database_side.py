@@ -34,6 +34,7 @@ SELECT DISTINCT s.slurm_user FROM user_oauth AS u JOIN user_settings AS s ON s.i
 WHERE u.is_active AND u.is_verified AND s.slurm_user <> '' ORDER BY s.slurm_user
 """
 _WORKER_PYTHONS = "SELECT DISTINCT coalesce(jobs_slurm_python_worker, '') AS python FROM resource ORDER BY python"
+_NONSENSE = "What the environment of fractal-server answers makes no sense. Repair the environment."
 
 
 @dataclass(frozen=True)
@@ -108,22 +109,32 @@ def told(answer: Mapping[str, Any]) -> DatabaseFacts:
         FractalError: It is not what this collection would answer.
     """
     try:
-        found = DatabaseFacts(
-            [Finding(**one) for one in answer["findings"]],
+        return DatabaseFacts(
+            findings_told(answer),
             _checked(answer["size_bytes"], int),
             _checked(answer["postmaster"], int),
             [_checked(name, str) for name in answer["slurm_users"]],
             [_checked(path, str) for path in answer["worker_pythons"]],
         )
-        for finding in found.findings:
+    except (KeyError, TypeError) as error:
+        raise FractalError(_NONSENSE) from error
+
+
+def findings_told(answer: Mapping[str, Any]) -> list[Finding]:
+    """Return the ``findings`` of a child's answer.
+
+    Raises:
+        FractalError: They are not what this collection would answer.
+    """
+    try:
+        found = [Finding(**one) for one in answer["findings"]]
+        for finding in found:
             for value in (finding.id, finding.subject, finding.message, finding.fix, finding.reference):
                 _checked(value, str)
             if finding.severity not in SEVERITIES or finding.acceptable not in (True, False):
                 raise ValueError(finding.id)
     except (KeyError, TypeError, ValueError) as error:
-        raise FractalError(
-            "What the environment of fractal-server says about the database makes no sense. Repair the environment."
-        ) from error
+        raise FractalError(_NONSENSE) from error
     return found
 
 

@@ -106,6 +106,11 @@ class ServerHost:
         return facts(self.python, self.account)
 
     @property
+    def door(self) -> Door:
+        """The way to what needs the libraries of fractal-server's environment."""
+        return Door(self.account, self.python, _TIMEOUT)
+
+    @property
     def account(self) -> Account:
         """The account of fractal-server, which runs whatever lies in its hands."""
         return Account.named(self.installation.run_as)
@@ -186,7 +191,7 @@ class ServerHost:
         Raises:
             FractalError: It cannot be reached, or is not Fractal's.
         """
-        answer = Door(self.account, self.python, _TIMEOUT).call(
+        answer = self.door.call(
             check_database,
             self.installation,
             self.params,

@@ -88,16 +88,16 @@ def check_way_back(host: DatabaseSide) -> Iterator[Finding]:
         except FractalError as error:
             yield FINDINGS["database.not_dumped"].finding(role, reason=str(error))
             return
-        entries = dump_entries(programs, dump.name)
+        entries = dump_entries(programs, dump.fileno())
         if creates:
             try:
                 with scratch_database(host.database, "precheck", facts, TRIAL) as scratch:
                     with connect(scratch, read_only=True):
                         reached = True
                     with connect(host.database, autocommit=True) as connection:
-                        _kept, left_out = restorable(connection, programs, scratch, dump.name, entries, NO_OWNERS)
+                        _kept, left_out = restorable(connection, programs, scratch, dump.fileno(), entries, NO_OWNERS)
                         yield from _not_proved(role, left_out)
-                        _kept, left_out = restorable(connection, programs, scratch, dump.name, entries)
+                        _kept, left_out = restorable(connection, programs, scratch, dump.fileno(), entries)
                         behind = [told_entry(entry) for entry in left_out if not told_about_public(entry)]
                         behind += cannot_carry(connection, scratch.dbname)
             except FractalError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
@@ -18,6 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import data as _data_migration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import schema as _schema_migration
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 
 HEADS = {"2.16.6": "981d588fe248", "2.17.0": "83bc2ad3ffcc", "2.17.1": "7673fe18c05d", "2.17.2": "e0e717ae2f26"}
 NOTHING = {
@@ -139,3 +143,12 @@ def test_empty_values_are_those_of_libpq() -> None:
     values = {"POSTGRES_DB": "d", "POSTGRES_HOST": "", "POSTGRES_PORT": "", "POSTGRES_USER": ""}
     settings = settings_from_values(values)
     assert (settings.host, settings.port, settings.user, settings.password) == ("localhost", 5432, None, None)
+
+
+def test_an_environment_that_is_not_fractals_is_told() -> None:
+    python = "/usr/bin/python3"
+    if run([python, "-I", "-c", "import sqlalchemy"]).code == 0:
+        pytest.skip(f"{python} has SQLAlchemy")
+    settings = Installation("", database={"POSTGRES_DB": "d"})
+    with pytest.raises(FractalError, match=f"\\A{python} has no sqlalchemy or psycopg.*fractal_server_python"):
+        Door(Account.named(None), python).call(read_state, settings, counts=False)

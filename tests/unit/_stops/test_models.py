@@ -129,7 +129,6 @@ def test_classes_can_be_defined_without_pydantic() -> None:
         "import sys; sys.modules['pydantic'] = None\n"
         "from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import *\n"
         "from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import models\n"
-        "assert 'pydantic' in PYDANTIC_LIBRARY['pydantic']\n"
         "assert models.normalize_url('/a/') == '/a'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -87,6 +87,11 @@ FINDINGS = rule_table(
 )
 
 
+def configuration_findings(old_values: dict[str, str], backend: str, directory: str) -> dict[str, Any]:
+    """Return the ``findings`` of `check_configuration` as plain data. It reads the files that the values name."""
+    return {"findings": [one.as_dict() for one in check_configuration(old_values, backend, directory)]}
+
+
 def check_configuration(old_values: Mapping[str, str], backend: str, directory: str) -> Iterator[Finding]:
     """Yield what the data migration would refuse in an instance's configuration.
 

@@ -16,10 +16,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import text_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import findings_told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.configurations import (
-    check_configuration,
+    configuration_findings,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.gone_endpoints import (
     check_gone_endpoints,
@@ -94,7 +95,9 @@ def check_environment_file(host: ServerHost) -> Iterator[Finding]:
     values = interpolate(parse(old_text, Reader.DOTENV_1_2), {}, file_wins=False)
     known = {name: text for name, value in values.items() if (text := plain(value)) is not None}
     told = {finding.subject for finding in task.migration.findings}
-    for finding in check_configuration(known, host.backend, host.directory):
+    # pydantic is in the server's environment, and what the file names is the service account's
+    answer = host.door.call(configuration_findings, known, host.backend, host.directory)
+    for finding in findings_told(answer):
         if finding.subject not in told:
             yield finding
 
