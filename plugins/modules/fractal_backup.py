@@ -50,6 +50,7 @@ options:
   backup_root:
     description:
       - Folder that holds the backups. It is made with mode V(0700) if it does not exist.
+      - It and all folders that it lies in must be root's, writable for nobody else, as root restores what lies there.
     type: path
     required: true
   run:
