@@ -65,6 +65,8 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
     remove_partial(instance)
     if web_version(target) == version:
         return False
+    if os.path.lexists(target):
+        raise FractalError(f"{target} is in the way: it is not fractal-web {version}. Move it elsewhere.")
     partial = target + ".partial"
     old_umask = os.umask(0o022)
     try:
@@ -73,7 +75,6 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
             _check(file, checksum, archive)
             act_as(make_beside(partial, directory), _unpack, file, partial, archive, version)
         _see_that_it_can_run(instance, partial)
-        remove_beside(target)  # not this release, or not whole
         rename_beside(partial, target)
     except OSError as error:
         raise FractalError(f"Cannot unpack {mask_urls(archive)} to {target}: {error.strerror or error}.") from error

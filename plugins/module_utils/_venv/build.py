@@ -82,6 +82,11 @@ def staged_releases(environment: str) -> list[str]:
     return sorted(found)
 
 
+def _holds(folder: str, version: str) -> bool:
+    names = f"lib*/python*/site-packages/fractal_server-{version}.dist-info"
+    return bool(glob.glob(os.path.join(glob.escape(folder), names))) and not os.path.islink(folder)
+
+
 def is_complete(folder: str, version: str) -> bool:
     """Return whether fractal-server ``version`` is in an environment, and every file of every package has its size.
 
@@ -128,6 +133,8 @@ def build_environment(
     final = str(instance["environment"])
     target = release_path(final, version)
     partial = target + ".partial"
+    if os.path.lexists(target) and not _holds(target, version):
+        raise FractalError(f"{target} is in the way: it holds no fractal-server {version}. Move it elsewhere.")
     remove_beside(partial, target)  # of a build that was killed, or that a power cut damaged
     arguments, environ = out_of_sight(pip_arguments, environ)
     old_umask = os.umask(0o022)

@@ -225,3 +225,11 @@ def test_what_is_checked_is_what_is_unpacked(attacker, foreign):
     attacker.does(os.symlink, attacker.roots / "canary", attacker.theirs / "archive")
     with pytest.raises(FractalError, match="Permission denied"):
         stage_web_release(foreign, "1.21.1", str(attacker.theirs / "archive"), None)
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path, web):
+    (tmp_path / "fractal-web-1.21.1").mkdir()
+    (tmp_path / "fractal-web-1.21.1" / "precious").write_text("x")
+    with pytest.raises(FractalError, match="is in the way"):
+        stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    assert (tmp_path / "fractal-web-1.21.1" / "precious").exists()

@@ -271,3 +271,18 @@ def test_a_copy_aside_is_made_as_the_account(attacker, tmp_path):
     assert (attacker.theirs / "venv-2.16.6").stat().st_uid == attacker.uid
     assert (attacker.theirs / "venv-2.17.0.wheels").stat().st_uid == attacker.uid
     assert attacker.untouched()
+
+
+def test_what_is_not_ours_is_in_the_way_and_a_damaged_build_is_not(attacker, tmp_path):
+    script, _log = fake_python(attacker, tmp_path)
+    final = attacker.theirs / "venv"
+    attacker.does((final / "bin").mkdir, 0o755, True)
+    attacker.does(os.symlink, script, final / "bin" / "python3")
+    instance = {"environment": str(final), "base_python": str(script), "python": str(final / "bin/python3")}
+    target = attacker.theirs / "venv-2.17.0"
+    attacker.does((target / "lib/python3.11/site-packages").mkdir, 0o755, True)
+    with pytest.raises(FractalError, match="is in the way"):
+        build_environment(instance, "2.17.0", [], os.environ)
+    attacker.does((target / "lib/python3.11/site-packages/fractal_server-2.17.0.dist-info").mkdir)
+    build_environment(instance, "2.17.0", [], os.environ)
+    assert not (target / "lib").exists()
