@@ -234,7 +234,7 @@ def _stages(
                     "data",
                     f"Migrate the data for {hop.version}",
                     True,
-                    f"data migration: {database['data_migration']}",
+                    f"data migration: {database['data_migration'] if hop is at else 'pending'}",
                     "",
                     hop.version,
                 )

@@ -25,7 +25,10 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_a_finding_without_a_chapter_is_refused() -> None:
     rule = RULES["run.locked"]
-    assert "run.locked" in generate_findings.PAGE.read_text(encoding="utf-8").partition("## Runs at the same time")[2]
+    assert (
+        "run.locked"
+        in generate_findings.PAGE.read_text(encoding="utf-8").partition("## The run: inventory, limit, lock")[2]
+    )
     table = types.SimpleNamespace(__name__="new", FINDINGS={"run.locked": rule}, CHAPTERS={"runs": "Runs"})
     with pytest.raises(ValueError, match=r"new has no chapter for run\.locked"):
         generate_findings.chapters([table])

@@ -26,7 +26,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.ser
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import gather
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import render_markdown
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import env_steps
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
@@ -190,8 +189,10 @@ def test_precheck_plan_and_report_show_the_stop(world: World) -> None:
     ]
     facts = {"s": {"__server_state": state, "__server_failure": state["failure"]}}
     [record] = gather(facts, {"fractal_server": ["s"], "fractal_web": []}, "prediction")
-    page = render_markdown(record)
-    assert "Migrate the data for 3.1.0" in page and "is to be changed for 3.1.0" in page and "is odd." in page
+    why = {stage["title"]: stage["reason"] for stage in record["stages"]}
+    assert why["Migrate the data for 3.1.0"] == "data migration: pending"
+    assert "is to be changed for 3.1.0" in why["Migrate the environment file"]
+    assert "3.1.1 is odd." in [finding["message"] for finding in record["findings"]]
 
 
 def test_the_hops_go_through_it_step_by_step_and_a_second_run_does_nothing(world: World) -> None:
