@@ -26,6 +26,7 @@ def services(monkeypatch: pytest.MonkeyPatch) -> dict[str, Alive]:
     """systemd's part, which no test host offers, and what answers at an address: by default all is well."""
     said = {"web": Alive({"version": "1.21.1"}), "server": Alive({"version": "2.16.6"})}
     monkeypatch.setattr(_web_checks, "ask", lambda _url, kind, **_options: said[kind])
+    monkeypatch.setattr(_web_checks, "run_node", lambda *_: SimpleNamespace(code=0, err=""))
     monkeypatch.setattr(_env_files, "read_unit", lambda name: parse_unit(name, "LoadState=loaded\n"))
     return said
 

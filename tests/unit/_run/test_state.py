@@ -1,6 +1,10 @@
 """What is known after the prechecks: a check that could not be made is a finding, too."""
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import (
+    _without_what_follows,
+    server_state,
+    web_state,
+)
 
 INSTANCE = {
     "service": "fractal-server.service",
@@ -152,3 +156,10 @@ def test_workers_are_part_of_the_state_and_what_is_wrong_with_one_is_a_finding()
     ]
     assert "no fractal-server there" in state["failure"] and "no route" in state["failure"]
     assert [worker["version"] for worker in state["workers"]] == ["2.16.6", None, None]
+
+
+def test_a_missing_environment_file_is_told_once() -> None:
+    found = [{"id": name, "subject": "x"} for name in ("database.unreachable", "unit.umask", "check.failed")]
+    assert _without_what_follows(found) == found
+    missing = {"id": "unit.no_environment_file", "subject": "x"}
+    assert _without_what_follows([*found, missing]) == [found[1], missing]
