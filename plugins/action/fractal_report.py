@@ -136,7 +136,7 @@ def _run(facts: dict[str, Any], playbook: str, check_mode: bool) -> dict[str, An
         "ended": _date(end),
         "ended_at": round(end, 1),
         "by": this_run()["controller"],
-        "inventory": [os.path.relpath(one) if os.path.exists(one) else one for one in sources],
+        "inventory": [_short(one) for one in sources],
         "limit": str(facts.get("ansible_limit") or ""),
         "check_mode": check_mode,
         "versions": {
@@ -145,6 +145,12 @@ def _run(facts: dict[str, Any], playbook: str, check_mode: bool) -> dict[str, An
             "python": ".".join(str(part) for part in sys.version_info[:3]),
         },
     }
+
+
+def _short(source: str) -> str:
+    """Return an inventory as it can be named from the working directory; one that is no file as it is."""
+    below = os.path.relpath(source)
+    return below if os.path.exists(source) and not below.startswith(os.pardir) else source
 
 
 def _date(when: float) -> str:
