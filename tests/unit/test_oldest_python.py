@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OLDEST = ROOT / ".cache" / "host-venv" / "bin" / "python"
 # Their tests take no library but those of tests/requirements/host.in.
 PURE = ("_core", "_env_file", "_releases")
+# The newest python-dotenv, which the parser is compared with, does not run on 3.9, and older ones read some lines otherwise.
+NOT_HERE = "not test_python_dotenv"
 
 pytestmark = [
     pytest.mark.skipif(sys.version_info < (3, 10), reason="this is the oldest Python"),
@@ -60,5 +62,5 @@ def test_every_module_and_what_it_uses_can_be_imported(tmp_path: Path) -> None:
 
 def test_the_pure_rooms_pass_their_tests(tmp_path: Path) -> None:
     folders = [f"tests/unit/{room}" for room in PURE]
-    result = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *folders, beside=tmp_path)
+    result = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", NOT_HERE, *folders, beside=tmp_path)
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr
