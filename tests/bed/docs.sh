@@ -21,7 +21,7 @@ cp docs/*.md "$work/source/"
 # Pages that docs/docsite/index.md does not name stand at its end.
 for page in docs/*.md; do
     name=$(basename "$page" .md)
-    grep -qx "$name" docs/docsite/index.md || sed -i "s/^architecture$/&\n$name/" "$work/source/index.md"
+    grep -qE "^(.*<)?$name>?\$" docs/docsite/index.md || sed -i "s/^architecture$/&\n$name/" "$work/source/index.md"
 done
 sed -E 's#\]\(docs/([a-z_-]+\.md)#](\1#g' README.md > "$work/source/readme.md"
 cp CHANGELOG.md "$work/source/changelog.md"
