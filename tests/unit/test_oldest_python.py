@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OLDEST = ROOT / ".cache" / "host-venv" / "bin" / "python"
 # Their tests take no library but those of tests/requirements/host.in.
 PURE = ("_core", "_env_file", "_releases")
-# The newest python-dotenv, which the parser is compared with, needs more than 3.9; older ones read some lines otherwise.
+# The newest python-dotenv, which the parser is compared with, needs more than 3.9; older ones read some otherwise.
 NOT_HERE = "not test_python_dotenv"
 
 pytestmark = [

@@ -103,7 +103,7 @@ class Door:
             code = stack.enter_context(sealed_file(_code()))
             source = stack.enter_context(sealed_file(call.encode()))
             try:
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                     [self.python, "-I", "-B", "-c", _START % (code, result.end)],
                     stdin=source,
                     stdout=said.end,

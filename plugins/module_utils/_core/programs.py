@@ -104,7 +104,7 @@ def run(
             stack.callback(pipe.close)
         source = stack.enter_context(sealed_file(input.encode())) if input else subprocess.DEVNULL
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 list(command),
                 stdin=source,
                 stdout=out.end,

@@ -201,7 +201,7 @@ def restore_in_place(
         extract = [os.path.join(programs.folder, "pg_restore"), *listed, "--file=-"]
         psql = stack.enter_context(PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE))
         script = stack.enter_context(
-            subprocess.Popen(
+            subprocess.Popen(  # pylint: disable=ansible-bad-function
                 extract, stdin=_from_start(dump), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ENDS_WITH_US
             )
         )
@@ -240,8 +240,9 @@ def read_through(programs: PostgresPrograms, dump: int) -> None:
 
 def _pg_restore_alone(programs: PostgresPrograms, dump: int, option: str) -> str:
     command = [os.path.join(programs.folder, "pg_restore"), option]
-    stdin = _from_start(dump)
-    done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(  # pylint: disable=ansible-bad-function
+        command, stdin=_from_start(dump), capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode != 0:
         raise FractalError(f"pg_restore cannot read the dump: {done.stderr.strip()}")
     return done.stdout
@@ -272,7 +273,7 @@ class PostgresProcess:
         environment = {**account.environment, "LC_ALL": "C", **settings.libpq_environment()}
         environment["PGOPTIONS"] = guarded_options(settings)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [os.path.join(programs.folder, program), f"--dbname={settings.conninfo()}", *arguments],
                 stdin=stdin,
                 stdout=stdout,
@@ -331,7 +332,7 @@ def _candidates() -> list[str]:
 
 def _major_version(pg_dump: str) -> int | None:
     try:
-        done = subprocess.run([pg_dump, "--version"], capture_output=True, text=True, check=True, env={"LC_ALL": "C"})
+        done = subprocess.run([pg_dump, "--version"], capture_output=True, text=True, check=True, env={"LC_ALL": "C"})  # pylint: disable=ansible-bad-function
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)

@@ -349,7 +349,7 @@ def run_tool(
         environ.update(HOME=owner.home, USER=owner.name, LOGNAME=owner.name)
         options = {"cwd": "/", **owner.subprocess_options, **options}
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             list(command),
             env=environ,
             capture_output=True,
