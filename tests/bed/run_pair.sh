@@ -3,7 +3,7 @@
 #
 # Start containers NAME-ALIAS on a network of their own, where each is known by its alias; wait until they are up and
 # print their names, under which "ssh -F .cache/ssh/config" reaches them too. Without aliases: server and web, from the prepared snapshots. IMAGE is ALIAS:prepared of ours
-# unless named. Remove all of it with stop_pair.sh NAME.
+# unless named. With FRACTAL_BED_TRAPS=yes the service account is an enemy (traps.sh). Remove all of it with stop_pair.sh NAME.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -12,7 +12,7 @@ name=${1:?usage: run_pair.sh NAME [ALIAS[=IMAGE] ...]}
 shift
 [ $# -gt 0 ] || set -- server web
 
-"$BED/stop_pair.sh" "$name"
+"$BED/stop_pair.sh" "$name" || true # what a killed run left says nothing of this one
 hosts=$SSH/hosts.d/$name
 podman network create --label "fractal_ops.pair=$name" "$name" >/dev/null
 for member in "$@"; do
@@ -32,5 +32,9 @@ for member in "$@"; do
 done
 for member in "$@"; do
     wait_until_up "$name-${member%%=*}"
+    if [ "${FRACTAL_BED_TRAPS:-}" = yes ] && podman exec "$name-${member%%=*}" test -x /opt/fractal/venv/bin/fractalctl; then
+        "$BED/traps.sh" plant "$name-${member%%=*}"
+        wait_until_up "$name-${member%%=*}"
+    fi
     echo "$name-${member%%=*}"
 done

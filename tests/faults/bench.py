@@ -34,7 +34,7 @@ stat -c '%n %U %G %a' .fractal_server.env* *.json
 find /etc/systemd/system/fractal-server.service* -type f -exec sha256sum {} + | sort -k2
 find /etc/systemd/system/fractal-server.service* -exec stat -c '%n %U %G %a' {} +
 readlink -f /opt/fractal/venv; stat -c %F /opt/fractal/venv
-/opt/fractal/venv/bin/python3 -B -m pip list --format freeze --disable-pip-version-check
+runuser -u fractal -- /opt/fractal/venv/bin/python3 -B -m pip list --format freeze --disable-pip-version-check
 systemctl is-active fractal-server; systemctl is-enabled fractal-server
 find /var/backups /dev/shm/backups -name '*.partial' 2>/dev/null
 ls -d /opt/fractal/* | grep -v -- '-2[.]17[.]0$' | sort
@@ -134,13 +134,20 @@ class Bench:
 
     def start(self) -> None:
         """Begin with new hosts."""
-        done = run(["tests/bed/run_pair.sh", self.pair, *self.images])
+        done = run(["tests/bed/run_pair.sh", self.pair, *self.images], env={**os.environ, "FRACTAL_BED_TRAPS": "yes"})
         if done.returncode != 0:
             raise SystemExit(f"the hosts do not start:\n{done.stdout}")
         self.learn_secrets()
 
     def stop(self) -> None:
-        run(["tests/bed/stop_pair.sh", self.pair])
+        """Remove the hosts.
+
+        Raises:
+            Failed: Root ran something that the service account had planted.
+        """
+        done = run(["tests/bed/stop_pair.sh", self.pair])
+        if done.returncode != 0:
+            raise Failed(done.stdout)
 
     def on(self, host: str, script: str) -> str:
         return run(["podman", "exec", f"{self.pair}-{host}", "bash", "-c", script]).stdout

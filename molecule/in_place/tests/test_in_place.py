@@ -65,7 +65,7 @@ def test_gunicorn_and_its_environment_go_up_in_place(host: Host, web: Host, chec
     run = run_playbook("upgrade", "-e", checksum)
     assert run.code == 0
     assert not host.file("/opt/fractal/venv").is_symlink
-    assert host.check_output("/opt/fractal/venv/bin/python3 -c %s", VERSIONS) == "2.17.0 0.25.0"
+    assert host.check_output("runuser -u fractal -- /opt/fractal/venv/bin/python3 -c %s", VERSIONS) == "2.17.0 0.25.0"
     assert curl(host, "http://localhost:8000/api/alive/")["version"] == "2.17.0"
     assert "gunicorn" in host.check_output("systemctl show -P ExecStart fractal-server")
     assert web_versions(web) == ("1.21.1", "2.17.0")

@@ -17,7 +17,7 @@ WORKERS = "/opt/fractal/workers/bin/python3"
 
 def release_of(host: Host, python: str = "/opt/fractal/venv/bin/python3") -> str:
     code = "from importlib.metadata import version; print(version('fractal-server'))"
-    found: str = host.check_output(f"{python} -c %s", code)
+    found: str = host.check_output(f"runuser -u fractal -- {python} -c %s", code)
     return found
 
 

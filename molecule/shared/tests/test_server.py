@@ -58,7 +58,7 @@ def test_api_answers_with_the_target_release(host: Host, target: Target) -> None
 
 def test_package_is_the_target_release(host: Host, target: Target) -> None:
     code = "from importlib.metadata import version; print(version('fractal-server'))"
-    assert host.check_output(f"{PYTHON} -c %s", code) == target.version
+    assert host.check_output(f"runuser -u fractal -- {PYTHON} -c %s", code) == target.version
 
 
 def test_service_runs_under_the_interpreter_path_of_before(host: Host) -> None:
@@ -66,12 +66,12 @@ def test_service_runs_under_the_interpreter_path_of_before(host: Host) -> None:
     pid = host.check_output("systemctl show -P MainPID fractal-server")
     command = host.file(f"/proc/{pid}/cmdline").content_string.split("\0")
     assert command[:2] == [PYTHON, "/opt/fractal/venv/bin/fractalctl"]
-    assert host.check_output(f"{PYTHON} -c 'import sys; print(sys.executable)'") == PYTHON
+    assert host.check_output(f"runuser -u fractal -- {PYTHON} -c 'import sys; print(sys.executable)'") == PYTHON
 
 
 def test_extra_packages_came_along(host: Host) -> None:
     code = "from importlib.metadata import version; print(version('prometheus-client'), version('setproctitle'))"
-    assert host.check_output(f"{PYTHON} -c %s", code) == "0.25.0 1.3.7"
+    assert host.check_output(f"runuser -u fractal -- {PYTHON} -c %s", code) == "0.25.0 1.3.7"
 
 
 def test_environment_is_for_root_to_write_and_all_to_read(host: Host) -> None:

@@ -57,7 +57,7 @@ def run_again(host: Host, name: str) -> dict[str, Any]:
 
 def release_of(host: Host, python: str) -> str:
     code = "import sys; from importlib.metadata import version; print(sys.executable, version('fractal-server'))"
-    found: str = host.check_output(f"{python} -c %s", code)
+    found: str = host.check_output(f"runuser -u fractal -- {python} -c %s", code)
     return found.removeprefix(f"{python} ")
 
 
@@ -191,10 +191,7 @@ def test_renaming_the_resource_and_upgrading_again_changes_nothing(host: Host, t
         "resources": [{"name": "The cluster", "previous_name": "Resource Name"}],
         "profiles": [{"name": "Alice", "username": "alice"}],
     }
-    task = {
-        "fractal_ops.platform.fractal_resource_profile": declaration,
-        "vars": {"ansible_python_interpreter": "/opt/fractal/venv/bin/python3"},
-    }
+    task = {"fractal_ops.platform.fractal_resource_profile": declaration}
     play = {"hosts": "fractal_server", "gather_facts": False, "become": True, "tasks": [task]}
     (tmp_path / "rename.yml").write_text(json.dumps([play]))
     command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(tmp_path / "rename.yml")]
