@@ -19,8 +19,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
     PostgresPrograms,
     dump_entries,
     entries_without,
+    object_of,
     restore_in_place,
-    told_entry,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import Roles, read_roles
 
@@ -29,38 +29,51 @@ if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import DatabaseSettings
     from sqlalchemy import Connection
 
-# Every object that has an owner (16384: the first that is not PostgreSQL's own), and whether we can act for the owner.
-# Indexes, row types and the like go with their table; schemas stay.
+# Every object that has an owner (16384: the first that is not PostgreSQL's own), and whether it is ours: we can act for
+# the owner, and may make it again where it is. Indexes, row types and the like go with their table; schemas stay.
 _OWNED = """
 owned AS (
-    SELECT class, objid, owner, pg_has_role(owner, 'MEMBER') AS ours FROM (
-        SELECT 'pg_class'::regclass AS class, oid AS objid, relowner AS owner FROM pg_class
+    SELECT class, objid, owner, pg_has_role(owner, 'MEMBER') AND again AS ours FROM (
+        SELECT 'pg_class'::regclass AS class, oid AS objid, relowner AS owner,
+               has_schema_privilege(relnamespace, 'CREATE') AS again FROM pg_class
         WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND relpersistence <> 't'
-        UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
+        UNION ALL SELECT 'pg_type'::regclass, oid, typowner, has_schema_privilege(typnamespace, 'CREATE') FROM pg_type
             WHERE typtype IN ('e', 'd', 'r') OR (typtype = 'b' AND typelem = 0)
-        UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
-        UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator
-        UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner FROM pg_opclass
-        UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_opfamily
-        UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_collation
-        UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_conversion
-        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_ts_config
-        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict
-        UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext
-        UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner FROM pg_publication
-        UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner FROM pg_foreign_server
-        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner FROM pg_foreign_data_wrapper
-        UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_event_trigger
-        UNION ALL SELECT 'pg_language'::regclass, oid, lanowner FROM pg_language
-        UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner FROM pg_largeobject_metadata
+        UNION ALL SELECT 'pg_proc'::regclass, oid, proowner, has_schema_privilege(pronamespace, 'CREATE') FROM pg_proc
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner, has_schema_privilege(oprnamespace, 'CREATE')
+            FROM pg_operator
+        UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner, superuser FROM pg_opclass, we
+        UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner, superuser FROM pg_opfamily, we
+        UNION ALL SELECT 'pg_collation'::regclass, oid, collowner, has_schema_privilege(collnamespace, 'CREATE')
+            FROM pg_collation
+        UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner, has_schema_privilege(connamespace, 'CREATE')
+            FROM pg_conversion
+        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner, has_schema_privilege(cfgnamespace, 'CREATE')
+            FROM pg_ts_config
+        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner, has_schema_privilege(dictnamespace, 'CREATE')
+            FROM pg_ts_dict
+        UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner, has_schema_privilege(stxnamespace, 'CREATE')
+            FROM pg_statistic_ext
+        UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner,
+                         superuser OR (may_create AND NOT puballtables) FROM pg_publication, we
+        UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner,
+                         has_foreign_data_wrapper_privilege(srvfdw, 'USAGE')
+            FROM pg_foreign_server
+        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner, superuser FROM pg_foreign_data_wrapper, we
+        UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner, superuser FROM pg_event_trigger, we
+        UNION ALL SELECT 'pg_language'::regclass, oid, lanowner, superuser FROM pg_language, we
+        UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner, true FROM pg_largeobject_metadata
     ) AS everything
     WHERE objid >= 16384
           AND NOT EXISTS (SELECT FROM pg_depend AS d
                           WHERE d.classid = class AND d.objid = everything.objid AND d.deptype = 'e')
+), we AS (
+    SELECT rolsuper AS superuser, has_database_privilege(current_database(), 'CREATE') AS may_create
+    FROM pg_roles WHERE rolname = current_user
 )
 """
 _DROPS = f"""
-WITH {_OWNED}
+WITH RECURSIVE {_OWNED}
 SELECT CASE found.type WHEN 'large object' THEN format('SELECT lo_unlink(%s);', objid)
        ELSE format('DROP %s IF EXISTS %s CASCADE;',
                    CASE WHEN found.type IN ('function', 'procedure', 'aggregate') THEN 'ROUTINE'
@@ -103,11 +116,16 @@ LEFT JOIN owned AS o ON (o.class, o.objid) = (
 WHERE NOT o.ours OR b.class IN ('pg_cast'::regclass, 'pg_transform'::regclass)
 ORDER BY 1
 """
-# Tables and others, by the names of a dump's table of contents, that stay as they are
+# What stays as it is, by the names of a dump's table of contents
 _UNTOUCHED = f"""
-WITH {_OWNED}
-SELECT n.nspname || '.' || c.relname FROM owned JOIN pg_class AS c ON c.oid = objid AND class = 'pg_class'::regclass
-JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE NOT ours
+WITH RECURSIVE {_OWNED}
+SELECT coalesce((SELECT n.nspname || '.' || p.proname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+                 WHERE class = 'pg_proc'::regclass AND p.oid = objid),
+                (SELECT n.nspname || '.' || c.relname
+                 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                 WHERE class = 'pg_class'::regclass AND c.oid = objid),
+                coalesce(found.schema, '-') || '.' || coalesce(found.name, found.identity))
+FROM owned, pg_identify_object(class, objid, 0) AS found WHERE NOT ours
 """
 
 
@@ -140,11 +158,12 @@ def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: int)
             f"administrator, make {role} a member of their owners for now (GRANT <owner> TO {role};), or let it create "
             f"databases (ALTER ROLE {role} CREATEDB;), then run again."
         )
-    schemas = set(_run(connection, "SELECT nspname FROM pg_namespace"))
+    untouched = list(_run(connection, _UNTOUCHED))
+    there = {*untouched, *_run(connection, "SELECT '-.' || nspname FROM pg_namespace")}
     return InPlace(
         drops=list(_run(connection, _DROPS)),
-        entries=_own_entries(dump_entries(programs, dump), read_roles(connection), schemas),
-        untouched=list(_run(connection, _UNTOUCHED)),
+        entries=_own_entries(dump_entries(programs, dump), read_roles(connection), there),
+        untouched=untouched,
     )
 
 
@@ -155,7 +174,8 @@ def run_in_place(programs: PostgresPrograms, settings: DatabaseSettings, dump: i
         FractalError: Something failed; the database is unchanged.
     """
     drops = "\n".join(plan.drops)
-    before = f"BEGIN;\nSET LOCAL client_min_messages = error;\nSET LOCAL search_path = '';\n{drops}\n"
+    settled = "SET LOCAL client_min_messages = error;\nSET LOCAL lock_timeout = '60s';\nSET LOCAL search_path = '';"
+    before = f"BEGIN;\n{settled}\n{drops}\n"
     restore_in_place(programs, settings, dump, plan.entries, before, f"\nRESET search_path;\n{check}\nCOMMIT;\n")
 
 
@@ -164,13 +184,15 @@ def comparable(contents: Contents, plan: InPlace) -> Contents:
     return contents.without(set(plan.untouched))
 
 
-def _own_entries(entries: Sequence[str], roles: Roles, schemas: set[str]) -> list[str]:
-    left_out = [
-        entry
-        for entry in entries
-        if not roles.owns(entry) or any(told_entry(entry).startswith(f"SCHEMA - {schema} ") for schema in schemas)
-    ]
-    return [entry for entry in entries_without(entries, left_out) if entry not in left_out]
+def _own_entries(entries: Sequence[str], roles: Roles, there: set[str]) -> list[str]:
+    """Return the entries of what is dropped; neither those of others, nor what is still there."""
+
+    def stays(entry: str) -> bool:
+        name = object_of(entry)
+        return bool({name, name.partition(" ")[0], name.partition("(")[0]} & there)
+
+    left_out = [entry for entry in entries if not roles.owns(entry) or stays(entry)]
+    return entries_without(entries, left_out)
 
 
 def _run(connection: Connection, statement: str) -> Sequence[str]:

@@ -59,6 +59,10 @@ WHERE NOT pg_has_role(lomowner, 'MEMBER')
                       AND CASE grantee WHEN 0 THEN true ELSE pg_has_role(grantee, 'USAGE') END)
 ORDER BY 1
 """
+# pg_dump --schema-only leaves them out before 17
+_LARGE_OBJECTS_OF_OTHERS = """
+SELECT format('large object %%s', oid) FROM pg_largeobject_metadata WHERE NOT pg_has_role(lomowner, 'MEMBER')
+"""
 
 
 def unreadable_objects(connection: Connection) -> list[str]:
@@ -100,6 +104,7 @@ def check_way_back(host: DatabaseSide) -> Iterator[Finding]:
                         _kept, left_out = restorable(connection, programs, scratch, dump.fileno(), entries)
                         behind = [told_entry(entry) for entry in left_out if not told_about_public(entry)]
                         behind += cannot_carry(connection, scratch.dbname)
+                        behind += connection.exec_driver_sql(_LARGE_OBJECTS_OF_OTHERS).scalars().all()
             except FractalError as error:
                 if host.params["backup_proof"] == "restore":
                     rule = FINDINGS["database.trial_failed" if reached else "database.scratch_unreachable"]

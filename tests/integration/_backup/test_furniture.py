@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import restore_database as _restoring
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import note_after, open_backup, tidy_up
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
 from postgres_seed import seed
@@ -321,8 +321,11 @@ EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     database=None,
+    phases=[Phase.explicit, Phase.generate],  # each example is short; shrinking them would take longer than reading
 )
 @given(owner=st.sampled_from([OWNER, PLAIN]), pieces=st.lists(PIECES, min_size=1, max_size=8))
+@example(owner=PLAIN, pieces=[("default privileges", OWNER, OWNER), ("function", PLAIN, OWNER)])
+@example(owner=OWNER, pieces=[("function", PLAIN, "postgres"), ("large object", "postgres", PLAIN)])
 def test_what_precheck_lets_pass_comes_back(
     owner: str, pieces: list[tuple[str, str, str]], new_instance: NewInstance
 ) -> None:
