@@ -169,6 +169,23 @@ def module_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{folder}:{COLLECTIONS_ROOT}"
 
 
+@pytest.fixture(scope="session")
+def everybodys_python() -> Iterator[str]:
+    """An interpreter with what a release's has, as far as the database goes, that accounts other than root can run."""
+    source = next(Path(python_of("2.16.6")).parents[1].glob("lib/python*/site-packages"))
+    with tempfile.TemporaryDirectory(prefix="fo-python-") as folder:
+        Path(folder).chmod(0o755)
+        subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", folder], check=True)
+        target = next(Path(folder).glob("lib/python*/site-packages"))
+        for name in "sqlalchemy psycopg* pydantic* annotated_types typing_* greenlet* fractal_server-*".split():
+            for path in source.glob(name):
+                if path.is_dir():
+                    shutil.copytree(path, target / path.name)
+                else:
+                    shutil.copy(path, target)
+        yield f"{folder}/bin/python3"
+
+
 @dataclass
 class RunningModule:
     """A module at work; ``process`` may be killed, ``result()`` waits for its end."""

@@ -34,8 +34,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import (
-    ENDS_WITH_US,
     Pipe,
+    ends_with_us,
     listen,
     sealed_file,
 )
@@ -112,7 +112,7 @@ class Door:
                     env=self.account.environment,
                     cwd="/",
                     start_new_session=True,
-                    **ENDS_WITH_US,
+                    **ends_with_us(),
                     **self.account.subprocess_options,
                 )
             except (OSError, subprocess.SubprocessError) as error:

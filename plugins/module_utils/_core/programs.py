@@ -34,14 +34,20 @@ MAX_OUTPUT = 16 << 20  # bytes
 NOT_THERE, TOO_LONG, TOO_MUCH = 127, 124, 125
 
 
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def ends_with_us() -> dict[str, Any]:
+    """Return the options of ``subprocess`` for a program that must not go on when its module is killed.
 
+    Each of these programs may be killed at any moment.
+    """
+    us = os.getpid()
 
-# subprocess changes the account before it calls this: the kernel forgets the wish when the account changes
-ENDS_WITH_US: dict[str, Any] = {"preexec_fn": _end_with_parent}
-"""Options of ``subprocess`` for a program that must not go on beside the next run when its module is killed. Each of
-these programs may be killed at any moment."""
+    def end_with_parent() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != us:
+            os._exit(1)  # we were killed before that
+
+    # subprocess changes the account before it calls this: the kernel forgets the wish when the account changes
+    return {"preexec_fn": end_with_parent}
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def run(
                 env={**ours, "LC_ALL": "C.UTF-8"} if environ is None else dict(environ),
                 cwd=cwd,
                 start_new_session=True,
-                **ENDS_WITH_US,
+                **ends_with_us(),
                 **who.subprocess_options,
             )
         except (OSError, subprocess.SubprocessError) as error:

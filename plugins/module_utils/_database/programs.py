@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ends_with_us
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     guarded_options,
@@ -202,7 +202,7 @@ def restore_in_place(
         psql = stack.enter_context(PostgresProcess(programs, settings, "psql", arguments, stdin=subprocess.PIPE))
         script = stack.enter_context(
             subprocess.Popen(  # pylint: disable=ansible-bad-function
-                extract, stdin=_from_start(dump), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ENDS_WITH_US
+                extract, stdin=_from_start(dump), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **ends_with_us()
             )
         )
         if psql.stdin is None or script.stdout is None or script.stderr is None:
@@ -280,7 +280,7 @@ class PostgresProcess:
                 stderr=self._errors,
                 env=environment,
                 cwd="/",
-                **ENDS_WITH_US,
+                **ends_with_us(),
             )
         except OSError as error:
             raise FractalError(f"Cannot run {program}: {error.strerror}.") from error

@@ -30,7 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners 
     owner_of,
     owner_of_program,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ends_with_us
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import (
     exchange,
     make_beside,
@@ -356,7 +356,7 @@ def run_tool(
             text=True,
             stdin=subprocess.DEVNULL,
             check=False,
-            **{**ENDS_WITH_US, **options},
+            **{**ends_with_us(), **options},
         )
     except OSError as error:
         raise FractalError(f"Cannot {purpose}: {command[0]}: {error.strerror}.") from error

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -322,14 +323,16 @@ def test_a_full_disk(folder: FractalFolder, small_disk: Path, run_module: RunMod
 
 
 def test_as_the_service_account_where_there_is_no_password(
-    folder: FractalFolder, root: Path, run_module: RunModule, cluster: Cluster
+    folder: FractalFolder, root: Path, run_module: RunModule, cluster: Cluster, everybodys_python: str
 ) -> None:
     """Peer authentication: dump and restore run as the service's account, the backup stays root's."""
     cluster.require_peer(folder.database.dbname, {"postgres": "fractal"})
     lines = folder.env_file.read_text().splitlines()
     kept = [line for line in lines if not line.startswith(("POSTGRES_PASSWORD", "POSTGRES_HOST"))]
     folder.env_file.write_text("\n".join([*kept, f"POSTGRES_HOST={cluster.socket_folder}", ""]))
-    result = back_up(run_module, folder, root, run_as="postgres")
+    for path in (folder.env_file, *list(folder.env_file.parents)[: -len(Path(tempfile.gettempdir()).parents) - 1]):
+        path.chmod(path.stat().st_mode | 0o055)  # the service reads its file itself
+    result = back_up(run_module, folder, root, run_as="postgres", python=everybodys_python)
     assert result["changed"], result
     assert {path.owner() for path in root.rglob("*")} == {"root"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -23,6 +24,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core import 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts, keeper
 
 sys.path.insert(0, str(Path(__file__).parent))
 import door_trials as trials
@@ -53,6 +56,10 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     try:
         yield Account.named(ACCOUNT)
     finally:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if process.stat().st_uid == pwd.getpwnam(ACCOUNT).pw_uid:
+                    os.kill(int(process.name), signal.SIGKILL)
         subprocess.run(["userdel", "--remove", ACCOUNT], check=True, stderr=subprocess.DEVNULL)
 
 
@@ -247,3 +254,47 @@ def wait_until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def test_the_zip_that_ansible_ships_has_what_the_child_needs(tmp_path: Path) -> None:
+    """A module as Ansible really runs it, up to the child's own words about the environment that it finds."""
+    if run([OTHERS_PYTHON, "-I", "-c", "import sqlalchemy"]).code == 0:
+        pytest.skip(f"{OTHERS_PYTHON} has SQLAlchemy")
+    options = f"dbname=d run_as=nobody python={OTHERS_PYTHON}"
+    command = ["ansible", "localhost", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    environ = {**os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_LOCAL_TEMP": str(tmp_path)}
+    done = run([*command, "-m", "fractal_ops.platform.fractal_database_info", "-a", options], environ=environ)
+    assert f"{OTHERS_PYTHON} has no sqlalchemy or psycopg" in done.out, done.out + done.err
+
+
+@needs_root
+def test_a_program_that_may_be_anybodys_is_never_run_as_root(stranger: Account) -> None:
+    theirs = Path(stranger.home) / "python3"
+    theirs.symlink_to("/usr/bin/python3")
+    assert keeper(str(theirs)) == stranger
+    assert keeper("/usr/bin/python3").name == keeper("/sbin/reboot").name == "nobody"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[]",
+        "nothing",
+        '{"prefix": "/v"}',
+        '{"prefix": "/v", "base_python": "python3", "version": null, "python_version": "3.11.2", "is_venv": true}',
+        '{"prefix": "/v", "base_python": "/p", "version": "2.17.0; rm", "python_version": "3.11.2", "is_venv": true}',
+        '{"prefix": "/v", "base_python": "/p", "version": null, "python_version": ["3"], "is_venv": true}',
+        '{"prefix": "/v", "base_python": "/p", "version": null, "python_version": "3.11.2", "is_venv": 1}',
+    ],
+)
+def test_what_an_interpreter_says_of_itself_is_checked(tmp_path: Path, said: str) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\necho '{said}'\n")
+    python.chmod(0o755)
+    with pytest.raises(FractalError, match="its answer makes no sense"):
+        facts(str(python))
+
+
+def test_facts_of_this_interpreter() -> None:
+    found = facts(sys.executable)
+    assert isinstance(found, PythonFacts) and found.prefix == sys.prefix and os.path.isabs(found.base_python)

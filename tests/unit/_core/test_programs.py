@@ -13,9 +13,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.program
 
 PARENT = """
 import subprocess, sys
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ENDS_WITH_US
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ends_with_us
 program = "import time; print('up', flush=True); time.sleep(600)"
-child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, **ENDS_WITH_US)
+child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, **ends_with_us())
 child.stdout.readline()
 print(child.pid, flush=True)
 input()
