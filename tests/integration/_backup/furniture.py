@@ -41,7 +41,7 @@ class Instance:
         return str(result["backup"]["path"])
 
     def restore(self, backup: str, **options: Any) -> dict[str, Any]:
-        return restore_database(self.installation, backup, **options)
+        return restore_database(self.installation, python_of("2.16.6"), backup, **options)
 
     def checked(self, proof: str = "restore") -> dict[str, str]:
         """Return the ids of precheck's findings about rights and the way back, with their messages."""

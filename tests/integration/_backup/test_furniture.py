@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
 from postgres_seed import seed
-from releases_environments import FractalFolder
+from releases_environments import FractalFolder, python_of
 
 from _backup.furniture import BI, GROUP, KINDS, Instance, change, dump_of, furnish, make_roles, run_as_administrator
 
@@ -113,7 +113,7 @@ def test_only_databases_with_our_mark_are_ours(new_instance: NewInstance, cluste
         change(instance.database)
         result = instance.restore(backup)
         assert result["removed"] == [] and result["kept_aside"] == f"{name}_failed_run-1_2"
-        assert tidy_up(instance.installation, str(instance.root)) == []
+        assert tidy_up(instance.installation, python_of("2.16.6"), str(instance.root)) == []
         assert set(theirs) <= cluster.names()
         again = instance.restore(backup)
         assert not again["changed"] and again["kept_aside"] == f"{name}_failed_run-1_2"
@@ -127,9 +127,9 @@ def test_work_on_what_only_the_new_release_has(owner: str, new_instance: NewInst
     instance = new_instance(owner)
     backup = instance.back_up("restore" if owner == OWNER else "list")
     instance.folder.upgrade("2.17.2")
-    noted = note_after(instance.installation, backup)
+    noted = note_after(instance.installation, python_of("2.16.6"), backup)
     assert noted["changed"] and {"resource", "profile", "user_oauth", "projectv2"} <= set(noted["noted"])
-    assert not note_after(instance.installation, backup)["changed"]
+    assert not note_after(instance.installation, python_of("2.16.6"), backup)["changed"]
     assert instance.restore(backup, check_mode=True)["lost"] == []
     for statement, table in (
         ("UPDATE resource SET name = 'cluster A'", "resource"),
