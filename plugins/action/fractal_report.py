@@ -86,7 +86,8 @@ class ActionModule(ActionBase):
             records.append({**told, "run": run, "last_upgrade": last})
         text = [line for record in records for line in [*render_text(record), ""]]
         _show(text)
-        files, pages = [], []
+        files: list[str] = []
+        pages: list[str] = []
         for record in records:
             written = {} if run["check_mode"] or not record["name"] else _write(folder, record)
             files += written.values()

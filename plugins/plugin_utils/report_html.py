@@ -20,7 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_p
     stage_state,
     why,
 )
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 # The text of each pair of names is readable on its ground: tests/unit/plugin_utils computes the contrast.
 LIGHT = {
@@ -106,7 +106,7 @@ def timeline(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _template(name: str) -> Any:
+def _template(name: str) -> Template:
     loader = FileSystemLoader(str(Path(__file__).with_name("report_templates")))
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(tone=tone, sign=lambda word: _SIGNS[tone(word)], stage_state=stage_state)
