@@ -324,7 +324,7 @@ def _in_child(owner: Owner, work: Callable[[], tuple[Any, list[int]]], timeout: 
     theirs.close()
     try:
         message, descriptors = _receive(ours, time.monotonic() + timeout)
-    except TimeoutError:
+    except (TimeoutError, socket.timeout):  # two different errors before Python 3.10
         raise FractalError(f"The account {owner.name} did not finish its part in {timeout:.0f} seconds.") from None
     finally:
         ours.close()
