@@ -16,7 +16,6 @@ import shutil
 import stat
 import tarfile
 import tempfile
-import urllib.error
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
@@ -171,7 +170,7 @@ def _fetch(archive: str, file: IO[bytes]) -> None:
                 shutil.copyfileobj(stream, file, _CHUNK)
     except FileNotFoundError as error:
         raise FractalError(f"The fractal-web archive {archive} does not exist on this host.") from error
-    except (urllib.error.URLError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise FractalError(
             f"Cannot fetch {mask_urls(archive)}: {reason}. Set fractal_web_archive to a file on this host."
