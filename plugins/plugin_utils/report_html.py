@@ -14,7 +14,9 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import SEVERITIES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import folder_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
+    ACCEPTED,
     duration,
+    level,
     proof_in_words,
     releases,
     stage_state,
@@ -70,7 +72,7 @@ def render_html(record: Mapping[str, Any]) -> str:
     checks = [one for host in hosts for one in host["checks"]]
     return _template("report.html.j2").render(
         record=record,
-        findings={level: [one for one in findings if one["severity"] == level] for level in SEVERITIES},
+        findings={name: [one for one in findings if level(one) == name] for name in (*SEVERITIES, ACCEPTED)},
         checks=[one for one in checks if one["status"] != "skipped"],
         skipped=[one for one in checks if one["status"] == "skipped"],
         timeline=timeline(record),

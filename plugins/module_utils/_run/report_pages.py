@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 _TITLES = {"blocker": "Blockers", "warning": "Warnings", "info": "Info"}
 _PROOF = {"restore": "proved by a restore", "list": "readable, but not proved by a restore", "none": "not proved"}
 _FINDING_COLUMNS = ("finding", "what is wrong", "how to mend it", "source")
+ACCEPTED = "accepted"
 _ON_SCREEN = ("blocker", "warning")  # the others are counted
 _WIDTH = 110  # of the screen
 _NARROW = 34  # columns up to this width keep it, the others share the rest
@@ -69,7 +70,7 @@ def render_text(record: Mapping[str, Any]) -> list[str]:
     if not any(one["severity"] == "blocker" and one["message"] in record["failure"] for one in record["findings"]):
         lines += _wrapped(record["failure"], _WIDTH)
     for one in _findings(record):
-        if one["severity"] in _ON_SCREEN and not one.get("accepted"):
+        if level(one) in _ON_SCREEN:
             lines += ["", *_wrapped(f"{one['severity'].upper()} {one['id']}: {one['message']}", _WIDTH)]
             lines += textwrap.wrap(one["fix"], _WIDTH, initial_indent="  -> ", subsequent_indent="     ")
     for table in _tables(record, ("failed",)):
@@ -87,8 +88,10 @@ def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
         record: The record.
         page: Path of the report; empty if none was written.
     """
-    counts = {level: sum(one["severity"] == level for one in _findings(record)) for level in SEVERITIES}
-    found = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts.items() if count)
+    levels = [level(one) for one in _findings(record)]
+    counts = {one: levels.count(one) for one in SEVERITIES}
+    parts = [f"{count} {one}{'s' * (count != 1)}" for one, count in counts.items() if count]
+    found = ", ".join(parts + [f"{levels.count(ACCEPTED)} accepted"] * (ACCEPTED in levels))
     checks = [one for host in (record, *record["web"]) for one in host["checks"]]
     failed, passed = (sum(one["status"] == status for one in checks) for status in ("failed", "passed"))
     parts = [*_head(record), f"Found: {found}." if found else ""]
@@ -99,6 +102,11 @@ def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
     report = f"Report: {page}" if page else ""
     lines = [f"== {_title(record)} ==", " ".join(part for part in parts if part), *foot[:1], way, report]
     return [line for line in lines if line]
+
+
+def level(finding: Mapping[str, Any]) -> str:
+    """Return the severity of a finding, or that it is accepted: it blocks and warns no more."""
+    return ACCEPTED if finding.get("accepted") else str(finding["severity"])
 
 
 def why(host: Mapping[str, Any]) -> str:

@@ -303,7 +303,7 @@ def test_what_blocks_comes_first_in_every_format():
     markdown, html = render_markdown(found), render_html(found)
     for page, order in (
         (markdown, ("## Blockers (1)", "Mend the roof", "## Stages", "## Warnings (1)", "## Info (1)")),
-        (html, ("Blockers (1)", "Mend the roof", "Warnings (1)", "Stages", "Good to know (1)")),
+        (html, ("Blockers (1)", "Mend the roof", "Stages", "Accepted (1)", "Good to know (1)")),
     ):
         places = [page.index(part) for part in order]
         assert places == sorted(places)
@@ -318,6 +318,12 @@ def test_the_screen_has_what_blocks_and_warns_and_counts_the_rest():
     assert not [line for line in text if "a.info" in line]
     summary = render_summary(page_with({"severity": "info"}, {"severity": "info"}), "/r/s/latest.html")
     assert "Found: 2 infos." in summary[1]
+
+
+def test_what_is_accepted_is_counted_apart() -> None:
+    found = page_with({"severity": "blocker", "accepted": True}, {"id": "c.blocker", "severity": "blocker"})
+    assert "Found: 1 blocker, 1 accepted." in render_summary(found, "/r")[1]
+    assert "Blockers (1)" in render_html(found) and "user.x" not in "\n".join(render_text(found))
 
 
 def test_the_summary_is_five_lines_and_ends_with_the_report():
