@@ -64,6 +64,8 @@ def test_environment_file_is_migrated(host: Host) -> None:
     assert (file.user, file.group, file.mode) == ("fractal", "fractal", 0o600)
 
 
-def test_service_may_not_write_its_own_release(host: Host) -> None:
-    file = host.file(f"{FOLDER}/build/index.js")
-    assert (file.user, file.mode) == ("root", 0o644)
+def test_release_has_the_owner_of_the_folder_in_which_it_lies(host: Host) -> None:
+    """Root unpacks nothing into a folder of another account with its own rights; others may read, not write."""
+    for path in (f"{FOLDER}/build", f"{FOLDER}/build/index.js"):
+        file = host.file(path)
+        assert (file.user, oct(file.mode & 0o022)) == (host.file("/opt/fractal-web-1.20.1").user, "0o0"), path
