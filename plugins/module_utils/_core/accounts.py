@@ -38,6 +38,17 @@ class Account:
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
     @classmethod
+    def to_ask(cls, name: str | None) -> Account:
+        """Return the account ``name`` to ask its programs what they are, or ``nobody`` where there is no such account.
+
+        A unit with an account that does not exist cannot start; what it leads to can be told all the same.
+        """
+        try:
+            return cls.named(name)
+        except FractalError:
+            return cls.named("nobody")
+
+    @classmethod
     def of_uid(cls, uid: int) -> Account:
         """Return the account with a number; one without a name has no home and no further groups."""
         try:

@@ -110,7 +110,7 @@ def discover_server(
     around = surroundings(unit)
     command = read_command(unit.command, around)
     interpreter = python or _interpreter_of(unit, command)
-    found = facts(interpreter, Account.named(unit.user))
+    found = facts(interpreter, Account.to_ask(unit.user))
     hold = read_hold(unit.name)
     _check_python(unit, interpreter, found, hold)
     address, problem = server_url(unit, command, around)

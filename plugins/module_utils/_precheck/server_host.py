@@ -113,7 +113,7 @@ class ServerHost:
     @property
     def account(self) -> Account:
         """The account of fractal-server, which runs whatever lies in its hands."""
-        return Account.named(self.installation.run_as)
+        return Account.to_ask(self.installation.run_as)
 
     @property
     def base_python(self) -> str:

@@ -19,7 +19,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import database as _database_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import disk as _disk_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import server as _server_checks
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseSide
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.disk import Need, Room
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.in_database import IN_THE_DATABASE
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS
 from postgres_cluster import PASSWORD, Cluster, Database
@@ -57,7 +59,9 @@ def checked(fractal_folder: Folder, release_python: Callable[[str], str]) -> Cal
     def check(database: Database, **options: Any) -> set[tuple[str, str]]:
         folder = fractal_folder(database)
         params = {**OPTIONS, "env_file": str(folder.env_file), "python": release_python("2.16.6"), **options}
-        found = run_checks(ServerHost(params), _server_checks.IN_THE_DATABASE)
+        host = ServerHost(params)
+        side = DatabaseSide(host.installation, params, host.version, drops_settings=host.drops_settings)
+        found = [*run_checks(side, IN_THE_DATABASE), *run_checks(host, _server_checks.WITH_THE_DATABASE)]
         return {(finding.id, finding.subject) for finding in found}
 
     return check
