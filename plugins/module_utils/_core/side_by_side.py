@@ -23,6 +23,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import Owner, act_as, owner_of
 
+_TRIES = 10  # to remove a folder in which somebody else still writes
+
 _RENAME_EXCHANGE = 2  # renameat2(2)
 _AT_FDCWD = -100
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -175,12 +177,23 @@ def _rename_synced(old: str, new: str) -> None:
 
 def _remove(path: str) -> bool:
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)  # follows no links
+        _remove_tree(path)
     elif os.path.lexists(path):
         os.unlink(path)
     else:
         return False
     return True
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a folder, without following links, though a program that still runs from it may write its caches there."""
+    for left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(path)
+            return
+        except OSError as error:
+            if not left or error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
 
 
 def exchange(first: str, second: str) -> None:

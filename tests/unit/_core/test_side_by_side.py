@@ -124,3 +124,19 @@ def test_going_back_without_the_old_release_is_refused(venv):
     with pytest.raises(FractalError, match="is gone"):
         switch_back(venv, "2.16.6")
     assert version_at(venv) == "2.17.0"
+
+
+def test_a_folder_in_which_somebody_still_writes_goes_all_the_same(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "venv-1"
+    (folder / "lib").mkdir(parents=True)
+    really, late = os.rmdir, iter(["a.pyc", "b.pyc"])
+
+    def rmdir(name, **options):
+        for one in [next(late, None)] if name == "lib" else []:
+            if one:
+                (folder / "lib" / one).touch()  # after the folder was listed
+        really(name, **options)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    assert _switch._remove(str(folder))
+    assert not folder.exists() and next(late, None) is None
