@@ -193,8 +193,8 @@ class RunningModule:
     process: subprocess.Popen[str]
 
     def child(self, program: str = "") -> int:
-        """Return the process id of a child, or of its child …, that runs a program of this name (any without), or 0."""
-        return next((pid for pid in descendants(self.process.pid) if program in _program(pid)), 0)
+        """Return the last of its children, and theirs, that runs a program of this name (any without), or 0."""
+        return next((pid for pid in reversed([*descendants(self.process.pid)]) if program in _program(pid)), 0)
 
     def result(self) -> dict[str, Any]:
         """Return what the module returned."""

@@ -85,7 +85,7 @@ def running_pair() -> Iterator[tuple[HostContainer, HostContainer]]:
         )
         assert started.returncode == 0, started.stderr
         hosts = (
-            HostContainer(f"{pair}-server", "/opt/fractal/venv/bin/python3"),
+            HostContainer(f"{pair}-server", "python3"),
             HostContainer(f"{pair}-web", "python3"),
         )
         archive = library()
