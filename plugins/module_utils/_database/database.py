@@ -65,6 +65,10 @@ _OUR_SETTINGS = {
 }
 _LOCK_NOT_AVAILABLE = "55P03"
 _KNOWN_SETTINGS = "SELECT name FROM unnest(%s::text[]) AS name WHERE current_setting(name, true) IS NOT NULL"
+_SET_THEM = """
+SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS ours(name, value)
+WHERE current_setting(name, true) IS NOT NULL
+"""
 
 INSTALLATION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "service": {"type": "str"},
@@ -334,9 +338,7 @@ def _apply_our_settings(dbapi_connection: Any, _record: object) -> None:
     before, dbapi_connection.autocommit = dbapi_connection.autocommit, True  # a rollback would take them back
     with dbapi_connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
-        cursor.execute(_KNOWN_SETTINGS, [list(_OUR_SETTINGS)])
-        for (name,) in cursor.fetchall():
-            cursor.execute("SELECT set_config(%s, %s, false)", [name, _OUR_SETTINGS[name]])
+        cursor.execute(_SET_THEM, [list(_OUR_SETTINGS), list(_OUR_SETTINGS.values())])
     dbapi_connection.autocommit = before
 
 
