@@ -33,7 +33,8 @@ def check_unit(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["unit.not_active"].finding(unit.name, state=unit.active_state)
     if unit.needs_reload:
         yield FINDINGS["unit.needs_reload"].finding(unit.name)
-    if not os.path.isfile(host.installation.env_file):
+    configured = os.path.isfile(host.installation.env_file)
+    if not configured:
         yield FINDINGS["unit.no_environment_file"].finding(
             unit.name, directory=unit.working_directory, files=_named(unit.environment_files)
         )
@@ -47,7 +48,7 @@ def check_unit(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["unit.no_restart"].finding(unit.name)
     if instance.workers > 1:
         yield FINDINGS["unit.several_workers"].finding(unit.name, count=instance.workers)
-    if host.on_slurm:
+    if configured and host.on_slurm:
         if int(unit.umask or "022", 8) & _OTHERS_READ:
             yield FINDINGS["unit.umask"].finding(unit.name, umask=unit.umask)
         if systemctl("show", "--value", "--property=NoNewPrivileges", unit.name).strip() == "yes":
