@@ -17,7 +17,7 @@ antsibull-docs collection --use-current --squash-hierarchy --no-indexes --no-bre
 rm "$work/source/collections/index.rst" "$work/source/collections/environment_variables.rst"
 
 cp docs/docsite/{conf.py,index.md,return_values.md} "$work/source/"
-cp docs/*.md "$work/source/"
+cp docs/*.md docs/*.png docs/*.json "$work/source/"
 # Pages that docs/docsite/index.md does not name stand at its end.
 for page in docs/*.md; do
     name=$(basename "$page" .md)
