@@ -102,8 +102,8 @@ def timeline(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         parts.append(("Between the stages", "", round(rest, 1)))
     rows, offset = [], 0.0
     for title, state, seconds in parts if total else ():
-        bar = {"left": round(100 * offset / total, 2), "width": round(100 * seconds / total, 2)}
-        rows.append({"title": title, "state": state, "seconds": seconds, **bar})
+        place = {"left": round(100 * offset / total, 2), "width": round(100 * seconds / total, 2)}
+        rows.append({"title": title, "state": state, "seconds": seconds, **place})
         offset += seconds
     return rows
 

@@ -27,6 +27,7 @@ UNIVERSAL="" resolve host 3.9 <<< "-r host.in"
 
 versions=$(pip index versions --pre --ignore-requires-python ansible-core 2>/dev/null |
     sed -n 's/^Available versions: //p' | tr -d ' ' | tr , '\n' | grep -E '^[0-9]+\.[0-9]+\.[0-9]+(rc[0-9]+)?$')
+# shellcheck disable=SC2013 # versions hold no blanks
 for line in $(cut -d. -f1,2 <<< "$versions" | sort -uV); do
     [ "$(printf '%s\n' "$lowest" "$line" | sort -V | head -1)" = "$lowest" ] || continue
     newest=$(grep -E "^${line//./\\.}\.[0-9]+$" <<< "$versions" | head -1 || true)

@@ -172,11 +172,11 @@ def module_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def everybodys_python() -> Iterator[str]:
     """An interpreter with what a release's has, as far as the database goes, that accounts other than root can run."""
-    source = next(Path(python_of("2.16.6")).parents[1].glob("lib/python*/site-packages"))
+    (source,) = Path(python_of("2.16.6")).parents[1].glob("lib/python*/site-packages")
     with tempfile.TemporaryDirectory(prefix="fo-python-") as folder:
         Path(folder).chmod(0o755)
         subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", folder], check=True)
-        target = next(Path(folder).glob("lib/python*/site-packages"))
+        (target,) = Path(folder).glob("lib/python*/site-packages")
         for name in "sqlalchemy psycopg* pydantic* annotated_types typing_* greenlet* fractal_server-*".split():
             for path in source.glob(name):
                 if path.is_dir():

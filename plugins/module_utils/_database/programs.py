@@ -165,11 +165,10 @@ def object_of(entry: str) -> str:
 def _pg_restore(
     programs: PostgresPrograms, settings: DatabaseSettings, dump: int, entries: Sequence[str], options: Sequence[str]
 ) -> Iterator[PostgresProcess]:
-    arguments = ["--no-password", *options]
-    with use_list(entries) as listed:
-        arguments += listed
-        with PostgresProcess(programs, settings, "pg_restore", arguments, stdin=_from_start(dump)) as restore:
-            yield restore
+    with contextlib.ExitStack() as stack:
+        arguments = ["--no-password", *options, *stack.enter_context(use_list(entries))]
+        restore = PostgresProcess(programs, settings, "pg_restore", arguments, stdin=_from_start(dump))
+        yield stack.enter_context(restore)
 
 
 @contextlib.contextmanager

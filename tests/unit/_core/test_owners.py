@@ -221,7 +221,7 @@ def test_a_program_that_swaps_all_the_time_gains_nothing(attacker: Attacker) -> 
     swapper = subprocess.Popen(["python3", "-c", exchange], user=attacker.uid, group=attacker.gid, extra_groups=[])
     written = 0
     try:
-        for _ in range(60):
+        for _unused in range(60):
             try:
                 write(attacker.theirs / "server" / "env", attacker)
                 written += 1

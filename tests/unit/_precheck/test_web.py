@@ -124,7 +124,9 @@ def test_a_process_of_the_release_to_arrive_at_was_left_by_an_interrupted_run(
 ) -> None:
     services["web"] = Alive({"version": "1.21.1"})
     archive = str(tmp_path / "none.tar.gz")
-    assert [name for name, _ in ids(host(tmp_path, {"version": "1.20.1"}, archive=archive))] == ["web.archive_unusable"]
+    assert [name for name, _subject in ids(host(tmp_path, {"version": "1.20.1"}, archive=archive))] == [
+        "web.archive_unusable"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_the_server_is_reached_from_the_web_host(
 ) -> None:
     services["server"] = answer
     checked = host(tmp_path, values={"FRACTAL_SERVER_HOST": "http://server:8000/"}, running_server=running)
-    assert [name for name, _ in ids(checked)] == expected
+    assert [name for name, _subject in ids(checked)] == expected
 
 
 def test_only_a_running_server_has_to_answer() -> None:
@@ -165,12 +167,12 @@ def test_node_that_loses_cookies(
 
     monkeypatch.setattr(_web_checks, "run_node", run)
     values = {"PUBLIC_OAUTH_CLIENT_NAME": "idp", "ORIGIN": "https://x"}
-    assert [name for name, _ in ids(host(tmp_path, values=values))] == expected
+    assert [name for name, _subject in ids(host(tmp_path, values=values))] == expected
     assert asked[0][:3] == ("/usr/bin/node", "fractal", "-e")
     assert ids(host(tmp_path)) == [], "without OAuth no cookie is lost"
 
 
 def test_nobody_to_ask_for_help(tmp_path: Path) -> None:
-    assert [name for name, _ in ids(host(tmp_path, values={"PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL": ""}))] == [
+    assert [name for name, _subject in ids(host(tmp_path, values={"PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL": ""}))] == [
         "web.no_support_address"
     ]

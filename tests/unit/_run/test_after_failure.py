@@ -82,25 +82,21 @@ def test_nobody_goes_back_without_a_backup_of_this_upgrade_or_against_the_operat
             assert do == GO_BACK, left
 
 
-def seen(
-    hold: dict[str, Any] | None = HOLD,
-    backup: dict[str, Any] | None = BACKUP,
-    instance: dict[str, Any] | None = INSTANCE,
-    stage: str = "",
-    **database: str,
-) -> dict[str, Any]:
+def seen(stage: str = "", **given: Any) -> dict[str, Any]:
+    """What was observed after a failure: ``hold``, ``backup``, ``instance``, and what the database says."""
+    hold, backup = given.pop("hold", HOLD), given.pop("backup", BACKUP)
     return {
         "found": {"hold": hold, "backup": backup, "ran_before": True},
-        "instance": {"instance": instance},
-        "database": {"database": database},
+        "instance": {"instance": given.pop("instance", INSTANCE)},
+        "database": {"database": given},
         "stage": stage,
     }
 
 
 def told(
-    observed: dict[str, Any], on_failure: str = "stop", todo: dict[str, bool] = TODO, **more: Any
+    observed: dict[str, Any], on_failure: str = "stop", todo: dict[str, bool] | None = None, **more: Any
 ) -> dict[str, str]:
-    return after_failure(observed, {"todo": todo}, on_failure, **more)
+    return after_failure(observed, {"todo": todo or TODO}, on_failure, **more)
 
 
 def test_a_held_service_is_told_with_its_state_and_both_commands() -> None:
@@ -120,7 +116,7 @@ def test_a_held_service_is_told_with_its_state_and_both_commands() -> None:
 
 
 def test_a_service_that_was_started_but_does_not_answer_is_told_as_that() -> None:
-    starting = seen({**HOLD, "phase": "starting"}, stage="start", revision="83bc2ad3ffcc")
+    starting = seen(hold={**HOLD, "phase": "starting"}, stage="start", revision="83bc2ad3ffcc")
     say = told(starting)["say"]
     for part in (
         "was started, but did not answer as it should",
@@ -152,9 +148,9 @@ def test_the_database_counts_as_unchanged_only_where_its_revision_proves_it() ->
 
 def test_the_newest_backup_of_an_earlier_upgrade_is_never_gone_back_to() -> None:
     own = {**HOLD, "backup": ""}
-    assert told(seen(own, BACKUP, revision="981d588fe248"), "rollback")["do"] == "leave"
+    assert told(seen(hold=own, revision="981d588fe248"), "rollback")["do"] == "leave"
     workers = {**TODO, "install": False, "environment_file": False}
-    assert told(seen(own, BACKUP), todo=workers)["do"] == "start"
+    assert told(seen(hold=own), todo=workers)["do"] == "start"
 
 
 def test_what_is_said_is_what_was_observed() -> None:

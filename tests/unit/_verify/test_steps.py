@@ -72,7 +72,7 @@ def test_each_check_is_made_whatever_its_neighbour_found() -> None:
 def test_a_step_of_several_checks_leaves_none_out() -> None:
     rules = {**RULES}
     half = Step(("door", "roof"), lambda: [RULES["door"].failed("s", "stuck")])
-    broken = Step(("door", "roof"), lambda: (_ for _ in ()).throw(FractalError("gone")))
+    broken = Step(("door", "roof"), lambda: (one for one in ()).throw(FractalError("gone")))
     none = Step(("door", "roof"), list)
     for step, states in ((half, ["failed", "skipped"]), (broken, ["failed", "skipped"]), (none, ["skipped"] * 2)):
         assert [check.status for check in run_steps(rules, [step], "s")] == states
