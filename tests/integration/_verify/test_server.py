@@ -246,7 +246,7 @@ def test_what_cannot_be_removed_is_told(local: FractalFolder, served: Start) -> 
     session.__class__ = Nobody
     broken = {**PROBE, "read.py": "raise SystemExit('broken')\n"}
     failed = by_id(probe(session, broken, 120))["probe_removed"]
-    assert failed.status == "failed" and "the account no-such-account does not exist" in failed.message
+    assert failed.status == "failed" and "The account no-such-account does not exist" in failed.message
 
 
 # --- OAuth ---
