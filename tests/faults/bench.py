@@ -105,6 +105,11 @@ VOLATILE = {"resource": ["timestamp_created"]}
 SECRET_VARIABLE = re.compile(r"^\w*(?:PASSWORD|SECRET|_KEY)=['\"]?([^'\"\s]{8,})", re.MULTILINE)
 
 
+def remove(names: str) -> str:
+    """Return the script that removes what has these names, though somebody plants files there all the time."""
+    return f"for _try in 1 2 3 4 5; do rm -rf {names} && break; sleep 0.3; done"
+
+
 class Failed(AssertionError):
     """A case did not end as it has to."""
 

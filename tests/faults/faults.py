@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from bench import Bench, Failed
+from bench import Bench, Failed, remove
 from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, Point
 from promises import PROMISES
 
@@ -91,10 +91,10 @@ class Runner:
         bench, arguments = self.bench, [one for point in case.points for one in point.arguments]
         for point in case.points:
             if point.stage == "stage":  # what an earlier case prepared would be used again
-                bench.on("server", "rm -rf /opt/fractal/venv-2.17.0*")
+                bench.on("server", remove("/opt/fractal/venv-2.17.0*"))
             output = bench.disturbed("upgrade", point)
             if point.back and output:
-                bench.on("server", "rm -rf /opt/fractal/*.partial") if point.stage == "stage" else None
+                bench.on("server", remove("/opt/fractal/*.partial")) if point.stage == "stage" else None
                 bench.must_be(self.old, "the failed run did not bring the old instance back")
             bench.on("server", point.mend)
         if case.way == RE_RUN and len(case.points) == 1:

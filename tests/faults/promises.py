@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import time
 
-from bench import LIMIT, ROOT, Bench, Failed
+from bench import LIMIT, ROOT, Bench, Failed, remove
 from points import KILL, Point, sql
 
 State = dict[str, object]
@@ -34,7 +34,7 @@ def reported(bench: Bench) -> str:
 def back(bench: Bench, old: State, *arguments: str) -> None:
     bench.must("rollback", *arguments)
     bench.clean_up()
-    bench.on("server", "rm -rf /opt/fractal/venv-2.17.0.wheels /opt/fractal/venv-2.16.6")  # prepared for one in place
+    bench.on("server", remove("/opt/fractal/venv-2.17.0.wheels /opt/fractal/venv-2.16.6"))  # prepared for one in place
     bench.must_be(old, "after the rollback the instance is not the old one")
 
 
@@ -158,7 +158,7 @@ def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
         raise Failed(f"the second upgrade ended with: {alive}")
     bench.must("rollback", *target)
     bench.clean_up()
-    bench.on("server", "rm -rf /opt/fractal/venv-2.17.[12]")  # prepared releases stay for the next try
+    bench.on("server", remove("/opt/fractal/venv-2.17.[12]"))  # prepared releases stay for the next try
     bench.must_be(new, "after the rollback of the second upgrade the instance is not as after the first")
     back(bench, old, "-e", f"fractal_backup={first}")
 

@@ -116,6 +116,12 @@ LEFT JOIN owned AS o ON (o.class, o.objid) = (
 WHERE NOT o.ours OR b.class IN ('pg_cast'::regclass, 'pg_transform'::regclass)
 ORDER BY 1
 """
+# A dump holds the content of all large objects as one entry (before 17), which no part of them comes back from.
+_LARGE_OBJECTS = f"""
+WITH RECURSIVE {_OWNED}
+SELECT 'large object ' || objid || ' of ' || pg_get_userbyid(owner) FROM owned
+WHERE ours AND class = 'pg_largeobject'::regclass ORDER BY 1
+"""
 # What stays as it is, by the names of a dump's table of contents
 _UNTOUCHED = f"""
 WITH RECURSIVE {_OWNED}
@@ -139,8 +145,8 @@ class InPlace:
 
 
 def in_the_way(connection: Connection) -> list[str]:
-    """Return what others have in the database that needs something of what would be dropped."""
-    return list(_run(connection, _IN_THE_WAY))
+    """Return what would be lost within the database: what others have that needs ours, and our large objects."""
+    return [*_run(connection, _IN_THE_WAY), *_run(connection, _LARGE_OBJECTS)]
 
 
 def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: int) -> InPlace:
@@ -153,8 +159,8 @@ def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: int)
     if obstacles:
         role = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar()
         raise FractalError(
-            f"The backup cannot be restored within the database: {'; '.join(obstacles)} would be lost with the tables "
-            f"that they need, and the role {role} could not make them again. Nothing was changed. As PostgreSQL's "
+            f"The backup cannot be restored within the database: {'; '.join(obstacles)} would be lost with what they "
+            f"need, and the role {role} could not make them again. Nothing was changed. As PostgreSQL's "
             f"administrator, make {role} a member of their owners for now (GRANT <owner> TO {role};), or let it create "
             f"databases (ALTER ROLE {role} CREATEDB;), then run again."
         )

@@ -324,7 +324,7 @@ def restorable(
         return list(entries), []
     left_out: list[str] = []
     # before 17, large objects are no part of a schema to try; one that cannot be given its owner takes all along
-    large = [entry for entry in entries if told_entry(entry).startswith("BLOB")]
+    large = [e for e in entries if told_entry(e).startswith("BLOB") or " LARGE OBJECT " in told_entry(e)]
     if not options and any(told_entry(entry).startswith("BLOB - ") and not roles.owns(entry) for entry in large):
         left_out = large
     kept = entries_without(entries, left_out)

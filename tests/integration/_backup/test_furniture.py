@@ -319,6 +319,8 @@ EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
+    derandomize="FRACTAL_OPS_FURNITURE"
+    not in os.environ,  # the same ones in each short run; a long one looks for new ones
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     database=None,
     phases=[Phase.explicit, Phase.generate],  # each example is short; shrinking them would take longer than reading
@@ -326,6 +328,8 @@ EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
 @given(owner=st.sampled_from([OWNER, PLAIN]), pieces=st.lists(PIECES, min_size=1, max_size=8))
 @example(owner=PLAIN, pieces=[("default privileges", OWNER, OWNER), ("function", PLAIN, OWNER)])
 @example(owner=OWNER, pieces=[("function", PLAIN, "postgres"), ("large object", "postgres", PLAIN)])
+@example(owner=OWNER, pieces=[("foreign server", "postgres", "postgres"), ("large object", OWNER, OWNER)])
+@example(owner=PLAIN, pieces=[("large object", PLAIN, PLAIN), ("large object", BI, BI)])
 def test_what_precheck_lets_pass_comes_back(
     owner: str, pieces: list[tuple[str, str, str]], new_instance: NewInstance
 ) -> None:
