@@ -25,7 +25,7 @@ bed: setup ## Build the images of the test bed
 	@tests/bed/build.sh
 
 unit: setup ## Unit tests
-	pytest tests/unit
+	pytest -n 2 tests/unit
 
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
 	pytest -n 2 --dist loadgroup tests/integration
