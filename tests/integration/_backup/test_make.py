@@ -268,6 +268,9 @@ def test_autovacuum_in_the_scratch_database(
                RETURN true;
            END $$"""
     )
+    # A session tells autovacuum of its rows at most once a second, unless it is made to: before it waits, it must.
+    folder.database.rows("CREATE TABLE ab_tell (id int CHECK (pg_stat_force_next_flush() IS NOT NULL))")
+    folder.database.rows("INSERT INTO ab_tell VALUES (1)")
     folder.database.rows("CREATE TABLE zz_last (id int PRIMARY KEY CHECK (public.wait_for_go()))")
     folder.database.rows("INSERT INTO zz_last VALUES (1)")
     running = start_module("fractal_backup", **backup_options(folder, root))
