@@ -28,7 +28,7 @@ unit: setup ## Unit tests
 	pytest -n 2 tests/unit
 
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
-	pytest -n 2 --dist loadgroup tests/integration
+	pytest -n 2 --dist loadgroup --durations=15 tests/integration
 
 lint: setup ## Style, types, licences, ansible-lint (production), ansible-test sanity, documentation, Galaxy's import
 	@tests/bed/lint.sh
