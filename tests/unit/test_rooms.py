@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
@@ -14,6 +15,7 @@ ROOMS = (
 ).split()
 
 
+@cache
 def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.glob("_*/**/*.py")}
 
