@@ -11,23 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.review import (
-    State,
-    access_problem,
-    misplaced,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
-    UserUpdate,
-    problems,
-    validated_profile,
-    validated_resource,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.review import State, misplaced
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import given
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -39,16 +29,11 @@ else:
     except ImportError:
         sa = JSONB = None
 
-# What the data migration stores when FRACTAL_SLURM_POLL_INTERVAL is unset; 2.16 itself used 5
-# (fractal-server 2.17.0, data_migrations/2_17_0.py; 2.16.6, config.py)
-MIGRATION_POLL_INTERVAL = 15
-
 _RESOURCE_OPTIONS = (
     "host jobs_local_dir jobs_runner_config jobs_slurm_python_worker jobs_poll_interval tasks_local_dir "
     "tasks_pixi_config"
 ).split()
 _PROFILE_OPTIONS = "username ssh_key_path jobs_remote_dir tasks_remote_dir".split()
-_USER_OPTIONS = "is_active is_verified project_dir slurm_accounts".split()
 _JSON_FIELDS = frozenset(("jobs_runner_config", "tasks_python_config", "tasks_pixi_config"))
 _TABLES = ("resource", "profile", "user_oauth")
 _LOCK_TIMEOUT = "30s"
@@ -90,8 +75,8 @@ def wanted_state(state: State, desired: Desired) -> State:
     """Return the state that a declaration asks for; new rows have negative ids.
 
     Raises:
-        FractalError: Something declared is unknown, ambiguous, refused by 2.17, or would detach users, projects or task
-            groups. All problems are told at once.
+        FractalError: Something declared is unknown, ambiguous, refused by fractal-server, or would detach users,
+            projects or task groups. All problems are told at once.
     """
     wanted = deepcopy(state)
     declared = frozenset(str(option["name"]) for option in desired.profiles)
@@ -200,9 +185,9 @@ def _declare_resource(wanted: State, option: Mapping[str, Any]) -> None:
             f"The resource {fields['name']!r} is of type {fields['type']}; "
             f"a type cannot be changed to {option['type']}."
         )
-    changed = {"name": option["name"], **_given(option, _RESOURCE_OPTIONS)}
+    changed = {"name": option["name"], **given(option, _RESOURCE_OPTIONS)}
     changed["tasks_python_config"] = _python_config(fields["tasks_python_config"], option)
-    _update(fields, changed, validated_resource)
+    _update(fields, changed, wanted.accepts.resource)
 
 
 def _create_resource(wanted: State, option: Mapping[str, Any]) -> None:
@@ -223,9 +208,9 @@ def _create_resource(wanted: State, option: Mapping[str, Any]) -> None:
         "name": option["name"],
         "tasks_python_config": _python_config({}, option),
         "tasks_pixi_config": {},
-        **_given(option, _RESOURCE_OPTIONS),
+        **given(option, _RESOURCE_OPTIONS),
     }
-    wanted.resources[_new_id(wanted.resources)] = validated_resource(fields)
+    wanted.resources[_new_id(wanted.resources)] = wanted.accepts.resource(fields)
 
 
 def _declare_handed_on(wanted: State, handed_on: Mapping[str, Any]) -> None:
@@ -236,16 +221,7 @@ def _declare_handed_on(wanted: State, handed_on: Mapping[str, Any]) -> None:
             "the one made by the data migration. Declare the interpreters in 'resources' instead."
         )
     fields = next(iter(wanted.resources.values()))
-    python = deepcopy(fields["tasks_python_config"])
-    versions = python.setdefault("versions", {})
-    missing = {v: path for v, path in (handed_on.get("tasks_python") or {}).items() if v not in versions}
-    versions.update(missing)
-    if handed_on.get("default_version") in missing:
-        python["default_version"] = handed_on["default_version"]
-    changed = {"tasks_python_config": python}
-    if handed_on.get("poll_interval") is not None and fields["jobs_poll_interval"] == MIGRATION_POLL_INTERVAL:
-        changed["jobs_poll_interval"] = int(handed_on["poll_interval"])
-    _update(fields, changed, validated_resource)
+    _update(fields, wanted.accepts.handed_on(fields, handed_on), wanted.accepts.resource)
 
 
 def _python_config(present: Mapping[str, Any], option: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,13 +259,13 @@ def _declare_profile(wanted: State, option: Mapping[str, Any], declared: frozens
         "name": option["name"],
         "resource_id": resource_id,
         "resource_type": resource_type,
-        **_given(option, _PROFILE_OPTIONS),
+        **given(option, _PROFILE_OPTIONS),
     }
     if key is None:
         fields = {**dict.fromkeys(_PROFILE_OPTIONS), **changed}
-        wanted.profiles[_new_id(wanted.profiles)] = {**validated_profile(fields), "resource_id": resource_id}
+        wanted.profiles[_new_id(wanted.profiles)] = {**wanted.accepts.profile(fields), "resource_id": resource_id}
     else:
-        _update(wanted.profiles[key], changed, validated_profile)
+        _update(wanted.profiles[key], changed, wanted.accepts.profile)
 
 
 def _resource_of(wanted: State, option: Mapping[str, Any], present: Any) -> int:
@@ -313,20 +289,13 @@ def _declare_user(wanted: State, option: Mapping[str, Any]) -> None:
     user = next((fields for fields in wanted.users.values() if str(fields["email"]).lower() == email), None)
     if user is None:
         raise FractalError(f"No user has the e-mail {option['email']!r}. Create the account in fractal-web first.")
-    changed = _given(option, _USER_OPTIONS)
+    user.update(wanted.accepts.changes_of_user(option, user))
     if option.get("profile"):
-        changed["profile_id"] = _by_name(wanted.profiles, "profile", option["profile"])
-    try:
-        valid = UserUpdate(**changed).model_dump()
-    except ValidationError as error:
+        user["profile_id"] = _by_name(wanted.profiles, "profile", option["profile"])
+    problem = wanted.accepts.access_problem(user)
+    if user["is_active"] and user["is_verified"] and problem:
         raise FractalError(
-            f"fractal-server 2.17 does not accept this of the user {user['email']}: {'; '.join(problems(error))}."
-        ) from None
-    user.update({name: valid[name] for name in changed})
-    if user["is_active"] and user["is_verified"] and access_problem(user):
-        raise FractalError(
-            f"The user {user['email']} would be active and verified, but with {access_problem(user)}: "
-            "declare what is missing."
+            f"The user {user['email']} would be active and verified, but with {problem}: declare what is missing."
         )
 
 
@@ -364,15 +333,11 @@ def _by_name(rows: Mapping[int, Mapping[str, Any]], what: str, name: str) -> int
 
 
 def _update(fields: dict[str, Any], changed: Mapping[str, Any], validate: Any) -> None:
-    """Set the changed fields as 2.17 would store them; fields that nobody declared stay as they are."""
+    """Set the changed fields as they would be stored; fields that nobody declared stay as they are."""
     if all(fields[name] == value for name, value in changed.items()):
         return
     valid = validate({**fields, **changed})
     fields.update({name: valid.get(name, value) for name, value in changed.items()})
-
-
-def _given(option: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: option[name] for name in names if option.get(name) is not None}
 
 
 def _new_id(rows: Mapping[int, Any]) -> int:
@@ -405,7 +370,7 @@ def _misplaced(wanted: State) -> dict[int, str]:
     known = {
         user: f for user, f in wanted.users.items() if f["profile_id"] is None or f["profile_id"] in wanted.profiles
     }
-    return misplaced(State(wanted.resources, wanted.profiles, known, wanted.projects, wanted.task_groups))
+    return misplaced(replace(wanted, users=known))
 
 
 def _declared_twice(desired: Desired) -> list[str]:

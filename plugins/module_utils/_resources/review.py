@@ -17,12 +17,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import RESOURCE_NAME
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
-    PLACEHOLDER_PROJECT_DIR,
-    validated_profile,
-    validated_resource,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Accepts
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.accepts import accepts_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 
 if TYPE_CHECKING:
@@ -32,16 +28,6 @@ else:
         import sqlalchemy as sa
     except ImportError:
         sa = None
-
-# Names given by the data migration (fractal-server 2.17.0, data_migrations/2_17_0.py)
-MIGRATION_PROFILE_NAME = "Profile {username}"
-
-RESOURCE_FIELDS = (
-    "type name host jobs_local_dir jobs_runner_config jobs_slurm_python_worker jobs_poll_interval tasks_local_dir "
-    "tasks_python_config tasks_pixi_config"
-).split()
-PROFILE_FIELDS = "name resource_id resource_type username ssh_key_path jobs_remote_dir tasks_remote_dir".split()
-USER_FIELDS = "email is_active is_verified is_superuser profile_id project_dir slurm_accounts".split()
 
 _RESOURCE_REFERENCE = "Upgrade page, post-upgrade cleanup: review the names of resources/profiles"
 _USER_REFERENCE = "Upgrade page, post-upgrade cleanup: review the association between users and profiles"
@@ -88,11 +74,13 @@ FINDINGS = rule_table(
 
 @dataclass
 class State:
-    """Resources, profiles and users of a 2.17 database, each a mapping from id to its fields.
+    """Resources, profiles and users of a database, each a mapping from id to its fields.
 
-    ``projects`` and ``task_groups`` tell how many of them a user has on a resource, by (user id, resource id).
+    ``accepts`` says what the release of its schema accepts. ``projects`` and ``task_groups`` tell how many of them a
+    user has on a resource, by (user id, resource id).
     """
 
+    accepts: Accepts
     resources: dict[int, dict[str, Any]] = field(default_factory=dict)
     profiles: dict[int, dict[str, Any]] = field(default_factory=dict)
     users: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -100,67 +88,21 @@ class State:
     task_groups: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
-def has_resources(connection: sa.Connection) -> bool:
-    """Return whether the schema knows resources, that is, whether it is 2.17's or later."""
-    return bool(sa.inspect(connection).has_table("resource"))
-
-
-def require_resources(connection: sa.Connection) -> None:
-    """Refuse a schema that is not one of 2.17.
-
-    Raises:
-        FractalError: It has no resources yet, or users have no ``project_dir`` any more (2.18).
-    """
-    columns = {column["name"] for column in sa.inspect(connection).get_columns("user_oauth")}
-    if not has_resources(connection) or "project_dir" not in columns:
-        raise FractalError(
-            f"The database is at alembic revision {revision_of(connection)}, whose schema is not one of "
-            "fractal-server 2.17. Resources and profiles appear with the upgrade to 2.17.0: run the upgrade first."
-        )
-
-
 def read_state(connection: sa.Connection) -> State:
     """Read everything that the review shows and a declaration may change.
 
     Raises:
-        FractalError: The schema is not one of 2.17.
+        FractalError: The schema knows no resources, or is not one that this collection knows.
     """
-    require_resources(connection)
+    accepts = accepts_of(revision_of(connection))
     return State(
-        resources=_rows(connection, "resource", RESOURCE_FIELDS),
-        profiles=_rows(connection, "profile", PROFILE_FIELDS),
-        users=_rows(connection, "user_oauth", USER_FIELDS),
-        projects=_counts(
-            connection,
-            "SELECT l.user_id, p.resource_id, count(*) "
-            "FROM linkuserprojectv2 l JOIN projectv2 p ON p.id = l.project_id "
-            "WHERE p.resource_id IS NOT NULL GROUP BY 1, 2",
-        ),
-        task_groups=_counts(
-            connection,
-            "SELECT user_id, resource_id, count(*) FROM taskgroupv2 WHERE resource_id IS NOT NULL GROUP BY 1, 2",
-        ),
+        accepts,
+        resources=_rows(connection, "resource", accepts.resource_fields),
+        profiles=_rows(connection, "profile", accepts.profile_fields),
+        users=_rows(connection, "user_oauth", accepts.user_fields),
+        projects=_counts(connection, accepts.projects),
+        task_groups=_counts(connection, accepts.task_groups),
     )
-
-
-def access_problem(user: Mapping[str, Any]) -> str:
-    """Return why a user cannot use the API, or an empty text (2.17.0, app/routes/auth/__init__.py)."""
-    reasons = [
-        reason
-        for reason, holds in (
-            ("not active", not user["is_active"]),
-            ("not verified", not user["is_verified"]),
-            ("no profile", user["profile_id"] is None),
-            ("no project folder", user["project_dir"] in (None, "", PLACEHOLDER_PROJECT_DIR)),
-        )
-        if holds
-    ]
-    return ", ".join(reasons)
-
-
-def is_placeholder(profile: Mapping[str, Any]) -> bool:
-    """Return whether a profile still has the name that the data migration gave it."""
-    return bool(profile["name"] == MIGRATION_PROFILE_NAME.format(username=profile["username"]))
 
 
 def review(state: State) -> dict[str, Any]:
@@ -173,7 +115,7 @@ def review(state: State) -> dict[str, Any]:
         {
             "id": key,
             **fields,
-            "placeholder": fields["name"] == RESOURCE_NAME,
+            "placeholder": fields["name"] == state.accepts.resource_placeholder,
             "profiles": sorted(p["name"] for p in state.profiles.values() if p["resource_id"] == key),
             "projects": sum(count for (_unused, resource), count in state.projects.items() if resource == key),
             "task_groups": sum(count for (_unused, resource), count in state.task_groups.items() if resource == key),
@@ -185,7 +127,7 @@ def review(state: State) -> dict[str, Any]:
             "id": key,
             **fields,
             "resource": state.resources[fields["resource_id"]]["name"],
-            "placeholder": is_placeholder(fields),
+            "placeholder": fields["name"] == state.accepts.profile_placeholder.format(username=fields["username"]),
             "users": sorted(profile_users[key]),
         }
         for key, fields in state.profiles.items()
@@ -195,7 +137,7 @@ def review(state: State) -> dict[str, Any]:
             "id": key,
             **fields,
             "profile": state.profiles[fields["profile_id"]]["name"] if fields["profile_id"] in state.profiles else None,
-            "without_access_because": access_problem(fields),
+            "without_access_because": state.accepts.access_problem(fields),
         }
         for key, fields in sorted(state.users.items(), key=lambda item: str(item[1]["email"]))
     ]
@@ -238,7 +180,7 @@ def _names(state: State) -> Check:
     problems = invalid(state)
     types = sorted({str(resource["type"]) for resource in state.resources.values()})
     if not state.resources:
-        problems.append("there is no resource: the data migration of 2.17.0 has not run")
+        problems.append("there is no resource: the data migration that makes it has not run")
     if len(types) > 1:
         problems.append(f"resources are of several types ({', '.join(types)}), but a server has one runner backend")
     if problems:
@@ -246,14 +188,15 @@ def _names(state: State) -> Check:
     names = [str(resource["name"]) for resource in state.resources.values()]
     return rule.passed(
         "resources and profiles",
-        f"resources: {', '.join(names)}; {len(state.profiles)} profiles; all are valid in 2.17",
+        f"resources: {', '.join(names)}; {len(state.profiles)} profiles; all are valid",
     )
 
 
 def _users(state: State) -> Check:
     rule = CHECKS["user_profiles"]
     entitled = [user for user in state.users.values() if user["is_active"] and user["is_verified"]]
-    problems = [f"{user['email']}: {access_problem(user)}" for user in entitled if access_problem(user)]
+    why = {str(user["email"]): state.accepts.access_problem(user) for user in entitled}
+    problems = [f"{email}: {problem}" for email, problem in why.items() if problem]
     problems += misplaced(state).values()
     if problems:
         return rule.failed("users", "; ".join(problems))
@@ -261,12 +204,12 @@ def _users(state: State) -> Check:
 
 
 def invalid(state: State) -> list[str]:
-    """Return the resources and profiles that 2.17 would refuse to use, with what is wrong."""
+    """Return the resources and profiles that fractal-server would refuse to use, with what is wrong."""
     found = []
     for resource in state.resources.values():
-        found += _problem(validated_resource, resource)
+        found += _problem(state.accepts.resource, resource)
     for profile in state.profiles.values():
-        found += _problem(validated_profile, profile)
+        found += _problem(state.accepts.profile, profile)
         resource_type = state.resources[profile["resource_id"]]["type"]
         if profile["resource_type"] != resource_type:
             found.append(

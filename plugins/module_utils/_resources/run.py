@@ -17,7 +17,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     Installation,
     connect,
     installation_settings,
-    read_env_file,
     revision_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
@@ -32,19 +31,17 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.de
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.review import (
     State,
-    has_resources,
     read_state,
-    require_resources,
     review,
     review_checks,
     review_findings,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.viewer import (
-    Paths,
-    Scheme,
-    has_old_settings,
-    read_paths,
-    viewer_access,
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.viewer import viewer_access
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.accepts import (
+    accepts_of,
+    knows_resources,
+    paths_before,
+    viewer_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
@@ -59,15 +56,16 @@ def declare_or_review(installation: Installation, params: Mapping[str, Any], che
     """Return the result of ``fractal_resource_profile``.
 
     Raises:
-        FractalError: The declaration is refused, or the database cannot be reached or is not one of 2.17.
+        FractalError: The declaration is refused, or the database cannot be reached or its schema is not known.
     """
     desired = Desired(params["resources"], params["profiles"], params["users"], _told(params["handed_on"]))
     reading = check_mode or not desired
     with connect(installation_settings(installation), read_only=reading) as connection:
-        if reading and not has_resources(connection):
-            return _before_2_17(connection, installation)
+        revision = revision_of(connection)
+        if reading and not knows_resources(revision):
+            return _without_resources(connection, revision, installation)
         if not reading:
-            require_resources(connection)
+            accepts_of(revision)
             lock(connection)
         state = read_state(connection)
         wanted, changes = state, list[Change]()
@@ -105,46 +103,30 @@ def _reviewed(
     }
 
 
-def _before_2_17(connection: sa.Connection, installation: Installation) -> dict[str, Any]:
+def _without_resources(connection: sa.Connection, revision: str | None, installation: Installation) -> dict[str, Any]:
     """Return what there is to say at a schema without resources: only what the viewer shows now."""
-    scheme = _scheme(installation)
-    before = _paths_before(connection, scheme)
-    viewer = {"scheme": scheme.name if scheme else None, "paths": before or {}, "before": before}
+    if not installation.env_file:
+        viewer: dict[str, Any] = {"scheme": None, "paths": {}, "before": None}
+    else:
+        before = paths_before(connection, revision, installation)
+        viewer = {"scheme": viewer_of(revision, installation).scheme, "paths": before or {}, "before": before}
     return {"review": None, "changes": [], "findings": [], "checks": [], "viewer": viewer}
 
 
 def _viewer(
     connection: sa.Connection, installation: Installation, params: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Check]:
-    rule, scheme = CHECKS["viewer_access"], _scheme(installation)
-    if scheme is None:
+    if not installation.env_file:
         why = "no environment file was named, so the scheme is unknown"
-        return {"scheme": None, "paths": {}, "before": None}, rule.skipped("viewer", why)
-    after = read_paths(connection, scheme, "2.17")
+        skipped = CHECKS["viewer_access"].skipped("viewer", why)
+        return {"scheme": None, "paths": {}, "before": None}, skipped
+    revision = revision_of(connection)
+    viewer = viewer_of(revision, installation)
+    after = viewer.paths(connection) or {}
     before = params["viewer_paths_before"]
     if before is None:
-        before = _paths_before(connection, _old_scheme(installation) or scheme)
-    return {"scheme": scheme.name, "paths": after, "before": before}, viewer_access(rule, scheme, before, after)
-
-
-def _paths_before(connection: sa.Connection, scheme: Scheme | None) -> Paths | None:
-    """Return what the viewer showed by the rules of 2.16, as long as its settings are in the database."""
-    if scheme is None or not has_old_settings(connection):
-        return None
-    return read_paths(connection, scheme, "2.16")
-
-
-def _scheme(installation: Installation) -> Scheme | None:
-    return Scheme.of(installation.variables()) if installation.env_file else None
-
-
-def _old_scheme(installation: Installation) -> Scheme | None:
-    """Return the scheme of the environment file as it was in 2.16, if its copy is still there."""
-    try:
-        values = read_env_file(installation.env_file + ".old", installation.process_environment)
-    except FractalError:
-        return None
-    return Scheme.of({name: value for name, value in values.items() if name.startswith("FRACTAL_VIEWER_")})
+        before = paths_before(connection, revision, installation)
+    return {"scheme": viewer.scheme, "paths": after, "before": before}, viewer_access(viewer, before, after)
 
 
 def schema_check(revision: str | None) -> Check:

@@ -9,7 +9,9 @@ import subprocess
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import models
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.accepts import ACCEPTS
 from pydantic import ValidationError
 
 _REAL = """
@@ -128,8 +130,8 @@ def ours(kind: str, data: dict[str, Any]) -> Any:
     try:
         if kind == "user":
             return models.UserUpdate(**data).model_dump(exclude_unset=True)
-        return (models.validated_resource if kind == "resource" else models.validated_profile)(data)
-    except (models.FractalError, ValidationError):
+        return (ACCEPTS.resource if kind == "resource" else ACCEPTS.profile)(data)
+    except (FractalError, ValidationError):
         return None
 
 

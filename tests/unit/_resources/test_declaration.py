@@ -19,6 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.re
     review_checks,
     review_findings,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.accepts import ACCEPTS
 
 SLURM = {
     "default_slurm_config": {"partition": "main", "mem": "100M"},
@@ -79,6 +80,7 @@ def user(name: str, profile_id: int | None, **fields: Any) -> dict[str, Any]:
 def state() -> State:
     """What the data migration leaves: alice and bob compute, carol was not verified."""
     return State(
+        ACCEPTS,
         resources={1: resource()},
         profiles={1: profile("alice"), 2: profile("bob")},
         users={

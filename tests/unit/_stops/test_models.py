@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import problems
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.accepts import ACCEPTS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     UserSettingsUpdate,
     UserUpdate,
     normalize_url,
-    problems,
     slurm_mem_to_mb,
-    validated_profile,
-    validated_resource,
 )
 from pydantic import ValidationError
 
@@ -40,7 +39,7 @@ RESOURCE: dict[str, Any] = {
 
 
 def test_resource_is_returned_as_2_17_stores_it() -> None:
-    fields = validated_resource(RESOURCE)
+    fields = ACCEPTS.resource(RESOURCE)
     assert fields["jobs_poll_interval"] == 5
     assert fields["jobs_runner_config"]["default_slurm_config"]["mem"] == 3000
     assert fields["jobs_runner_config"]["user_local_exports"] == {}
@@ -61,8 +60,8 @@ def test_resource_is_returned_as_2_17_stores_it() -> None:
     ],
 )
 def test_refused_resource_is_told_by_field(changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(FractalError, match=r"fractal-server 2\.17 does not accept|must be one of") as error:
-        validated_resource({**RESOURCE, **changes})
+    with pytest.raises(FractalError, match=r"fractal-server 2\.17\.0 does not accept|must be one of") as error:
+        ACCEPTS.resource({**RESOURCE, **changes})
     assert text in str(error.value)
 
 
@@ -70,17 +69,17 @@ def test_pixi_on_ssh_needs_its_slurm_options() -> None:
     pixi = {"versions": {"1": "/pixi/1"}, "default_version": "1"}
     ssh = {**RESOURCE, "type": "slurm_ssh", "host": "cluster", "tasks_pixi_config": pixi}
     with pytest.raises(FractalError, match="SLURM_CONFIG"):
-        validated_resource(ssh)
+        ACCEPTS.resource(ssh)
     pixi["SLURM_CONFIG"] = {"partition": "main", "cpus": 1, "mem": "1G", "time": "10"}
-    assert validated_resource(ssh)["tasks_pixi_config"]["PIXI_CONCURRENT_SOLVES"] == 4
+    assert ACCEPTS.resource(ssh)["tasks_pixi_config"]["PIXI_CONCURRENT_SOLVES"] == 4
 
 
 def test_profiles_differ_by_resource_type() -> None:
-    assert validated_profile({"name": "p", "resource_type": "slurm_sudo", "username": "ann"})["ssh_key_path"] is None
+    assert ACCEPTS.profile({"name": "p", "resource_type": "slurm_sudo", "username": "ann"})["ssh_key_path"] is None
     with pytest.raises(FractalError, match="ssh_key_path: field required"):
-        validated_profile({"name": "p", "resource_type": "slurm_ssh", "username": "ann"})
+        ACCEPTS.profile({"name": "p", "resource_type": "slurm_ssh", "username": "ann"})
     with pytest.raises(FractalError, match="username"):
-        validated_profile({"name": "p", "resource_type": "local", "username": "ann"})
+        ACCEPTS.profile({"name": "p", "resource_type": "local", "username": "ann"})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     rule_table,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import problems
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import RESOURCE_NAME
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     RESOURCES,
@@ -23,7 +24,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     JobRunnerConfigSlurm,
     TasksPixiConfig,
     TasksPixiConfigSsh,
-    problems,
 )
 
 if TYPE_CHECKING:

@@ -11,11 +11,9 @@ Sources (fractal-server 2.17.0; equal in 2.17.1 and 2.17.2): ``app/schemas/v2/re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Optional, Union
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import (
     AfterValidator,
     BaseModel,
@@ -23,7 +21,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydanti
     Field,
     PositiveInt,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
@@ -340,54 +337,15 @@ class UserSettingsUpdate(_Strict):
     project_dir: Optional[CommandPathStr] = None
 
 
-RESOURCES = {"local": LocalResource, "slurm_sudo": SlurmSudoResource, "slurm_ssh": SlurmSshResource}
-PROFILES = {"local": LocalProfile, "slurm_sudo": SlurmSudoProfile, "slurm_ssh": SlurmSshProfile}
+RESOURCES: dict[str, type[BaseModel]] = {
+    "local": LocalResource,
+    "slurm_sudo": SlurmSudoResource,
+    "slurm_ssh": SlurmSshResource,
+}
+PROFILES: dict[str, type[BaseModel]] = {
+    "local": LocalProfile,
+    "slurm_sudo": SlurmSudoProfile,
+    "slurm_ssh": SlurmSshProfile,
+}
 
 MIGRATIONS = {"local": LocalMigration, "slurm_sudo": SlurmSudoMigration, "slurm_ssh": SlurmSshMigration}
-
-
-def validated_resource(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a resource's fields as 2.17 stores them, defaults filled in and memory sizes in MB.
-
-    Raises:
-        FractalError: 2.17 would refuse it.
-    """
-    return _validated(RESOURCES, "type", "resource", data)
-
-
-def validated_profile(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a profile's fields as 2.17 stores them.
-
-    Raises:
-        FractalError: 2.17 would refuse it.
-    """
-    return _validated(PROFILES, "resource_type", "profile", data)
-
-
-def problems(error: ValidationError) -> list[str]:
-    """Return what is wrong, one text per field, without the values (a configuration may hold a secret)."""
-    return [
-        f"{'.'.join(str(part) for part in item['loc']) or 'as a whole'}: {plain_message(item)}"
-        for item in error.errors(include_url=False, include_input=False)
-    ]
-
-
-def plain_message(item: Mapping[str, Any]) -> str:
-    """Return the text of one of pydantic's error items, without pydantic's own preamble."""
-    if item["type"] == "string_pattern_mismatch":
-        return "must be an absolute path"
-    text: str = item["msg"]
-    return text[len("Value error, ") :] if text.startswith("Value error, ") else text[:1].lower() + text[1:]
-
-
-def _validated(models: Mapping[str, Any], key: str, what: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    model = models.get(str(data.get(key)))
-    if model is None:
-        raise FractalError(f"The {key} of a {what} must be one of {', '.join(models)}, not {data.get(key)!r}.")
-    try:
-        fields: dict[str, Any] = model(**data).model_dump()
-    except ValidationError as error:
-        raise FractalError(
-            f"fractal-server 2.17 does not accept the {what} {data.get('name')!r}: {'; '.join(problems(error))}"
-        ) from None
-    return fields

@@ -23,9 +23,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.use
     read_schema,
     read_users,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import problems
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     UserSettingsUpdate,
-    problems,
 )
 
 if TYPE_CHECKING:

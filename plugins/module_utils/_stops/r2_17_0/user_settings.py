@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import plain_message
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     MIGRATIONS,
     NOT_ALLOWED_IN_COMMANDS,
     PLACEHOLDER_PROJECT_DIR,
     normalize_url,
-    plain_message,
 )
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""The folders that the viewer may show to each user, before the upgrade and after it.
+"""The folders that the viewer may show to each user, before 2.17.0 and from it on.
 
 Source: the two releases' ``app/routes/auth/current_user.py``, ``allowed-viewer-paths``. 2.16 takes the folders from the
 user's settings (``slurm_user`` for ``users-folders``, whatever the backend) and answers every active user; 2.17 takes
@@ -15,7 +15,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check, CheckRule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    Installation,
+    read_env_file,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Paths
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import PLACEHOLDER_PROJECT_DIR
 
 if TYPE_CHECKING:
@@ -27,17 +32,20 @@ else:
         sa = None
 
 SCHEMES = ("none", "viewer-paths", "users-folders")
-Paths = dict[str, list[str]]  # by e-mail
 
-_USERS_2_16 = (
+_USERS_BEFORE = (
     "SELECT u.id, u.email, s.project_dir, s.slurm_user AS folder FROM user_oauth u "
     "JOIN user_settings s ON s.id = u.user_settings_id WHERE u.is_active AND u.is_verified"
 )
-_USERS_2_17 = (
+_USERS_SINCE = (
     "SELECT u.id, u.email, u.project_dir, p.username AS folder FROM user_oauth u "
     "LEFT JOIN profile p ON p.id = u.profile_id WHERE u.is_active AND u.is_verified"
 )
 _GROUP_PATHS = "SELECT l.user_id, g.viewer_paths FROM linkusergroup l JOIN usergroup g ON g.id = l.group_id"
+
+
+_NEEDED_BEFORE = (("user_settings", "project_dir"), ("usergroup", "viewer_paths"))
+_NEEDED_SINCE = (("user_oauth", "project_dir"), ("profile", "username"), ("usergroup", "viewer_paths"))
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,60 @@ class Scheme:
         )
 
 
+@dataclass(frozen=True)
+class SchemeViewer:
+    """See `Viewer`. From the folders of users and groups, as a scheme of the environment file says."""
+
+    rules: Scheme
+    users: str
+    needed: tuple[tuple[str, str], ...]
+
+    @property
+    def scheme(self) -> str:
+        """See `Viewer`."""
+        return self.rules.name
+
+    def paths(self, connection: sa.Connection) -> Paths | None:
+        """See `Viewer`. At the schema of 2.17.0 the settings of 2.16 are still there; 2.17.1 drops them."""
+        if not all(_has_column(connection, table, column) for table, column in self.needed):
+            return None
+        groups: dict[int, set[str]] = {}
+        for user_id, paths in connection.execute(sa.text(_GROUP_PATHS)):
+            groups.setdefault(user_id, set()).update(paths)
+        return {
+            email: allowed_paths(self.rules, project_dir, folder, groups.get(user_id, ()))
+            for user_id, email, project_dir, folder in connection.execute(sa.text(self.users))
+        }
+
+    def why_refused(self) -> str:
+        """See `Viewer`."""
+        if self.scheme in SCHEMES:
+            return ""
+        return f"FRACTAL_DATA_AUTH_SCHEME is {self.scheme!r}, which is none of {', '.join(SCHEMES)}"
+
+    def why_lost(self, before: Mapping[str, Iterable[str]]) -> str:
+        """See `Viewer`."""
+        if self.scheme == "none" and any(before.values()):
+            return (
+                "The scheme is 'none' now: FRACTAL_VIEWER_AUTHORIZATION_SCHEME has to be called "
+                "FRACTAL_DATA_AUTH_SCHEME in .fractal_server.env"
+            )
+        if self.scheme == "users-folders":
+            return "2.16 named the user's folder after slurm_user, 2.17 after the profile's username"
+        return ""
+
+
+def from_user_settings(installation: Installation, later: bool) -> SchemeViewer:
+    """Return the viewer up to 2.17.0; ``later``: with what the copy of its environment file says."""
+    scheme = (_scheme_of_copy(installation) if later else None) or Scheme.of(installation.variables())
+    return SchemeViewer(scheme, _USERS_BEFORE, _NEEDED_BEFORE)
+
+
+def from_profiles(installation: Installation, later: bool) -> SchemeViewer:
+    """Return the viewer from 2.17.0 on."""
+    return SchemeViewer(Scheme.of(installation.variables()), _USERS_SINCE, _NEEDED_SINCE)
+
+
 def allowed_paths(scheme: Scheme, project_dir: str | None, folder: str | None, groups: Iterable[str]) -> list[str]:
     """Return the folders that one user may see; ``folder`` is the name of the user's own one below the base folder."""
     if scheme.name == "none":
@@ -68,69 +130,15 @@ def allowed_paths(scheme: Scheme, project_dir: str | None, folder: str | None, g
     return sorted(paths)
 
 
-def read_paths(connection: sa.Connection, scheme: Scheme, generation: str) -> Paths:
-    """Return the folders of every active and verified user, by the rules of ``generation`` (``2.16`` or ``2.17``).
-
-    At the revision of 2.17.0 both can be told, because the settings of 2.16 are still there.
-    """
-    groups: dict[int, set[str]] = {}
-    for user_id, paths in connection.execute(sa.text(_GROUP_PATHS)):
-        groups.setdefault(user_id, set()).update(paths)
-    rows = connection.execute(sa.text(_USERS_2_16 if generation == "2.16" else _USERS_2_17))
-    return {
-        email: allowed_paths(scheme, project_dir, folder, groups.get(user_id, ()))
-        for user_id, email, project_dir, folder in rows
-    }
+def _scheme_of_copy(installation: Installation) -> Scheme | None:
+    """Return the scheme of the environment file as it was in 2.16, if its copy is still there."""
+    try:
+        values = read_env_file(installation.env_file + ".old", installation.process_environment)
+    except FractalError:
+        return None
+    return Scheme.of({name: value for name, value in values.items() if name.startswith("FRACTAL_VIEWER_")})
 
 
-def has_old_settings(connection: sa.Connection) -> bool:
-    """Return whether the settings of 2.16 are still in the database; 2.17.1 drops them."""
-    return bool(sa.inspect(connection).has_table("user_settings"))
-
-
-def compare(before: Mapping[str, Iterable[str]], after: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return, user by user, the folders seen before the upgrade and not any more; spelling does not count."""
-    lost = []
-    for email, paths in sorted(before.items()):
-        now = {os.path.normpath(path) for path in after.get(email, ())}
-        gone = [path for path in paths if not now & _with_parents(os.path.normpath(path))]
-        if gone:
-            lost.append(f"{email} no longer sees {', '.join(sorted(gone))}")
-    return lost
-
-
-def viewer_access(
-    rule: CheckRule, scheme: Scheme, before: Mapping[str, Iterable[str]] | None, after: Mapping[str, Iterable[str]]
-) -> Check:
-    """Return the check that nobody lost a folder in the viewer."""
-    if before is None:
-        return rule.skipped(
-            "viewer",
-            "nothing is known about the folders before the upgrade: the settings of 2.16 are gone from the database",
-            "Compare with the restored backup if in doubt.",
-        )
-    if scheme.name not in SCHEMES:
-        return rule.failed("FRACTAL_DATA_AUTH_SCHEME", f"{scheme.name!r} is none of {', '.join(SCHEMES)}")
-    lost = compare(before, after)
-    if lost:
-        return rule.failed(f"scheme {scheme.name}", "; ".join(lost) + _explanation(scheme, before))
-    return rule.passed(f"scheme {scheme.name}", f"{len(before)} users compared, nobody lost a folder")
-
-
-def _explanation(scheme: Scheme, before: Mapping[str, Iterable[str]]) -> str:
-    if scheme.name == "none" and any(before.values()):
-        return (
-            ". The scheme is 'none' now: FRACTAL_VIEWER_AUTHORIZATION_SCHEME has to be called "
-            "FRACTAL_DATA_AUTH_SCHEME in .fractal_server.env"
-        )
-    if scheme.name == "users-folders":
-        return ". 2.16 named the user's folder after slurm_user, 2.17 after the profile's username"
-    return ""
-
-
-def _with_parents(path: str) -> set[str]:
-    found = {path}
-    while path not in ("/", ""):
-        path = os.path.dirname(path)
-        found.add(path)
-    return found
+def _has_column(connection: sa.Connection, table: str, column: str) -> bool:
+    found = sa.inspect(connection)
+    return found.has_table(table) and any(one["name"] == column for one in found.get_columns(table))
