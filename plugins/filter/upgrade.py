@@ -42,7 +42,7 @@ def state_of_web(results: dict[str, Any], version: str, accept: list[str]) -> di
 
 
 def _run_that_sees(results: dict[str, Any]) -> dict[str, str]:
-    return this_run((results["instance"].get("instance") or {}).get("lock"))
+    return this_run((results["seen"].get("instance") or {}).get("lock"))
 
 
 def failure(result: Mapping[str, Any], task: Mapping[str, Any]) -> str:

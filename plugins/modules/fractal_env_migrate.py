@@ -114,7 +114,7 @@ options:
   data_stop:
     description:
       - The last release with a data migration that the database's schema has reached, see
-        RV(fractal_ops.platform.fractal_database_info#module:database.stop). Those before it are over. Server only.
+        RV(fractal_ops.platform.fractal_observe#module:database.stop). Those before it are over. Server only.
     type: str
   data_migration:
     description:

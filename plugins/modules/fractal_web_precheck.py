@@ -51,7 +51,7 @@ options:
     type: str
   server:
     description:
-      - What RV(fractal_ops.platform.fractal_instance_info#module:instance) was for its fractal-server. If that runs, it
+      - What RV(fractal_ops.platform.fractal_observe#module:instance) was for its fractal-server. If that runs, it
         must answer this host, as the release that it is.
     type: dict
 """

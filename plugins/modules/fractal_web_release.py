@@ -112,19 +112,15 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import (
-    running_version,
-    wait_until_healthy,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import restart, start
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     belongs_to,
+    is_stale,
     kept_release,
     official_archive,
-    runs_older_state,
     stage_web_release,
     switch_web_release,
     switch_web_release_back,
@@ -163,10 +159,7 @@ def wanted_version(state: str, instance: Mapping[str, Any]) -> str:
 def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     active = instance["active_state"] == "active"
     version = params["version"] or instance["version"]
-    stale = active and (
-        runs_older_state(instance, read_unit(params["service"]).started_at)
-        or running_version(instance["url"], "web") != version  # one that hangs may be another than what lies there
-    )
+    stale = is_stale(instance, version)
     if check_mode:
         return {"changed": stale or not active}
     if stale:

@@ -43,6 +43,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
     switch,
     switch_back,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import running_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import web_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key, web_release
 
@@ -119,6 +121,15 @@ def switch_web_release_back(instance: Mapping[str, Any], version: str) -> bool:
 def remove_partial(instance: Mapping[str, Any]) -> None:
     """Remove what a killed preparation left beside the release directory."""
     remove_beside(*glob.glob(glob.escape(str(instance["release_directory"])) + "-*.partial"))
+
+
+def is_stale(instance: Mapping[str, Any], version: str) -> bool:
+    """Return whether a fractal-web that runs has to be started anew to be ``version`` with its environment file."""
+    if instance["active_state"] != "active":
+        return False
+    if runs_older_state(instance, read_unit(str(instance["service"])).started_at):
+        return True
+    return running_version(str(instance["url"]), "web") != version  # one that hangs may be another than what lies there
 
 
 def runs_older_state(instance: Mapping[str, Any], started_at: float | None) -> bool:

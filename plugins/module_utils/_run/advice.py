@@ -14,7 +14,7 @@ _INVENTORY = "-i INVENTORY"  # where the inventory is not known; see `with_inven
 
 def why_failed(result: Mapping[str, Any]) -> str:
     """Return why a task failed; of a program that died, with the last that it said, such as ``Killed``."""
-    message = str(result.get("msg") or "").strip()
+    message = str(result.get("msg") or result.get("reason") or "").strip()
     said = [line.strip() for line in str(result.get("module_stderr") or "").splitlines()]
     last = [line for line in said if line and not line.startswith("Shared connection to")][-1:]
     return ": ".join([part for part in [message, *last] if part]) or "it gave no answer"

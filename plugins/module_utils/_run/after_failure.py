@@ -80,8 +80,8 @@ def after_failure(
     """Return what to do after a failure (``do``), ``why``, and what to ``say`` once that is done.
 
     Args:
-        seen: What the modules returned after the failure: ``found`` (``fractal_backup_info``), ``database``
-            (``fractal_database_info``) and ``instance`` (``fractal_instance_info``); and the ``stage`` that failed.
+        seen: What was seen after the failure: ``found`` (``fractal_backup_info``), ``database`` and ``instance``
+            (``fractal_observe``), None without an answer; and the ``stage`` that failed.
         plan: The plan of the server, as it was before the window.
         on_failure: ``stop`` or ``rollback``, the operator's choice.
         tried: Whether this is asked after a way back that failed.
@@ -112,7 +112,7 @@ def _left(seen: Mapping[str, Any], plan: Mapping[str, Any], go_back: bool, tried
     if hold is None:
         return Left(FREE, tried=tried)
     kind = (FINISHED if backup else UNFINISHED) if hold["backup"] else NONE
-    revision = (seen["database"].get("database") or {}).get("revision")
+    revision = (seen["database"] or {}).get("revision")
     # the schema is migrated before the data; a plan that has the data only may have begun with it at the same revision
     same = kind == FINISHED and revision == backup["revision"] and (todo["schema"] or not todo["data"])
     host = todo["install"] or todo["environment_file"]
@@ -134,7 +134,7 @@ def _where(seen: Mapping[str, Any], left: Left) -> str:
 
 
 def _database(seen: Mapping[str, Any]) -> str:
-    database = seen["database"].get("database") or {}
+    database = seen["database"] or {}
     if not database.get("revision"):
         return "no database answers"
     half = database.get("data_migration") == "partial"
@@ -144,7 +144,7 @@ def _database(seen: Mapping[str, Any]) -> str:
 
 
 def _unit(seen: Mapping[str, Any]) -> str:
-    instance = seen["instance"].get("instance")
+    instance = seen["instance"]
     if not instance:
         return "the state of its unit is not known"
     release = f"fractal-server {instance['version']}" if instance["version"] else "no fractal-server"

@@ -107,8 +107,8 @@ def plan_server(
     """Return the plan for one server.
 
     Args:
-        instance: What ``fractal_instance_info`` returned.
-        database: What ``fractal_database_info`` returned.
+        instance: What ``fractal_observe`` returned as ``instance``.
+        database: What it returned as ``database``.
         target: The release to arrive at.
         workers: ``host``, ``version`` and ``staged`` of each environment of the workers that is not the server's own.
         steps: The releases up to the target whose step of the environment file is not done.

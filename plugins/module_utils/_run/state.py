@@ -102,20 +102,22 @@ def server_state(
     ``half_way``: whether an upgrade was interrupted after it began to change things.
 
     Args:
-        results: What the checks registered, by their names: ``instance``, ``database``, ``environment``, ``server``,
-            ``users``; ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no
-            server; and ``variables``, what is wrong with the operator's own.
+        results: What was registered: ``seen`` (``fractal_observe``); of the checks, ``server`` and ``users``;
+            ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no server; and
+            ``variables``, what is wrong with the operator's own.
         target: The release to arrive at.
         accept: Ids of findings that the operator accepts.
         run: The run that asks, and the one that it knows to be dead (see ``_controller.this_run``).
     """
-    instance = results["instance"].get("instance")
-    database = results.get("database", {}).get("database")
-    found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-server")
+    seen = results["seen"]
+    instance = seen.get("instance")
+    parts = {name: seen.get(name) or {} for name in ("database", "environment")}
+    results = {**results, **parts}
+    database, environment = None if parts["database"].get("failed") else seen.get("database"), parts["environment"]
+    found = _findings_of(results, ("variables",)) + _discovery_findings(seen, "fractal-server")
     found += _lock_findings(instance, run)
     workers = [_worker(result) for result in results.get("workers", {}).get("answers", [])]
     plan = None
-    environment = results.get("environment", {})
     # where it could not be examined, that is a finding; the plan then takes it that all is to be done
     steps = environment.get("steps", [target])
     if instance is not None:
@@ -158,14 +160,28 @@ def web_state(
     accept: Iterable[str] = (),
     run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return ``instance``, ``findings``, ``failure``, ``refused`` and the ``version`` to arrive at of a web host."""
-    instance = results["instance"].get("instance")
-    found = _findings_of(results, ("variables",)) + _discovery_findings(results["instance"], "fractal-web")
+    """Return ``instance``, ``findings``, ``failure``, ``refused`` of a web host, the ``version`` to arrive at, and
+    whether anything is left to do for it (``pending``).
+    """
+    seen = results["seen"]
+    instance = seen.get("instance")
+    found = _findings_of(results, ("variables",)) + _discovery_findings(seen, "fractal-web")
     found += _lock_findings(instance, run)
     if instance is not None:
         found += _unmade(results, ("web",))
     found += _findings_of(results, ("web",))
-    return {"instance": instance, "version": version, **_verdict(found, set(accept))}
+    pending = instance is not None and _web_is_pending(instance, seen, version)
+    return {"instance": instance, "version": version, "pending": pending, **_verdict(found, set(accept))}
+
+
+def _web_is_pending(instance: Mapping[str, Any], seen: Mapping[str, Any], version: str) -> bool:
+    """Return whether release, environment file or process are not yet as they have to be; what is not known is not."""
+    return bool(
+        instance["version"] != version
+        or instance["active_state"] != "active"
+        or seen.get("environment", {}).get("changed", True)
+        or seen.get("process", {}).get("stale", True)
+    )
 
 
 def _discovery_findings(result: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
@@ -188,7 +204,7 @@ def _lock_findings(instance: Mapping[str, Any] | None, run: Mapping[str, str] | 
 
 def _unmade(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
     """Return a finding for each check that ran but returned no result."""
-    wanted = {"database": "database"}
+    wanted = {"database": "reachable"}
     found = []
     for name in names:
         result = results.get(name, {})

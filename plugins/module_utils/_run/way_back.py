@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def way_back(
-    found: Mapping[str, Any], instance: Mapping[str, Any], database: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def way_back(found: Mapping[str, Any], instance: Mapping[str, Any], database: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a rollback does.
 
     Args:
         found: What ``fractal_backup_info`` returned.
-        instance: What ``fractal_instance_info`` returned as ``instance``.
-        database: What ``fractal_database_info`` returned as ``database``; None if it gave no answer.
+        instance: What ``fractal_observe`` returned as ``instance``.
+        database: What it returned as ``database``.
 
     Returns:
         ``nothing``: why there is nothing to go back to, or an empty text. ``restore``: whether the backup is brought
@@ -28,7 +26,7 @@ def way_back(
     hold, backup = found["hold"], found["backup"]
     nothing = "" if hold or backup else f"no upgrade is in progress, and {found['folder']} holds no finished backup"
     differs = backup is not None and (
-        instance["version"] != backup["version"] or (database or {}).get("revision") != backup["revision"]
+        instance["version"] != backup["version"] or database.get("revision") != backup["revision"]
     )
     return {
         "nothing": nothing,

@@ -91,7 +91,7 @@ def migrate_environment(
     Raises:
         FractalError: One is refused.
     """
-    database = door.call(read_state, installation, counts=False)
+    database = door.call(read_state, installation)
     task = env_task(
         path=installation.env_file,
         service=installation.service,

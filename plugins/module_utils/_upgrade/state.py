@@ -17,20 +17,20 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 
 
-def read_state(installation: Installation, counts: bool) -> dict[str, Any]:
+def read_state(installation: Installation) -> dict[str, Any]:
     """Return the state of an installation's database; see `database_state`.
 
     Raises:
         FractalError: It cannot be reached.
     """
-    return state_of(installation_settings(installation), counts)
+    return state_of(installation_settings(installation))
 
 
-def state_of(settings: DatabaseSettings, counts: bool = False) -> dict[str, Any]:
+def state_of(settings: DatabaseSettings) -> dict[str, Any]:
     """Return the state of a database; see `database_state`.
 
     Raises:
         FractalError: It cannot be reached.
     """
     with connect(settings, read_only=True) as connection:
-        return database_state(connection, DATA_MIGRATIONS, counts=counts)
+        return database_state(connection, DATA_MIGRATIONS)

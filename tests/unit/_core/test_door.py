@@ -260,7 +260,7 @@ def test_the_zip_that_ansible_ships_has_what_the_child_needs(tmp_path: Path) -> 
     options = f"dbname=d run_as=nobody python={OTHERS_PYTHON}"
     command = ["ansible", "localhost", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     environ = {**os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_LOCAL_TEMP": str(tmp_path)}
-    done = run([*command, "-m", "fractal_ops.platform.fractal_database_info", "-a", options], environ=environ)
+    done = run([*command, "-m", "fractal_ops.platform.fractal_user_precheck", "-a", options], environ=environ)
     assert f"{OTHERS_PYTHON} has no sqlalchemy or psycopg" in done.out, done.out + done.err
 
 

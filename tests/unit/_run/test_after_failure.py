@@ -87,8 +87,8 @@ def seen(stage: str = "", **given: Any) -> dict[str, Any]:
     hold, backup = given.pop("hold", HOLD), given.pop("backup", BACKUP)
     return {
         "found": {"hold": hold, "backup": backup, "ran_before": True},
-        "instance": {"instance": given.pop("instance", INSTANCE)},
-        "database": {"database": given},
+        "instance": given.pop("instance", INSTANCE),
+        "database": given,
         "stage": stage,
     }
 
@@ -159,7 +159,7 @@ def test_what_is_said_is_what_was_observed() -> None:
         "fractal-server.service is active with fractal-server 2.17.0 installed, and no "
     )
     assert "rollback" not in told(free)["say"]
-    nothing: dict[str, Any] = {"found": {"unreachable": True}, "instance": {}, "database": {}, "stage": "stop"}
+    nothing: dict[str, Any] = {"found": {"unreachable": True}, "instance": None, "database": None, "stage": "stop"}
     assert told(nothing, "rollback")["do"] == "leave"
     assert "does not tell" in told(nothing)["say"]
     unfinished = told(seen(backup=None))

@@ -17,13 +17,19 @@ INSTANCE = {
     "lock": None,
 }
 DATABASE = {"reachable": True, "revision": "981d588fe248", "data_migration": "pending"}
+SEEN = {
+    "instance": INSTANCE,
+    "database": DATABASE,
+    "environment": {"findings": [], "runner_backend": "slurm_sudo", "steps": ["2.17.0"]},
+}
 GOOD = {
-    "instance": {"instance": INSTANCE},
-    "database": {"database": DATABASE},
-    "environment": {"findings": [], "runner_backend": "slurm_sudo"},
+    "seen": SEEN,
     "server": {"findings": []},
     "users": {"findings": [], "access": {"with_access": []}},
 }
+
+
+WEB = {"service": "fractal-web.service", "version": "1.20.1", "active_state": "active", "lock": None}
 
 
 def finding(**changes):
@@ -37,6 +43,11 @@ def finding(**changes):
         "acceptable": True,
     }
     return {**base, **changes}
+
+
+def seeing(**parts):
+    """Return what is registered where parts of the host are not as in GOOD."""
+    return {**GOOD, "seen": {**SEEN, **parts}}
 
 
 def ids(state):
@@ -53,7 +64,7 @@ def test_mistyped_variables_are_refused_unless_accepted():
     unknown = {"findings": [finding(id="variable.unknown", message="no such variable")]}
     for state in (
         server_state({**GOOD, "variables": unknown, "users": {"findings": [finding()]}}, "2.17.0"),
-        web_state({"instance": {"instance": None, "reason": "m"}, "variables": unknown}, "1.21.1"),
+        web_state({"seen": {"instance": None, "reason": "m"}, "variables": unknown}, "1.21.1"),
     ):
         assert state["failure"] == "2 blocking finding(s): no such variable; m"
         assert state["refused"] == "1 blocking finding(s): no such variable"
@@ -62,35 +73,36 @@ def test_mistyped_variables_are_refused_unless_accepted():
 
 
 def test_a_host_on_which_no_module_runs_is_told_apart_from_a_unit_that_is_missing():
-    state = server_state({"instance": {"failed": True, "msg": "Missing sudo password"}}, "2.17.0")
+    state = server_state({"seen": {"failed": True, "msg": "Missing sudo password"}}, "2.17.0")
     assert ids(state) == ["host.unusable"] and "Missing sudo password" in state["failure"]
 
 
 def test_each_thing_that_could_not_be_observed_is_a_finding():
-    assert ids(server_state({"instance": {"no_connection": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
-    assert ids(server_state({"instance": {"instance": None, "reason": "no unit"}}, "2.17.0")) == ["unit.missing"]
-    assert ids(server_state({"instance": {"msg": "traceback"}}, "2.17.0")) == ["host.unusable"]
-    down = {**GOOD, "database": {"database": {"reachable": False, "reason": "refused"}}, "users": {"skipped": True}}
+    assert ids(server_state({"seen": {"no_connection": True, "msg": "no route"}}, "2.17.0")) == ["host.unreachable"]
+    assert ids(server_state({"seen": {"instance": None, "reason": "no unit"}}, "2.17.0")) == ["unit.missing"]
+    assert ids(server_state({"seen": {"msg": "traceback"}}, "2.17.0")) == ["host.unusable"]
+    down = {**seeing(database={"reachable": False, "reason": "refused"}), "users": {"skipped": True}}
     assert ids(server_state(down, "2.17.0")) == ["database.unreachable"]
+    for part in ("database", "environment"):
+        [broken] = server_state(seeing(**{part: {"failed": True, "msg": "no such file"}}), "2.17.0")["findings"]
+        assert (broken["id"], broken["subject"]) == ("check.failed", part) and "no such file" in broken["message"]
     assert (
         ids(server_state({**GOOD, "server": {"msg": "broken"}, "users": {"msg": "x"}}, "2.17.0"))
         == ["check.failed"] * 2
     )
     assert ids(server_state(GOOD, "9.9.9")) == ["plan.blocked"]
-    assert ids(web_state({"instance": {"instance": {"version": "1.20.1"}}, "web": {"msg": "x"}}, "1.21.1")) == [
-        "check.failed"
-    ]
+    assert ids(web_state({"seen": {"instance": WEB}, "web": {"msg": "x"}}, "1.21.1")) == ["check.failed"]
 
 
 def test_another_run_is_in_the_way_until_it_is_known_to_be_dead():
     lock = {"run": "a", "controller": "ann@ops1", "since": "2026-11-23T20:00:00Z", "idle": 3.0}
-    results = {**GOOD, "instance": {"instance": {**INSTANCE, "lock": lock}}}
+    results = seeing(instance={**INSTANCE, "lock": lock})
     refused = server_state(results, "2.17.0", run={"run": "b", "abandoned": ""})
     assert ids(refused) == ["run.locked"]
     assert "ann@ops1 holds its lock since 2026-11-23T20:00:00Z" in refused["failure"]
     assert server_state(results, "2.17.0", run={"run": "b", "abandoned": "a"})["failure"] == ""
     assert server_state(results, "2.17.0", run={"run": "a", "abandoned": ""})["failure"] == ""
-    web = {"instance": {"instance": {**INSTANCE, "lock": lock}}}
+    web = {"seen": {"instance": {**INSTANCE, "lock": lock}}}
     assert ids(web_state(web, "1.21.1", run={"run": "b", "abandoned": ""})) == ["run.locked"]
 
 
@@ -99,13 +111,12 @@ def test_when_the_old_settings_are_gone_too_early_the_choice_is_rollback():
     left = {**database, "lost": ["ann@example.org"]}
     hold = {"run": "r", "since": "s", "controller": "c", "backup": "/b"}
     held = {**INSTANCE, "version": "2.17.1", "active_state": "inactive", "hold": hold}
-    state = server_state({**GOOD, "instance": {"instance": held}, "database": {"database": left}}, "2.17.1")
+    state = server_state(seeing(instance=held, database=left), "2.17.1")
     assert ids(state) == ["migration.lost"]
     assert "ann@example.org" in state["failure"]
     assert "rollback playbook" in state["findings"][0]["fix"]
     for instance, rows in ((held, database), ({**held, "hold": None}, left)):  # all migrated; or somebody new
-        results = {**GOOD, "instance": {"instance": instance}, "database": {"database": rows}}
-        assert "migration.lost" not in ids(server_state(results, "2.17.1"))
+        assert "migration.lost" not in ids(server_state(seeing(instance=instance, database=rows), "2.17.1"))
 
 
 def test_a_blocker_is_a_failure_until_it_is_accepted():
@@ -117,8 +128,7 @@ def test_a_blocker_is_a_failure_until_it_is_accepted():
 
 def test_a_finding_of_two_checks_is_shown_once():
     found = {
-        **GOOD,
-        "environment": {"findings": [finding()]},
+        **seeing(environment={"findings": [finding()]}),
         "server": {"findings": [finding(), finding(subject="t")]},
     }
     assert [one["subject"] for one in server_state(found, "2.17.0")["findings"]] == ["s", "t"]
@@ -163,3 +173,22 @@ def test_a_missing_environment_file_is_told_once() -> None:
     assert _without_what_follows(found) == found
     missing = {"id": "unit.no_environment_file", "subject": "x"}
     assert _without_what_follows([*found, missing]) == [found[1], missing]
+
+
+def test_nothing_is_left_to_do_for_a_web_only_where_all_of_it_was_seen() -> None:
+    finished = {
+        "instance": {**WEB, "version": "1.21.1"},
+        "environment": {"changed": False},
+        "process": {"stale": False},
+    }
+    assert web_state({"seen": finished}, "1.21.1")["pending"] is False
+    assert web_state({"seen": {"instance": None, "reason": "no unit"}}, "1.21.1")["pending"] is False
+    for part in (
+        {"instance": WEB},
+        {"instance": {**finished["instance"], "active_state": "inactive"}},
+        {"environment": {"changed": True}},
+        {"environment": {"failed": True, "msg": "There is no environment file."}},
+        {"process": {"stale": True}},
+        {"process": {"failed": True, "msg": "no such folder"}},
+    ):
+        assert web_state({"seen": {**finished, **part}}, "1.21.1")["pending"] is True, part

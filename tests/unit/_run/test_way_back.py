@@ -19,7 +19,7 @@ def way(
     ran_before: bool = True,
 ) -> dict[str, Any]:
     found = {"hold": hold, "backup": backup, "folder": "/b/u", "ran_before": ran_before}
-    return way_back(found, {"version": version}, {"revision": revision} if revision else None)
+    return way_back(found, {"version": version}, {"revision": revision} if revision else {"reachable": False})
 
 
 @pytest.mark.parametrize(

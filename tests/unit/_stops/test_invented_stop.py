@@ -164,9 +164,11 @@ def observed(world: World) -> dict[str, Any]:
     }
     server = [finding.as_dict() for _name, check in checks for finding in check(host(world.version))]
     return {
-        "instance": {"instance": instance},
-        "database": {"database": world.state()},
-        "environment": {"findings": [], "steps": examined.steps},
+        "seen": {
+            "instance": instance,
+            "database": {"reachable": True, **world.state()},
+            "environment": {"findings": [], "steps": examined.steps},
+        },
         "server": {"findings": server},
     }
 
@@ -238,7 +240,7 @@ def test_its_own_condition_refuses_it(world: World) -> None:
 def test_who_was_left_out_for_good_is_told_afterwards(world: World) -> None:
     world.version, world.revision, world.rows = "3.1.1", NEXT.alembic_head, {"left": ["bob"]}
     seen = observed(world)
-    seen["instance"]["instance"]["hold"] = {"run": "r", "since": "s", "controller": "c", "backup": ""}
+    seen["seen"]["instance"]["hold"] = {"run": "r", "since": "s", "controller": "c", "backup": ""}
     [lost] = [one for one in server_state(seen, "3.1.1")["findings"] if one["id"] == "migration.lost"]
     assert "bob" in lost["message"]
 
