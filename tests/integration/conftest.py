@@ -7,17 +7,17 @@
 ``release_python``     function: the interpreter of a release (cached virtual environment)
 ``slurm_programs``     PATH with the programs that 2.16 looks for
 ``migrations``         function: the real migration of 2.17.0 for a backend of 2.16, warm (``warm_fractalctl``)
+``read_database``      reads the state of a database, under a release's Python
 ``run_module``         runs one of the collection's modules as a process under a release's Python
 
 Example::
 
-    def test_it(new_database, fractal_folder, run_module):
+    def test_it(new_database, fractal_folder, read_database):
         database = new_database()                     # or new_database(owner="fractal_plain")
         add_user(database, "ann@example.org")         # from postgres_seed
         folder = fractal_folder(database)             # .fractal_server.env, config_slurm.json
         folder.upgrade("2.17.0")                      # Fractal's own tools; folder.set_db("2.17.0") is one step of it
-        result = run_module("fractal_database_info", env_file=str(folder.env_file))
-        assert result["database"]["data_migration"] == "done"
+        assert read_database(env_file=str(folder.env_file))["data_migration"] == "done"
 
 The first session makes the environments (some minutes, kept in ~/.cache/fractal_ops or $FRACTAL_OPS_CACHE).
 """
@@ -60,7 +60,10 @@ COLLECTIONS_ROOT = _collections_root()
 if importlib.util.find_spec("ansible_collections") is None:
     sys.path.insert(0, COLLECTIONS_ROOT)
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from postgres_cluster import OWNER, Cluster, Database, running_cluster
 from postgres_seed import seed
 from releases_environments import FractalFolder, python_of
@@ -269,6 +272,20 @@ def run_module(start_module: Callable[..., RunningModule]) -> Callable[..., dict
     Returns the result; a failed module's has ``failed`` and ``msg``. Its standard error must stay empty.
     """
     return lambda name, **options: start_module(name, **options).result()
+
+
+@pytest.fixture
+def read_database() -> Callable[..., dict[str, Any]]:
+    """Read the state of a database as a look at a host does: ``read_database(env_file=…)``.
+
+    Options are those that lead a module to a database; ``_release`` chooses the environment (default 2.16.6).
+    """
+
+    def read(_release: str = "2.16.6", **options: Any) -> dict[str, Any]:
+        installation = find_installation(options)
+        return service_side(installation, python_of(_release)).call(read_state, installation)
+
+    return read
 
 
 def wait_for_lock(database: Database) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from testinfra.host import Host
 
 ROWS = Path(__file__).resolve().parents[1] / "files" / "rows.py"
+CALLBACKS = ROWS.parents[3] / "tests" / "tools" / "callback_plugins"
 STATE = r"""
 cd /opt/fractal/server
 sha256sum .fractal_server.env* *.json | sort -k2
@@ -26,11 +27,12 @@ systemctl is-active fractal-server; systemctl is-enabled fractal-server
 
 @dataclass(frozen=True)
 class Run:
-    """A playbook that was run: exit code, output, and the report of each server."""
+    """A playbook that was run: exit code, output, the report of each server, and the tasks that each host was sent."""
 
     code: int
     output: str
     reports: dict[str, dict[str, Any]]
+    sent: dict[str, list[str]]
 
     @property
     def changed(self) -> int:
@@ -58,10 +60,19 @@ def run_playbook(playbook: str, *arguments: str, inventory: Path | None = None) 
     folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "test-reports"
     shutil.rmtree(folder, ignore_errors=True)
     line = command(playbook, "-e", f"fractal_report_dir={folder}", *arguments, inventory=inventory)
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+    sent = folder.with_name("sent.json")
+    sent.unlink(missing_ok=True)
+    environment = {
+        **os.environ,
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+        "ANSIBLE_CALLBACKS_ENABLED": "remote_tasks",
+        "REMOTE_TASKS": str(sent),
+    }
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     print(done.stdout, done.stderr)
     reports = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/latest.json")}
-    return Run(done.returncode, done.stdout, reports)
+    return Run(done.returncode, done.stdout, reports, json.loads(sent.read_text()))
 
 
 def rows(server: Host) -> dict[str, Any]:

@@ -96,9 +96,7 @@ def port(number: int) -> str:
 
 
 def instance(machine: HostContainer, name: str, **options: str) -> dict[str, object]:
-    result = machine.module("fractal_instance_info", service=name, **options)
-    assert "instance" in result, result
-    found: dict[str, object] = result["instance"]
+    found: dict[str, object] = machine.module("fractal_observe", service=name, **options)["instance"]
     return found
 
 
@@ -153,8 +151,8 @@ def test_an_instance_of_a_template(machine: HostContainer) -> None:
     """)
     machine.sh(_UNTIL.format(unit="fractal@20", test=port(8120)))
     assert instance(machine, "fractal@20")["url"] == "http://127.0.0.1:8120"
-    failed = machine.module("fractal_instance_info", service="fractal@")
-    assert failed["failed"] and "template" in failed["msg"]
+    seen = machine.module("fractal_observe", service="fractal@")
+    assert seen["instance"] is None and "template" in seen["reason"]
     machine.sh("systemctl stop fractal@20")
 
 
@@ -164,10 +162,13 @@ def test_the_distributions_python_is_not_taken(machine: HostContainer) -> None:
     )
     machine.sh("printf '[Service]\\nExecStart=/usr/bin/env gunicorn x:app\\n' > /etc/systemd/system/odd.service")
     machine.sh("systemctl daemon-reload")
-    failed = machine.module("fractal_instance_info", service="odd")
-    assert failed["failed"] and "/usr/bin/python3, which has no fractal-server" in failed["msg"]
-    assert "fractal_server_python" in failed["msg"]
-    assert instance(machine, "odd", python="/opt/v/bin/python3")["version"] == "2.16.6"
+    seen = machine.module("fractal_observe", service="odd")
+    assert seen["instance"] is None and "/usr/bin/python3, which has no fractal-server" in seen["reason"]
+    assert "fractal_server_python" in seen["reason"]
+    seen = machine.module("fractal_observe", service="odd", python="/opt/v/bin/python3")
+    assert seen["instance"]["version"] == "2.16.6"
+    assert not seen["database"]["reachable"] and ".fractal_server.env: No such file" in seen["database"]["reason"]
+    assert seen["environment"]["failed"] and "no environment file" in seen["environment"]["msg"]
     machine.sh("rm /usr/local/bin/gunicorn")
 
 

@@ -83,7 +83,7 @@ OF_THE_BED = {("web.node_cookies", "/usr/bin/node"), ("web.no_support_address", 
 
 
 def web_server(version: str) -> dict[str, object]:
-    """Return a running server, as fractal_instance_info describes it."""
+    """Return a running server, as fractal_observe describes it."""
     return {"active_state": "active", "hold": None, "version": version}
 
 

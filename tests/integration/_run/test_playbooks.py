@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COLLECTIONS_ROOT
+from conftest import COLLECTION, COLLECTIONS_ROOT
 
 PROGRAM = Path(sys.executable).with_name("ansible-playbook")
 HERE = f"ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable}"
@@ -32,6 +32,9 @@ class Ran:
                 "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS_ROOT,
                 "ANSIBLE_HOME": str(folder / "home"),
                 "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_CALLBACK_PLUGINS": str(COLLECTION / "tests" / "tools" / "callback_plugins"),
+                "ANSIBLE_CALLBACKS_ENABLED": "remote_tasks",
+                "REMOTE_TASKS": str(folder / "sent.json"),
                 "PWD": "/nonexistent",  # under ansible-runner it is that of whoever started it
             },
             capture_output=True,
@@ -39,6 +42,7 @@ class Ran:
             check=False,
         )
         self.code, self.screen = done.returncode, done.stdout
+        self.sent: dict[str, list[str]] = json.loads((folder / "sent.json").read_text())
         assert "Traceback" not in done.stdout + done.stderr
 
     def report(self, name: str = "server") -> dict[str, Any]:
@@ -164,6 +168,13 @@ def test_the_only_host_of_a_play_that_is_lost_in_it_costs_no_report(tmp_path: Pa
     assert (record["outcome"], record["server_outcome"]) == ("failed", "up to date")
     assert [web["outcome"] for web in record["web"]] == ["failed"]
     assert "Connection refused" in record["web"][0]["failure"]
+
+
+@pytest.mark.parametrize("playbook", ["precheck", "upgrade", "verify", "rollback"])
+def test_a_host_is_looked_at_with_one_task(tmp_path: Path, playbook: str) -> None:
+    """What there is to judge or to do comes after it; here is no instance."""
+    prefix = "fractal_ops.platform.fractal : Look at fractal-"
+    assert ran(tmp_path, playbook, PAIR).sent == {"server": [f"{prefix}server"], "web": [f"{prefix}web"]}
 
 
 def test_every_run_is_kept_and_the_latest_is_led_to(tmp_path: Path) -> None:

@@ -89,4 +89,4 @@ def test_what_another_role_has_can_be_accepted(tmp_path: Path) -> None:
 def test_users_are_not_settled_with_any_of_them(tmp_path: Path) -> None:
     told = run(tmp_path, "users", "-e", '{"fractal_user": []}', hosts=["server"])
     assert "The variable fractal_user does not exist. Did you mean fractal_users?" in told
-    assert "Discover fractal-server" not in told
+    assert "Bring the users to their declared state" not in told

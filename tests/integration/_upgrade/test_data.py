@@ -148,6 +148,7 @@ def test_a_kill_at_any_commit_is_healed(
     undisturbed: dict[str, Any],
     run_module: RunModule,
     start_module: StartModule,
+    read_database: RunModule,
 ) -> None:
     """update-db-data is killed with SIGKILL; the next run ends with the very rows of an undisturbed one."""
     with blocked(cluster, folder.database, BLOCKERS[point]):
@@ -157,7 +158,7 @@ def test_a_kill_at_any_commit_is_healed(
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)  # the dead client's session ends
     failed = running.result()
     assert failed["failed"] and "ended with -9" in failed["msg"] and "rollback" in failed["msg"]
-    state = run_module("fractal_database_info", env_file=str(folder.env_file), counts=False)["database"]
+    state = read_database(env_file=str(folder.env_file))
     assert state["data_migration"] == ("pending" if point == "before the resource" else "partial")
     if point != "before the resource":
         assert migrate(run_module, folder, _check=True)["healed"]

@@ -7,11 +7,14 @@ import os
 import pathlib
 import tarfile
 import time
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import web_release as _web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     belongs_to,
+    is_stale,
     official_archive,
     runs_older_state,
     stage_web_release,
@@ -233,3 +236,22 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path, web):
     with pytest.raises(FractalError, match="is in the way"):
         stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
     assert (tmp_path / "fractal-web-1.21.1" / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "answers", "stale"),
+    [
+        ("active", 200, "1.20.1", False),
+        ("active", -200, "1.20.1", True),
+        ("active", 200, "1.19.0", True),
+        ("active", 200, None, True),
+        ("inactive", -200, None, False),
+    ],
+    ids=["as it has to be", "older than its file", "another release", "hangs", "does not run"],
+)
+def test_a_process_that_is_not_what_lies_there_is_stale(monkeypatch, web, state, started, answers, stale):
+    at = time.time() + started
+    monkeypatch.setattr(_web_release, "read_unit", lambda name: SimpleNamespace(started_at=at, name=name))
+    monkeypatch.setattr(_web_release, "running_version", lambda url, kind: answers)
+    about = {**web, "active_state": state, "service": "fractal-web.service", "url": "http://127.0.0.1:1"}
+    assert is_stale(about, "1.20.1") is stale

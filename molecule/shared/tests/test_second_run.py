@@ -1,0 +1,33 @@
+"""A second upgrade of a finished instance looks, verifies, and asks its hosts for nothing else."""
+
+from __future__ import annotations
+
+from scenario import hosts_of
+from testinfra.host import Host
+
+from playbooks import run_playbook
+
+testinfra_hosts = hosts_of("fractal_server")
+
+
+def test_a_second_upgrade_changes_nothing_and_costs_three_tasks_a_host_at_most(
+    host: Host,
+) -> None:
+    again = run_playbook("upgrade")
+    assert again.code == 0 and again.changed == 0
+    record = again.reports["server"]
+    assert record["outcome"] == "up to date" and [web["outcome"] for web in record["web"]] == ["up to date"]
+    assert {name: [task.rpartition(" : ")[2] for task in tasks] for name, tasks in again.sent.items()} == {
+        "server": [
+            "Look at fractal-server",
+            "Review resources, profiles and users",
+            "Verify that fractal-server works",
+        ],
+        "web": ["Look at fractal-web", "Verify that fractal-web works and agrees with its server"],
+    }
+
+
+def test_a_precheck_of_it_says_so_with_one_look(host: Host) -> None:
+    again = run_playbook("precheck")
+    assert again.code == 0 and again.reports["server"]["outcome"] == "up to date"
+    assert {name: len(tasks) for name, tasks in again.sent.items()} == {"server": 1, "web": 1}
