@@ -9,4 +9,5 @@ def test_a_program_that_died_is_told_by_its_last_words():
         assert why_failed({"msg": died, "module_stderr": said}) == f"{died}: Killed"
     assert why_failed({"module_stderr": "sudo: a password is required"}) == "sudo: a password is required"
     assert why_failed({"msg": " no room "}) == "no room"
+    assert why_failed({"instance": None, "reason": "The unit is masked."}) == "The unit is masked."
     assert why_failed({}) == "it gave no answer"
