@@ -11,8 +11,11 @@ short_description: Take a stopped fractal-server to the next release
 version_added: 0.1.0
 description:
   - Switches to the environment that M(fractal_ops.platform.fractal_server_environment) built beside the one in use,
-    migrates the schema as M(fractal_ops.platform.fractal_schema_migrate) does and, for a release with a data migration,
-    the data as M(fractal_ops.platform.fractal_data_migrate) does.
+    migrates the schema (C(fractalctl set-db)) and, for a release with a data migration, the data
+    (C(fractalctl update-db-data)). What they did is told by the alembic revision and by the rows.
+  - C(update-db-data) has no resume. What a killed run of it left is taken back first, in one transaction, and only
+    while the rows show that nothing else was written since; otherwise it is refused, as the rollback is the way out.
+  - Waits until nobody else works on the database with the same role, such as a program that outlived a killed run.
   - It is one call because the service is down meanwhile. A stage that is done already is left alone, so a hop that was
     interrupted is made again.
 author:
@@ -73,11 +76,17 @@ environment:
     steps: []
     duration: 0.06
 schema:
-  description: What M(fractal_ops.platform.fractal_schema_migrate) returns.
+  description:
+    - The alembic revision (C(revision)) and the one before (C(revision_before)); what the program said (C(evidence)),
+      secrets masked, null if it did not run.
   returned: success
   type: dict
 data:
-  description: What M(fractal_ops.platform.fractal_data_migrate) returns; null for a release without a data migration.
+  description:
+    - How far the data migration had come (C(state_before)), whether the rows of a killed run were taken back
+      (C(healed)), what the rows prove (C(proof)), and what the program said (C(evidence)), secrets masked, null if it
+      did not run.
+    - Null for a release without a data migration.
   returned: success, not in check mode
   type: dict
 duration:

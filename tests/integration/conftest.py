@@ -230,12 +230,20 @@ def launch(
     _env: dict[str, str] | None = None,
     **options: Any,
 ) -> RunningModule:
-    """Start a module as Ansible would, under a Python that has nothing of Fractal's, as a process of its own."""
-    source = (COLLECTION / "plugins" / "modules" / f"{name}.py").read_text(encoding="utf-8")
-    if "INSTALLATION_ARGUMENTS" in source or "DATABASE_ARGUMENTS" in source:
+    """Start a module as Ansible would, or a stage of ``stages.py``, as a process of its own.
+
+    Its Python has nothing of Fractal's.
+    """
+    command = [sys.executable, "-c", _RUNNER, name]
+    path = COLLECTION / "plugins" / "modules" / f"{name}.py"
+    if not path.exists():
+        path = Path(__file__).with_name("stages.py")
+        command = [sys.executable, str(path), name]
+    source = path.read_text(encoding="utf-8")
+    if any(word in source for word in ("INSTALLATION_ARGUMENTS", "DATABASE_ARGUMENTS", "find_installation")):
         options.setdefault("python", python_of(_release))
     process = subprocess.Popen(
-        [sys.executable, "-c", _RUNNER, name],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

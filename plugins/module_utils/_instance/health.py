@@ -43,7 +43,6 @@ def wait_until_healthy(
     version: str | None = None,
     server_version: str | None = None,
     timeout: float = 60,
-    validate_certs: bool = True,
 ) -> Health:
     """Wait until the service behind a unit answers, with ``version`` if given.
 
@@ -54,7 +53,6 @@ def wait_until_healthy(
         version: The only version that is right.
         server_version: For ``web``: the only right version of the fractal-server that it reaches.
         timeout: Seconds to wait. A unit that has failed, or that answers with another version, ends the wait at once.
-        validate_certs: Whether the certificate of an ``https`` URL must be valid.
 
     Raises:
         FractalError: It does not become healthy; the text tells the unit's state and its last journal lines.
@@ -65,7 +63,7 @@ def wait_until_healthy(
     looked = start
     problem = "nothing was asked"
     while time.monotonic() - start < timeout:
-        answer = ask(base, kind, validate_certs=validate_certs)
+        answer = ask(base, kind)
         problem = answer.problem
         if not problem:
             problem = wrong_version(kind, answer.data, version, server_version)

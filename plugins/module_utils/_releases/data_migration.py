@@ -61,11 +61,10 @@ class DataMigration(Protocol):
     def take_back(self, connection: Connection) -> None:
         """Take back the rows of a run that was killed; nothing else changes."""
 
-    def why_refused(self, env_file: str, values: Mapping[str, str], backend: str | None) -> str:
+    def why_refused(self, env_file: str, values: Mapping[str, str]) -> str:
         """Return why it would do the wrong thing with these settings, or an empty text.
 
         Args:
             env_file: The environment file, which the program reads.
             values: fractal-server's variables.
-            backend: The runner backend that is expected; None for what the files lead to.
         """

@@ -41,8 +41,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpr
 def migrate_data(
     installation: Installation,
     python: str,
-    version: str | None = None,
-    backend: str | None = None,
+    version: str,
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """Migrate the data for the release ``version`` exactly once; a finished migration is left alone.
@@ -50,8 +49,7 @@ def migrate_data(
     Args:
         installation: Whose environment files and database.
         python: Interpreter that runs fractal-server.
-        version: A release with a data migration; by default the one at whose schema the database stands.
-        backend: The new ``FRACTAL_RUNNER_BACKEND`` expected; by default what the old environment file leads to.
+        version: A release with a data migration.
         check_mode: Only say whether it would run.
 
     Returns:
@@ -63,7 +61,6 @@ def migrate_data(
     """
     settings = installation_settings(installation)
     before = state_of(settings)
-    version = version or str(before["stop"]) or release_of(before["revision"]).version
     reason = why_not_implemented([release(version)])
     if reason:
         raise FractalError(reason)
@@ -76,7 +73,7 @@ def migrate_data(
     if _is_over(before, version):
         return {"changed": False, **result}
     reason = why_refused(before, version, installed_version(python, Account.named(installation.run_as)), python)
-    reason = reason or stop.why_refused(installation.env_file, installation.variables(), backend)
+    reason = reason or stop.why_refused(installation.env_file, installation.variables())
     if reason:
         raise FractalError(reason)
     if check_mode:

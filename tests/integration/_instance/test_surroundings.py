@@ -138,7 +138,7 @@ def test_the_sockets_of_the_processes_tell_where_it_answers(
     run(machine, name, service, test=test)
     found = instance(machine, name)
     assert (found["url"], found["python"], found["version"]) == (url, "/opt/v/bin/python3", "2.16.6")
-    health = machine.module("fractal_health", service=name, version="2.16.6", timeout=20)
+    health = machine.module("fractal_service_hold", service=name, state="absent", version="2.16.6", timeout=20)
     assert health["health"]["url"] == url
     machine.sh(f"systemctl stop {name}")
 

@@ -1,4 +1,4 @@
-"""fractal_data_migrate with the real update-db-data of 2.17.0, undisturbed, killed at each commit, and refused."""
+"""The data migration, with the real update-db-data of 2.17.0, undisturbed, killed at each commit, and refused."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ RunModule = Callable[..., dict[str, Any]]
 StartModule = Callable[..., RunningModule]
 NewFolder = Callable[..., FractalFolder]
 
+OPTIONS: dict[str, Any] = {"_release": "2.17.0", "release": "2.17.0"}
 EVERYTHING = {
     "resource": "SELECT to_jsonb(t) - 'timestamp_created' FROM resource t ORDER BY id",
     "profile": "SELECT to_jsonb(t) FROM profile t ORDER BY id",
@@ -74,7 +75,7 @@ def rows(database: Database) -> dict[str, Any]:
 
 
 def migrate(run_module: RunModule, folder: FractalFolder, **options: Any) -> dict[str, Any]:
-    return run_module("fractal_data_migrate", **{"_release": "2.17.0", "env_file": str(folder.env_file), **options})
+    return run_module("data", **{**OPTIONS, "env_file": str(folder.env_file), **options})
 
 
 def test_migrates_exactly_once(folder: FractalFolder, undisturbed: dict[str, Any], run_module: RunModule) -> None:
@@ -152,7 +153,7 @@ def test_a_kill_at_any_commit_is_healed(
 ) -> None:
     """update-db-data is killed with SIGKILL; the next run ends with the very rows of an undisturbed one."""
     with blocked(cluster, folder.database, BLOCKERS[point]):
-        running = start_module("fractal_data_migrate", _release="2.17.0", env_file=str(folder.env_file))
+        running = start_module("data", **OPTIONS, env_file=str(folder.env_file))
         session = wait_for_lock(folder.database)
         os.kill(running.child(), signal.SIGKILL)
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)  # the dead client's session ends
@@ -172,13 +173,13 @@ def test_a_killed_module_leaves_no_race(
     cluster: Cluster, folder: FractalFolder, undisturbed: dict[str, Any], start_module: StartModule
 ) -> None:
     """update-db-data ends with its module; the next run waits for its session to end, then takes its rows back."""
-    options = {"_release": "2.17.0", "env_file": str(folder.env_file)}
+    options = {**OPTIONS, "env_file": str(folder.env_file)}
     with blocked(cluster, folder.database, BLOCKERS["projects attached"]):
-        first = start_module("fractal_data_migrate", **options)
+        first = start_module("data", **options)
         wait_for_lock(folder.database)
         first.process.kill()
         first.process.wait()
-        second = start_module("fractal_data_migrate", **options)
+        second = start_module("data", **options)
         query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'fractal_ops.platform'"
         wait_until(lambda: folder.database.rows(query))
     result = second.result()
@@ -194,7 +195,7 @@ def test_a_crash_of_postgresql_is_healed(
     start_module: StartModule,
 ) -> None:
     with blocked(cluster, folder.database, BLOCKERS["first profile made"]) as blocker:
-        running = start_module("fractal_data_migrate", _release="2.17.0", env_file=str(folder.env_file))
+        running = start_module("data", **OPTIONS, env_file=str(folder.env_file))
         wait_for_lock(folder.database)
         cluster.superuser().rows("CHECKPOINT")  # fsync is off in tests; a crash loses nothing once written out
         cluster.stop_server()
@@ -220,7 +221,7 @@ def killed(cluster: Cluster, pending: Database, tmp_path_factory: pytest.TempPat
     folder = FractalFolder(tmp_path_factory.mktemp("killed"), database)
     folder.write_new_generation()
     with blocked(cluster, database, BLOCKERS["all but the last user"]):
-        running = launch("fractal_data_migrate", module_path, _release="2.17.0", env_file=str(folder.env_file))
+        running = launch("data", module_path, **OPTIONS, env_file=str(folder.env_file))
         session = wait_for_lock(database)
         os.kill(running.child(), signal.SIGKILL)
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)

@@ -151,4 +151,4 @@ def test_an_environment_that_is_not_fractals_is_told() -> None:
         pytest.skip(f"{python} has SQLAlchemy")
     settings = Installation("", database={"POSTGRES_DB": "d"})
     with pytest.raises(FractalError, match=f"\\A{python} has no sqlalchemy or psycopg.*fractal_server_python"):
-        Door(Account.named(None), python).call(read_state, settings, counts=False)
+        Door(Account.named(None), python).call(read_state, settings)

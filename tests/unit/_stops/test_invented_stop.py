@@ -71,7 +71,7 @@ class Shelves:
     def take_back(self, connection: Any) -> None:
         connection.log.append("take back")
 
-    def why_refused(self, env_file: str, values: Mapping[str, str], backend: str | None) -> str:
+    def why_refused(self, env_file: str, values: Mapping[str, str]) -> str:
         return "" if "SHELF_ROOM" not in values else "the old file still names SHELF_ROOM"
 
 

@@ -115,13 +115,13 @@ class ResourceAndProfiles:
         for statement in _RESET:
             connection.exec_driver_sql(statement)
 
-    def why_refused(self, env_file: str, values: Mapping[str, str], backend: str | None) -> str:
+    def why_refused(self, env_file: str, values: Mapping[str, str]) -> str:
         """See `DataMigration`. The new file alone decides (2_17_0.py, prepare_resource_data())."""
         old_file = env_file + ".old"
         if not os.path.exists(old_file):
             return f"The data migration reads {old_file}, which does not exist. Run the environment-file stage first."
         old = read_env_file(old_file, {}).get("FRACTAL_RUNNER_BACKEND", "local")
-        expected = backend or (BACKENDS.get(old) if old in ("slurm", "slurm_ssh") else None)
+        expected = BACKENDS.get(old) if old in ("slurm", "slurm_ssh") else None
         if expected is None:
             return (
                 f"{old_file} says FRACTAL_RUNNER_BACKEND={old}. The data migration of {self.release} supports "
