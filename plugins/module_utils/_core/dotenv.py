@@ -3,9 +3,9 @@
 # Private to this collection: no stable interface.
 """Environment files, read without loss and as their real readers read them.
 
-The same bytes mean different things to different readers, and an upgrade changes the reader: fractal-server 2.16 pins
-python-dotenv 1.1, later releases take any (1.2 by now), systemd has a syntax of its own (``EnvironmentFile=``). So
-`parse` takes the reader, and `encode` writes what all of them read alike.
+The same bytes mean different things to different readers, and an upgrade changes the reader: fractal-server pinned
+python-dotenv 1.1 once, its later releases take any (1.2 by now), systemd has a syntax of its own
+(``EnvironmentFile=``). So `parse` takes the reader, and `encode` writes what all of them read alike.
 
 A document is the sequence of its statements; joining their texts gives the input back, byte for byte.
 """
@@ -287,8 +287,8 @@ def interpolate(
     Args:
         statements: A document as python-dotenv reads it. The last assignment of a variable counts.
         environ: The known part of the process environment.
-        file_wins: Whether an earlier line of the file wins over ``environ`` within ``${…}``: yes for the settings of
-            2.17 (``DotEnv(override=True)``), no for ``load_dotenv`` of 2.16 and for the data migration of 2.17.0.
+        file_wins: Whether an earlier line of the file wins over ``environ`` within ``${…}``: yes for
+            ``DotEnv(override=True)``, no for ``load_dotenv()`` and for ``DotEnv(override=False)``.
     """
     values: dict[str, Optional[Value]] = {}
     document = list(statements)

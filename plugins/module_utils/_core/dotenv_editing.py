@@ -163,7 +163,7 @@ def robust(statement: Statement) -> str:
 
 
 def without_mark(statement: Statement) -> Statement:
-    """Return a statement that newer releases of python-dotenv read like 2.16, which saw a byte order mark in it."""
+    """Return a statement that newer releases of python-dotenv read like older ones, which saw the byte order mark."""
     if statement.key is None or not statement.key.startswith(BOM):
         return statement
     text = statement.text.replace(BOM, "", 1)

@@ -16,7 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.program
 
 _TIMEOUT = 120  # seconds
 
-# fabric is what fractal-server itself uses, with these arguments (2.17.0, ssh/_fabric.py)
+# fabric is what fractal-server itself uses, with these arguments (fractal-server 2.17.0, ssh/_fabric.py)
 _REMOTE = """
 import fabric, json, shlex, sys
 to = json.load(sys.stdin)

@@ -232,7 +232,7 @@ class Api:
 def loses_secure_cookies(url: str) -> bool:
     """Return whether browsers at ``url`` send no ``Secure`` cookie: plain HTTP, except on the machine itself.
 
-    Since fastapi-users 15.0.2, which fractal-server 2.17 installs, a log-in by OAuth needs such a cookie.
+    Since fastapi-users 15.0.2, a log-in by OAuth needs such a cookie.
     """
     address = urlsplit(url)
     return address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1")

@@ -14,7 +14,7 @@ MASK = "********"
 _SHORTEST = 3  # a shorter secret is hidden by name and position only: else half the text would be stars
 
 _SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTHORIZATION_HEADER|DSN", re.IGNORECASE)
-_SECRET_OAUTH = re.compile(r"OAUTH_.*(CLIENT_ID|ENDPOINT)\Z")  # secrets to 2.17 (_oauth.py)
+_SECRET_OAUTH = re.compile(r"OAUTH_.*(CLIENT_ID|ENDPOINT)\Z")  # fractal-server 2.17.0, config/_oauth.py
 # passwords are often written as they are: with a slash or an @ in them, which a URL should not have there
 _USER_IN_URL = re.compile(r'(?<=://)(?:[^\s/":]+:[^\s"]+|[^\s/"]+)(?=@)')
 _NAME = re.compile(r"""([A-Za-z_][\w-]*)["']?\s*[=:]\s*""")

@@ -3,8 +3,8 @@
 # Private to this collection: no stable interface.
 """Releases side by side, and the one atomic rename that switches between them.
 
-``/opt/fractal/venv`` is the path that units, scripts and SLURM know. ``/opt/fractal/venv-2.17.0`` holds a release
-that was prepared beside it. Switching makes the known path a link to the prepared release; what was there before is
+``/opt/fractal/venv`` is the path that units, scripts and SLURM know. ``/opt/fractal/venv-1.2.3`` holds the release
+1.2.3, prepared beside it. Switching makes the known path a link to the prepared release; what was there before is
 found, untouched, at the known path with its own version appended.
 
 Everything that is renamed lies in the folder of the known path, and is renamed with the rights of whoever can change

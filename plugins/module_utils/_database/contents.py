@@ -15,15 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import path
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import TakenAway
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Columns that a migration of the schema takes away: 2.17.0 (83bc2ad3ffcc) and 2.17.1 (caba9fb1ea5e, 49d0856e9569).
-# Whatever is left has the same content before and after an upgrade that nobody has worked on.
-_TAKEN_AWAY = {"user_oauth": frozenset({"username", "user_settings_id"})}
-_TABLES_TAKEN_AWAY = frozenset({"user_settings", "alembic_version"})
+# What no migration of a schema on the way takes away has the same content before and after an upgrade that nobody has
+# worked on; but for the table in which alembic notes where it is.
+_ALWAYS_CHANGED = "alembic_version"
 
-# fractal-server's own tables, from 2.16 to 2.17. Later ones are made by its role itself.
+# fractal-server's own tables. Later ones are made by its role itself.
 FRACTAL_TABLES = frozenset(
     "accountingrecord accountingrecordslurm alembic_version datasetv2 historyimagecache historyrun historyunit jobv2 "
     "linkusergroup linkuserproject linkuserprojectv2 oauthaccount profile projectv2 resource taskgroupactivityv2 "
@@ -277,7 +279,7 @@ def note_contents_after(connection: Connection, before: Contents) -> ContentsAft
     noted = {}
     for key, columns, has_id in _run(connection, _TABLES).all():
         known = before.tables.get(key)
-        if key not in _TABLES_TAKEN_AWAY and (known is None or not set(columns) <= set(known.columns)):
+        if not _goes(key) and (known is None or not set(columns) <= set(known.columns)):
             _name, rows, digest, kept, max_id = _run(connection, _table_query(key, columns, has_id)).one()
             noted[key] = TableContents(rows, digest, list(columns), kept, max_id)
     return ContentsAfter(noted)
@@ -299,7 +301,7 @@ def changes_since(connection: Connection, before: Contents, after: ContentsAfter
     ]
     changes: dict[str, TableChange] = {}
     for name, table, columns, wanted in expected:
-        if name in _TABLES_TAKEN_AWAY or name in changes:
+        if _goes(name) or name in changes:
             continue
         if not set(present.get(name, ())).issuperset(columns):
             changes[name] = TableChange(name, table.rows, 0, 0)
@@ -343,7 +345,16 @@ def _digest(columns: Sequence[str]) -> str:
 
 
 def _kept_columns(table: str, columns: Sequence[str]) -> list[str]:
-    return [column for column in columns if column not in _TAKEN_AWAY.get(table, ())]
+    gone = _taken_away()
+    return [column for column in columns if TakenAway(table, column) not in gone]
+
+
+def _goes(table: str) -> bool:
+    return table == _ALWAYS_CHANGED or TakenAway(table) in _taken_away()
+
+
+def _taken_away() -> set[TakenAway]:
+    return {gone for known in path.RELEASES for gone in known.takes_away}
 
 
 def _address(key: str) -> str:

@@ -117,7 +117,7 @@ class DatabaseSettings:
     home: str | None = None
 
     def url(self) -> sa.URL:
-        """Return the URL as fractal-server 2.17.0 builds it (config/_database.py)."""
+        """Return the URL as fractal-server builds it (fractal-server 2.17.0, config/_database.py)."""
         return sa.URL.create(
             drivername="postgresql+psycopg",
             username=self.user,
@@ -192,7 +192,7 @@ class Installation:
 
 
 def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that an environment file gives to fractal-server 2.17 (python-dotenv), ``${…}`` filled in.
+    """Return the variables that an environment file gives to a fractal-server that only reads it, ``${…}`` filled in.
 
     Raises:
         FractalError: It cannot be read.
@@ -270,7 +270,9 @@ def installation_settings(installation: Installation) -> DatabaseSettings:
 
 
 def settings_from_values(values: Mapping[str, str], source: str = SERVER_ENV_FILE) -> DatabaseSettings:
-    """Return the settings from fractal-server's own variables (2.16.6, config.py; 2.17.0, config/_database.py).
+    """Return the settings from fractal-server's own variables.
+
+    Source: fractal-server 2.16.6, config.py; fractal-server 2.17.0, config/_database.py.
 
     Raises:
         FractalError: ``POSTGRES_DB`` is missing, or ``POSTGRES_PORT`` is no number.

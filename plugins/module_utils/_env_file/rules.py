@@ -53,7 +53,7 @@ class Rule:
 
 
 def never(_text: str) -> bool:
-    """Return that no text is loaded into the process environment: releases from 2.17 on only read it."""
+    """Return that no text is loaded into the process environment: today's releases only read it."""
     return False
 
 
@@ -129,8 +129,8 @@ def web_address(value: str, _settings: Mapping[str, str]) -> str | None:
     return value or None
 
 
-# systemd sets these for every service before the file is looked at, and 2.16 did not override what is set
-# (systemd.exec(5), "Environment variables in spawned processes"; load_dotenv(override=False)).
+# systemd sets these for every service before the file is looked at, and ``load_dotenv`` does not override what is set
+# (systemd.exec(5), "Environment variables in spawned processes"; fractal-server 2.16.6, config.py).
 SET_BY_SYSTEMD = frozenset(
     "PATH USER LOGNAME HOME SHELL INVOCATION_ID JOURNAL_STREAM NOTIFY_SOCKET SYSTEMD_EXEC_PID PWD".split()
 )

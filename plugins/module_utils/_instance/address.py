@@ -53,7 +53,7 @@ class Address:
 def server_addresses(command: CommandLine, around: Surroundings) -> list[Address]:
     """Return where fractal-server listens, by the rules of the program that runs it.
 
-    Sources: fractal-server 2.16.6 and 2.17.0, ``__main__.py``; gunicorn 23, ``config.py``, ``util.py`` and
+    Sources: fractal-server 2.16.6 and 2.17.0, __main__.py; gunicorn 23, ``config.py``, ``util.py`` and
     ``arbiter.py``; uvicorn 0.38, ``main.py``.
 
     Raises:

@@ -13,7 +13,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import request
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.address import Address
 
-# fractal-server 2.16 and 2.17: app/routes/api/__init__.py; fractal-web 1.20 and 1.21: src/routes/alive/+server.js
+# fractal-server 2.16.6 and 2.17.0, app/routes/api/__init__.py; fractal-web 1.20 and 1.21, src/routes/alive/+server.js
 ALIVE_PATH = {"server": "/api/alive/", "web": "/alive"}
 _SHORT = 3  # seconds to find out which of several addresses is Fractal's
 

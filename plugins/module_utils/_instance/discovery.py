@@ -268,7 +268,7 @@ def interpreter_of(service: str) -> str:
 
 
 def _worker_python(env_file: str, process_environment: Mapping[str, str]) -> str:
-    """Return the interpreter of the SLURM jobs as 2.16 knew it, from the ``.old`` file too; empty for the server's."""
+    """Return the interpreter of the SLURM jobs that the file or its copy ``.old`` names; empty for the server's."""
     name = "FRACTAL_SLURM_WORKER_PYTHON"
     for path in (env_file, env_file + ".old"):
         try:

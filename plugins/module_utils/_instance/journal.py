@@ -20,7 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import SERVER_ENV_FILE
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*$", re.MULTILINE)
-# pydantic quotes the value it refused; for a missing variable that is a part of all settings (fractal-server 2.17.0)
+# pydantic quotes the value it refused; for a missing variable of fractal-server that is a part of all settings
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # ECMA-48
 # what a provider hands to the way back (RFC 6749, 4.1.2), and tokens: uvicorn and fractal-web log whole addresses
 _IN_QUERY = re.compile(r"([?&](?:code|state|session_state|id_token|access_token|refresh_token|token)=)[^&\s\"'#]+")

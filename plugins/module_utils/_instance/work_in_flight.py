@@ -4,7 +4,8 @@
 """Jobs and task collections in flight: refused, waited for, or ended, before a stop of the service kills them.
 
 A job is ended as fractal-server itself does it: its runner finds a file in the job's folder, cancels the SLURM jobs,
-and writes the job's log and history (2.16.6, routes/aux/_job.py, runner/executors/slurm_common/base_slurm_runner.py).
+and writes the job's log and history (fractal-server 2.16.6, routes/aux/_job.py and
+runner/executors/slurm_common/base_slurm_runner.py).
 What nobody works on any more gets the same end in the database, once the service is stopped.
 """
 
@@ -34,7 +35,7 @@ FROM taskgroupactivityv2 AS a JOIN user_oauth AS u ON u.id = a.user_id WHERE a.s
 ORDER BY 1, 2
 """
 _SAID = "Stopped for an upgrade of Fractal."
-# what PATCH /admin/v2/job/{id}/ does (2.16.6, routes/admin/v2/job.py), but for units of the history that were done
+# what PATCH /admin/v2/job/{id}/ does (fractal-server 2.16.6, routes/admin/v2/job.py), but for units that were done
 _SETTLE = (
     """UPDATE historyunit SET status = 'failed' WHERE status = 'submitted' AND history_run_id IN
        (SELECT r.id FROM historyrun AS r JOIN jobv2 AS j ON j.id = r.job_id WHERE j.status = 'submitted')""",

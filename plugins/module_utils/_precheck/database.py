@@ -24,7 +24,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import unreadable_objects
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release, release_at_head
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    RELEASES,
+    release,
+    release_at_head,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -115,7 +119,7 @@ def check_revision(host: DatabaseSide) -> Iterator[Finding]:
         yield FINDINGS["database.revision_differs"].finding(
             host.database.dbname,
             revision=revision,
-            at=f"the one of {at.version}" if at else "known to no release from 2.16.0 on",
+            at=f"the one of {at.version}" if at else f"known to no release from {RELEASES[0].version} on",
             version=host.version,
             expected=expected,
         )
@@ -141,7 +145,7 @@ def check_work_in_flight(host: DatabaseSide) -> Iterator[Finding]:
 
 
 def check_workflows(host: DatabaseSide) -> Iterator[Finding]:
-    """Workflows that will fail on a dataset without images, from 2.17.1 on."""
+    """Workflows that the new release does not run on a dataset without images (fractal-server 2.17.1, CHANGELOG)."""
     if not host.drops_settings:
         return
     with host.connection() as connection:

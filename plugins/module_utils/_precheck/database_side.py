@@ -78,7 +78,7 @@ class DatabaseFacts:
         size_bytes: Size of the database.
         postmaster: Process id of PostgreSQL on this host, 0 if it runs elsewhere.
         slurm_users: The accounts of the users' jobs.
-        worker_pythons: The interpreters that resources name, up from 2.17.0.
+        worker_pythons: The interpreters that resources name, where there are any.
     """
 
     findings: list[Finding]

@@ -107,8 +107,8 @@ FINDINGS = rule_table(
     blocker(
         "database.no_create",
         "Tables cannot be made",
-        "The role {subject} may not create tables in the schema {schema}, so neither can set-db make those of 2.17 nor "
-        "a rollback those of the backup.",
+        "The role {subject} may not create tables in the schema {schema}, so neither can set-db make those of the new "
+        "release nor a rollback those of the backup.",
         "As PostgreSQL's administrator, in this database: GRANT CREATE ON SCHEMA {schema} TO {quoted};",
         "fractal-server 2.17.0, migrations/versions; PostgreSQL 15, release notes (schema public)",
     ),
@@ -228,8 +228,8 @@ FINDINGS = rule_table(
         "work.workflow_starts_non_parallel",
         "warning",
         "Workflows that fail on an empty dataset",
-        "{count} workflow(s) begin with a plain non_parallel task; from 2.17.1 on they fail on a dataset without "
-        "images: {who}.",
+        "{count} workflow(s) begin with a plain non_parallel task; the new release does not run them on a dataset "
+        "without images: {who}.",
         "Tell their owners: the first task must be of type converter_non_parallel.",
         "fractal-server 2.17.1, CHANGELOG (2971)",
     ),
@@ -448,7 +448,7 @@ FINDINGS = rule_table(
         "warning",
         "Worker Python does not run fractal-server",
         "{subject} (the workers' Python) has no fractal-server: {reason}",
-        "Correct FRACTAL_SLURM_WORKER_PYTHON before the upgrade to 2.17.0, which takes it over; after it, "
+        "Correct FRACTAL_SLURM_WORKER_PYTHON in the environment file; where resources are in the database already, "
         "jobs_slurm_python_worker of the resource.",
         "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
     ),

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
 _STARTS_BY_ITSELF = ("enabled", "enabled-runtime", "linked", "linked-runtime")
-# The jobs of SLURM run the server's own Python, too (2.16: app/runner, 2.17: runner); they are work in flight.
+# The jobs of SLURM run the server's own Python, too; they are work in flight. Sources: fractal-server 2.16.6,
+# app/runner/ and fractal-server 2.17.0, runner/
 _JOB = re.compile(r"fractal_server[./](?:app[./])?runner[./]")
 
 

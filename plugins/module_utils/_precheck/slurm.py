@@ -3,7 +3,7 @@
 # Private to this collection: no stable interface.
 """Whether jobs can run: SLURM, sudo, folders that the SLURM users can reach, and the worker's Python.
 
-What is wrong here is wrong in 2.16 already; better known before the upgrade than blamed on it.
+What is wrong here is wrong today already; better known before the upgrade than blamed on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
-# 2.16.6, runner/executors/slurm_sudo: what fractal-server runs as a user
+# what fractal-server runs as a user (fractal-server 2.16.6, runner/executors/slurm_sudo/)
 _AS_USER = ("sbatch", "scancel", "cat", "mkdir")
 _MOST_USERS = 200  # each takes some 20 milliseconds
 _REACH = 'for path; do test -r "$path" && test -x "$path" || echo "$path"; done'

@@ -3,7 +3,7 @@
 # Private to this collection: no stable interface.
 """Users and their settings out of the database: a fixed number of statements, rows streamed.
 
-Works on the schemas of 2.16 (no profiles), 2.17.0 (profiles and settings) and 2.17.1 on (no settings any more).
+Works on schemas where users have settings, profiles, or both.
 Password hashes and OAuth tokens stay in the database.
 """
 
@@ -44,7 +44,7 @@ _SETTINGS_COLUMNS = (
     "s.ssh_tasks_dir",
     "s.ssh_jobs_dir",
 )
-# bcrypt is Fractal's only password hasher (2.16.6, app/security/__init__.py)
+# bcrypt is Fractal's only password hasher (fractal-server 2.16.6, app/security/__init__.py)
 _USERS = """
 SELECT u.id, u.email, u.is_active, u.is_superuser, u.is_verified,
        {username}, left(u.hashed_password, 2) = '$2', o.accounts, coalesce(p.number, 0), coalesce(j.running, 0),
@@ -94,10 +94,26 @@ class UserRow(NamedTuple):
     ssh_tasks_dir: str | None
     ssh_jobs_dir: str | None
 
+    @property
+    def providers(self) -> set[str]:
+        """The OAuth providers with which the user has an account, as the database calls them."""
+        return {provider for provider, _address in self.oauth or ()}
+
+    def stake(self) -> str:
+        """Return what the user has to lose, in brackets, or an empty text."""
+        parts = []
+        if self.projects:
+            parts.append(f"owns {self.projects} project(s)")
+        if self.running_jobs:
+            parts.append(f"has {self.running_jobs} running job(s)")
+        if self.recent:
+            parts.append(f"was active on {self.last_activity}")
+        return f" ({', '.join(parts)})" if parts else ""
+
 
 @dataclass(frozen=True)
 class UserSchema:
-    """What the schema of ``user_oauth`` says about its generation."""
+    """What the schema of ``user_oauth`` says of users."""
 
     has_settings: bool
     has_profile: bool
@@ -117,12 +133,12 @@ def read_schema(connection: Connection) -> UserSchema:
 
 
 def read_ssh_hosts(connection: Connection) -> dict[str, int]:
-    """Return how many settings rows have each SSH host, as the data migration of 2.17.0 counts them."""
+    """Return how many settings rows have each SSH host, as the data migration counts them that makes profiles."""
     return {str(host): int(number) for host, number in connection.exec_driver_sql(_HOSTS)}
 
 
 def has_resource(connection: Connection) -> bool:
-    """Return whether the data migration has made its resource (schema of 2.17.0)."""
+    """Return whether there is a resource, which the data migration makes first."""
     return bool(connection.exec_driver_sql(_RESOURCE).scalar_one())
 
 

@@ -155,7 +155,7 @@ def check_port(host: WebHost) -> Iterator[Finding]:
 
 
 def check_variables(host: WebHost) -> Iterator[Finding]:
-    """Variables that mean something else than their names say, or than they did with 2.16."""
+    """Variables that mean something else than their names say, or than they used to."""
     cookie = host.values.get("AUTH_COOKIE_NAME", _COOKIE)
     if cookie != _COOKIE:
         yield FINDINGS["web.cookie_name"].finding("AUTH_COOKIE_NAME", value=cookie, version=host.version)

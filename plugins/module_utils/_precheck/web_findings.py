@@ -141,9 +141,9 @@ FINDINGS = rule_table(
         "web.oauth_needs_https",
         "warning",
         "OAuth over plain HTTP",
-        "ORIGIN is {value}, without TLS: with 2.17, log-in by OAuth needs a cookie that browsers send over HTTPS only.",
+        "ORIGIN is {value}, without TLS; log-in by OAuth needs a cookie that browsers send over HTTPS only.",
         "Serve fractal-web over HTTPS and set ORIGIN to its https:// address.",
-        "fastapi-users 15.0.2 (CSRF cookie), which fractal-server 2.17 installs",
+        "fastapi-users 15.0.2 (CSRF cookie)",
     ),
     FindingRule(
         "web.unit_not_active",

@@ -160,7 +160,7 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
         without = access["without_access"]
         hurt = sum(user["hurt"] for user in without)
         yield (
-            f"{len(access['with_access'])} user(s) will have access to 2.17, {len(without)} will not; {hurt} of these "
+            f"{len(access['with_access'])} user(s) will have access, {len(without)} will not; {hurt} of these "
             "own projects, have running jobs, or were active lately."
         )
 

@@ -10,11 +10,14 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import user_report
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import MakeMore
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_losses import (
+    LossesOfTheUnmigrated,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_settings import (
     SettingsOfTheUnmigrated,
 )
 
-USER_CHECKS: tuple[MakeMore, ...] = (SettingsOfTheUnmigrated,)
+USER_CHECKS: tuple[MakeMore, ...] = (SettingsOfTheUnmigrated, LossesOfTheUnmigrated)
 
 
 def precheck_users(installation: Installation, backend: str | None, oauth_client: str | None) -> dict[str, Any]:

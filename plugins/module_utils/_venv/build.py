@@ -124,7 +124,7 @@ def build_environment(
 
     Every script in it names the path that the environment will have after the switch, so that ``sys.executable`` of
     the running server stays the same text: fractal-server compares it with the worker interpreter
-    (2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
+    (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
 
     Raises:
         FractalError: pip cannot install the release or a package that the old environment had in addition, or the

@@ -18,8 +18,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build i
 
 _LARGEST = 1 << 20  # bytes
 
-# All five settings classes are made when fractal_server.config is imported (2.17.0, config/__init__.py). The default
-# text of a ValidationError shows values, so only places and reasons are taken from it.
+# All settings classes are made when fractal_server.config is imported (fractal-server 2.17.0, config/__init__.py). The
+# default text of a ValidationError shows values, so only places and reasons are taken from it.
 _LOAD_SETTINGS = """
 import importlib.metadata as m, json
 problems = []

@@ -12,6 +12,7 @@ from typing import Any, Callable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import encode
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Context
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.migration import migrate_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import PARTS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules as rules
 from releases_environments import SLURM_CONFIG
@@ -85,7 +86,7 @@ EMAIL = {
     "FRACTAL_EMAIL_RECIPIENTS": "a@example.org",
     "FRACTAL_EMAIL_USE_LOGIN": "false",
 }
-OIDC = {f"OAUTH_KC_{part}": "https://idp" for part in rules.OAUTH}
+OIDC = {f"OAUTH_KC_{part}": "https://idp" for part in PARTS}
 VIEWER = {"FRACTAL_VIEWER_AUTHORIZATION_SCHEME": "users-folders", "FRACTAL_VIEWER_BASE_FOLDER": "/data"}
 WITH = {"FRACTAL_EMAIL_": EMAIL, "OAUTH_": OIDC, "FRACTAL_VIEWER_BASE": VIEWER}
 VALUES = (

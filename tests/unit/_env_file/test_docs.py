@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import Rule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import PARTS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import ENV_STEPS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules
 
@@ -32,7 +33,7 @@ def test_the_page_has_every_rule_and_no_other() -> None:
 
 def test_the_page_names_the_oauth_and_web_variables() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    for part, name in env_rules.OAUTH.items():
+    for part, name in PARTS.items():
         assert f"| `OAUTH_<CLIENT>_{part}` | `{name}` |" in text
     for name in env_rules.WEB_REASONS:
         assert f"- `{name}`" in text

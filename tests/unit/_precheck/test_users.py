@@ -1,4 +1,4 @@
-"""Who has access to 2.17, who is hurt without any error, and how they log in. Rows in, findings out."""
+"""Who has access after the upgrade, who is hurt without any error, and how they log in. Rows in, findings out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.use
     UserContext,
     UserReport,
     check_users,
-    oauth_clients,
     user_context,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import clients
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.users import USER_CHECKS
 
 GOOD = UserRow(
@@ -212,13 +212,20 @@ def test_without_old_settings_only_profiles_count() -> None:
     assert result.without_access[0]["reasons"] == ["no profile"]
 
 
+def test_an_upgrade_that_comes_later_takes_nothing_from_those_without_access() -> None:
+    context = UserContext("slurm_sudo", has_settings=False, oauth_clients=["idp"], kept_oauth_client="idp")
+    lost = bob(is_verified=False, projects=2, oauth=[["github", "bob@github.org"]], has_username=True)
+    result = check_users([GOOD._replace(profile_id=1), lost], context, USER_CHECKS)
+    assert found(result) == set() and result.without_access[0]["reasons"] == ["not verified"]
+
+
 # --- context ---
 
 
 def test_oauth_clients_of_both_releases() -> None:
     old = {"OAUTH_GITHUB_CLIENT_ID": "", "OAUTH_GITHUB_CLIENT_SECRET": "", "OAUTH_my-idp_CLIENT_ID": "", "OTHER": ""}
-    assert oauth_clients(old) == ["GITHUB", "my-idp"]
-    assert oauth_clients({"OAUTH_CLIENT_NAME": "idp", "OAUTH_CLIENT_ID": ""}) == ["idp"]
+    assert [client.name for client in clients(old)] == ["GITHUB", "my-idp"]
+    assert [client.name for client in clients({"OAUTH_CLIENT_NAME": "idp", "OAUTH_CLIENT_ID": ""})] == ["idp"]
     assert user_context({"OAUTH_A_CLIENT_ID": ""}, None, None).kept_oauth_client == "A"
     assert user_context(old, None, None).kept_oauth_client is None
     assert user_context(old, None, "my-idp").kept_oauth_client == "my-idp"

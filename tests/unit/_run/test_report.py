@@ -352,6 +352,6 @@ def test_tables_fit_the_screen():
 def test_who_will_have_access_is_counted():
     lost = [{"email": name, "hurt": name == "uma"} for name in ("ivy", "uma")]
     found = page_with(access={"with_access": ["ann"], "without_access": lost})
-    sentence = "1 user(s) will have access to 2.17, 2 will not; 1 of these own projects"
+    sentence = "1 user(s) will have access, 2 will not; 1 of these own projects"
     assert sentence in render_markdown(found) and sentence in render_html(found)
     assert sentence in " ".join(render_summary(found, ""))

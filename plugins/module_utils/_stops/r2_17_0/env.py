@@ -10,6 +10,7 @@ import re
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import BOM, literal, plain
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Draft
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import SET_BY_SYSTEMD, EnvStep
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import NEW_NAMES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env_rules
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.email import decide_email
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.oauth import decide_oauth
@@ -81,6 +82,6 @@ STEP = EnvStep(
     rules=env_rules.RULES,
     loads=lambda text: env_rules.era(text) != env_rules.AFTER,
     decide=(decide_email, _need_base_folder, decide_oauth, _name_group, _decide_others, decide_old_file),
-    reads=env_rules.OAUTH_NEW,
+    reads=NEW_NAMES,
     findings=env_rules.FINDINGS,
 )

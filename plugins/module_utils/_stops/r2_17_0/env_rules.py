@@ -10,7 +10,7 @@ says why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -26,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rul
     web_address,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import NEW_NAMES, names_in_variables
 
 # -- mending ----------------------------------------------------------------------------------------------------------
 
@@ -171,25 +172,9 @@ NEW: tuple[Rule, ...] = (
     Rule(BASE_FOLDER, "keep", _EMPTY, mend=_base_folder),
 )
 
-# OAUTH_<CLIENT>_<left> becomes <right>. 2.16 finds clients by the second word of any variable OAUTH_… (config.py,
-# collect_oauth_clients); 2.17 knows one client. The upgrade page says to take the client's name out of the variables'
-# names, which is not enough for the endpoint: its last words changed too (_oauth.py).
-OAUTH: Mapping[str, str] = {
-    "CLIENT_ID": "OAUTH_CLIENT_ID",
-    "CLIENT_SECRET": "OAUTH_CLIENT_SECRET",
-    "OIDC_CONFIGURATION_ENDPOINT": "OAUTH_OIDC_CONFIG_ENDPOINT",
-    "REDIRECT_URL": "OAUTH_REDIRECT_URL",
-}
-OAUTH_NAME = "OAUTH_CLIENT_NAME"
-OAUTH_NEW = frozenset({OAUTH_NAME, "OAUTH_EMAIL_CLAIM", *OAUTH.values()})
+# The upgrade page says to take the client's name out of the variables' names, which is not enough for the endpoint: its
+# last words changed too (`_releases/oauth.py`).
 OAUTH_ADDRESSES = ("OIDC_CONFIGURATION_ENDPOINT", "REDIRECT_URL")
-OAUTH_WITHOUT_ENDPOINT = ("GOOGLE", "GITHUB")
-
-
-def oauth_clients(names: Iterable[str]) -> list[str]:
-    """Return the OAuth clients that 2.16 would find in these variables (2.16.6, config.py, collect_oauth_clients)."""
-    return sorted({name.split("_")[1] for name in names if name.startswith("OAUTH_") and name not in OAUTH_NEW})
-
 
 # Fields of 2.16's settings class that were never meant to be set from the environment, but can be.
 NEVER_SET = ("pixi", "email_settings")
@@ -245,8 +230,8 @@ def era(text: str) -> str:
     names = {name for name, value in values.items() if value is not None}
     gone = {rule.variable for rule in SERVER if rule.target != rule.variable}
     backend = values.get("FRACTAL_RUNNER_BACKEND")
-    is_old = bool(names & gone or oauth_clients(names) or backend == "slurm")
-    is_new = bool(names & ({rule.variable for rule in NEW} | OAUTH_NEW) or backend == "slurm_sudo")
+    is_old = bool(names & gone or names_in_variables(names) or backend == "slurm")
+    is_new = bool(names & ({rule.variable for rule in NEW} | NEW_NAMES) or backend == "slurm_sudo")
     return BETWEEN if is_old and is_new else AFTER if is_new else BEFORE
 
 

@@ -20,6 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     PLACEHOLDER_PROJECT_DIR,
     normalize_url,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_findings import FINDINGS
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import UserRow
@@ -188,7 +189,12 @@ class SettingsOfTheUnmigrated:
     def __init__(self, context: UserContext, add: Callable[..., None]) -> None:
         """See `MoreAboutUsers`."""
         self._context = context
-        self._check = SettingsCheck(context.backend, context.ssh_hosts, context.viewer_scheme, add)
+        self._check = SettingsCheck(
+            context.backend,
+            context.ssh_hosts,
+            context.viewer_scheme,
+            lambda rule, subject, **values: add(FINDINGS[rule], subject, **values),
+        )
 
     def user(self, row: UserRow, enabled: bool) -> None:
         """Check one user; ``enabled``: active and verified, so that the migration takes them."""
