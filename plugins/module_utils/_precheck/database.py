@@ -27,7 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     RELEASES,
     release,
-    release_at_head,
+    schema_in_words,
 )
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ def check_revision(host: DatabaseSide) -> Iterator[Finding]:
     except FractalError:
         return
     if revision != expected:
-        at = release_at_head(revision)
+        at = schema_in_words(revision)
         yield FINDINGS["database.revision_differs"].finding(
             host.database.dbname,
             revision=revision,
-            at=f"the one of {at.version}" if at else f"known to no release from {RELEASES[0].version} on",
+            at=f"the one of {at}" if at != "unknown" else f"known to no release from {RELEASES[0].version} on",
             version=host.version,
             expected=expected,
         )

@@ -28,7 +28,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseFacts, told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.in_database import check_database
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS, backend_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, hops, version_key
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    RELEASES,
+    hops,
+    takes_away,
+    version_key,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
@@ -180,9 +185,7 @@ class ServerHost:
     @property
     def drops_settings(self) -> bool:
         """Whether the users' old settings go on the way."""
-        gone = TakenAway("user_settings")
-        target = version_key(self.params["target_version"])
-        return any(gone in known.takes_away for known in RELEASES if version_key(known.version) <= target)
+        return TakenAway("user_settings") in takes_away(RELEASES[0].version, self.params["target_version"])
 
     @cached_property
     def facts(self) -> DatabaseFacts:

@@ -18,6 +18,23 @@ class TakenAway:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """A bound on a package that some releases need and do not have themselves.
+
+    Attributes:
+        package: Its name in the normal form.
+        bound: What pip calls a version specifier.
+        since: The first release that needs it.
+        before: The first release that does not any more; empty while all do.
+    """
+
+    package: str
+    bound: str
+    since: str
+    before: str = ""
+
+
+@dataclass(frozen=True)
 class Release:
     """A release of fractal-server.
 
@@ -32,6 +49,8 @@ class Release:
         takes_away: What its schema migration drops.
         needs: Programs that it calls at run time and its predecessors did not.
         offered: Whether an upgrade may end here.
+        web_documented: Whether Fractal itself says that ``web`` belongs to it, or to the release before; else it was
+            found out by comparison.
     """
 
     version: str
@@ -43,6 +62,7 @@ class Release:
     takes_away: tuple[TakenAway, ...] = ()
     needs: tuple[str, ...] = ()
     offered: bool = True
+    web_documented: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""

@@ -115,7 +115,7 @@ def plan_server(
     """
     try:
         wanted = release(target)
-        at = _schema_release(database, instance.get("version"))
+        at = _schema_release(database, instance.get("version"), target)
         route = hops(at.version, wanted.version)
     except FractalError as error:
         return ServerPlan(start=str(instance.get("version")), target=target, hops=[], stages=[], blocked=str(error))
@@ -133,11 +133,11 @@ def plan_server(
     )
 
 
-def _schema_release(database: Mapping[str, Any], installed: str | None) -> Release:
-    """Return the release at which the database's schema stands; of several, the one that is installed."""
+def _schema_release(database: Mapping[str, Any], installed: str | None, target: str) -> Release:
+    """Return the release at which the database's schema stands; of several, what is installed, or is to be."""
     if not database.get("reachable", True):
         raise FractalError(f"The database cannot be reached: {database.get('reason', 'no reason given')}")
-    found = release_at_head(database.get("revision"), installed)
+    found = release_at_head(database.get("revision"), installed, target)
     if found is None:
         raise FractalError(
             f"The database is at alembic revision {database.get('revision')}, which belongs to no release from "
@@ -185,7 +185,9 @@ def _stages(
     workers: list[Mapping[str, Any]],
     steps: list[str],
 ) -> list[Stage]:
-    changes_database = any(hop is not at for hop in route) or (at.is_stop and at in route)
+    why_backup = "the database changes"
+    if all(hop.alembic_head == at.alembic_head and not hop.is_stop for hop in route):
+        why_backup = "the release changes"
     hold = instance.get("hold") or {}
     held = hold.get("phase") == "held"
     installed = instance["version"] == wanted.version
@@ -200,7 +202,7 @@ def _stages(
     stages = [
         _stage("stage", "Prepare the new environments", bool(missing), f"to build: {', '.join(missing)}", "all built"),
         _stage("stop", "Stop fractal-server", window and not stopped, state, "not needed"),
-        _stage("backup", "Back up, prove the backup", changes_database, "the database changes", "it does not change"),
+        _stage("backup", "Back up, prove the backup", bool(route), why_backup, "it does not change"),
         _stage(
             "environment_file",
             "Migrate the environment file",
@@ -209,6 +211,7 @@ def _stages(
             f"{instance['env_file']} is as {wanted.version} needs it",
         ),
     ]
+    head = at.alembic_head
     for hop in route:
         stages += [
             _stage(
@@ -222,12 +225,13 @@ def _stages(
             _stage(
                 "schema",
                 f"Migrate the schema to {hop.version}",
-                hop is not at,
+                hop.alembic_head != head,
                 f"the schema is at {database['revision']}, its head is {hop.alembic_head}",
                 f"the schema is at {hop.alembic_head}",
                 hop.version,
             ),
         ]
+        head = hop.alembic_head
         if hop.is_stop:
             stages.append(
                 _stage(

@@ -21,7 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     blocker,
     rule_table,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import resolve
 
 PREFIX = "fractal_"
 _TARGET = "fractal_target_version"
@@ -91,9 +91,11 @@ def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]
         yield FINDINGS["variable.invalid"].finding(name, reason=reason)
     elif name == _TARGET:
         try:
-            release(str(value))
+            resolve(str(value))
         except FractalError as error:
-            yield FINDINGS["variable.release"].finding(name, reason=str(error))
+            quotes = f" In YAML a line such as 2.20 needs quotes: without, it is the number {value}."
+            hint = quotes if isinstance(value, float) else ""
+            yield FINDINGS["variable.release"].finding(name, reason=f"{error}{hint}")
 
 
 def _why_invalid(name: str, value: Any, spec: Mapping[str, Any]) -> str:

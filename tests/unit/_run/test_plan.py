@@ -127,7 +127,8 @@ def test_staged_environments_are_not_built_again():
     ("observed", "state", "target", "reason"),
     [
         (instance("2.17.2", "2.17"), database("2.17.2", "not_needed"), "2.17.0", "newer than the target"),
-        (instance(), database(), "2.18.0", "not on the release path"),
+        (instance(), database(), "2.99.0", "not on the release path"),
+        (instance(), database(), "2.18.0", "No upgrade ends at"),
         (instance(), database("b3ffb095f973"), "2.17.0", "belongs to no release"),
         (instance("2.17.1"), database(), "2.17.1", "was skipped"),
         (instance(None), database(), "2.17.0", "not installed"),
