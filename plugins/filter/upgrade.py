@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
 from ansible.errors import AnsibleError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import web_release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import resolve, web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import (
     hosts_of_instance,
     why_failed,
@@ -96,6 +97,14 @@ def _own_variables(facts: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def target_release(wanted: Any) -> str:
+    """Return the release that ``fractal_target_version`` means; what means none stays as it is, and is refused."""
+    try:
+        return resolve(str(wanted)).version
+    except FractalError:
+        return str(wanted)
+
+
 def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
     """Return the hosts of ``fractal_worker`` that belong to a server; those of no server for an empty name."""
     servers = groups.get("fractal_server", [])
@@ -133,6 +142,7 @@ class FilterModule:
             "refused": refused_records,
             "report_records": instance_records,
             "server_state": state_of_server,
+            "target_release": target_release,
             "this_run": this_run,
             "way_back": way_back,
             "web_state": state_of_web,
