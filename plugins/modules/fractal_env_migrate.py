@@ -109,8 +109,9 @@ options:
   release:
     description:
       - The release of fractal-server that is to read the file. Steps of later releases are left out. Server only.
-      - Defaults to the newest release that needs anything of the file.
+      - The default suits 2.17.0 to 2.17.2. Name the release from 2.18.0 on, which reads less.
     type: str
+    default: 2.17.2
   data_stop:
     description:
       - The last release with a data migration that the database's schema has reached, see
@@ -275,7 +276,7 @@ def main() -> NoReturn:
             "drop_in_path": {"type": "path"},
             "data_migration": {"type": "bool", "default": True},
             "data_stop": {"type": "str"},
-            "release": {"type": "str"},
+            "release": {"type": "str", "default": "2.17.2"},
         },
         required_if=[("state", "rendered", ["rendered_path"])],
         supports_check_mode=True,

@@ -523,7 +523,14 @@ def data_migrations(at: Release | None, stops: Mapping[str, DataMigration], foun
             rows[version][query] = value
     reached = stops_between("0", at.version) if at else []
     here = reached[-1] if at and reached and reached[-1].alembic_head == at.alembic_head else None
-    lost = [user for one in reached if one is not here and one.version in stops for user in _lost(stops, rows, one)]
+    passed = {one.version: stops[one.version] for one in reached if one is not here and one.version in stops}
+    left_out = {version: known.lost(rows[version]) for version, known in passed.items()}
+    lost = [user for version, users in left_out.items() if not passed[version].mend_lost for user in users]
+    skipped = [
+        {"release": version, "users": users, "fix": passed[version].mend_lost}
+        for version, users in left_out.items()
+        if users and passed[version].mend_lost
+    ]
     state, left, stop = "not_needed", "", reached[-1] if reached else None
     if here is not None:
         known = stops.get(here.version)
@@ -532,11 +539,8 @@ def data_migrations(at: Release | None, stops: Mapping[str, DataMigration], foun
     elif at is not None and stop is None:
         state, stop = "pending", next((known for known in RELEASES if known.is_stop), None)
     name = stop.version if stop else ""
-    return {"data_migration": state, "stop": name, "migrated": rows.get(name, {}), "left": left, "lost": lost}
-
-
-def _lost(stops: Mapping[str, DataMigration], rows: Mapping[str, Mapping[str, Any]], stop: Release) -> list[str]:
-    return stops[stop.version].lost(rows[stop.version])
+    found_there = {"data_migration": state, "stop": name, "migrated": rows.get(name, {}), "left": left}
+    return {**found_there, "lost": lost, "skipped": skipped}
 
 
 # A session that has been idle for a while does nothing (a pool, somebody's psql); one of another role is no Fractal.

@@ -21,6 +21,8 @@ class DataMigration(Protocol):
     Attributes:
         release: The only release that has it.
         answers: What the program is to read from its standard input.
+        mend_lost: What to do about those whom it left out for good, where that cannot mean anything else than that it
+            never ran: then they are refused at every later release. Empty where they may be there for another reason.
     """
 
     @property
@@ -30,6 +32,10 @@ class DataMigration(Protocol):
     @property
     def answers(self) -> str:
         """What the program is to read from its standard input."""
+
+    @property
+    def mend_lost(self) -> str:
+        """What to do about those whom it left out for good; empty where they may be there for another reason."""
 
     def queries(self, tables: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Return scalar queries whose answers tell how far it is, by their names.

@@ -31,6 +31,8 @@ def viewer_access(
     if refused:
         return rule.failed("viewer", refused)
     lost = compare(before, after)
+    if lost and viewer.drops_on_purpose:
+        return rule.skipped("viewer", f"{'; '.join(lost)}. {viewer.why_lost(before)}")
     if lost:
         why = viewer.why_lost(before)
         return rule.failed(f"scheme {viewer.scheme}", "; ".join(lost) + (f". {why}" if why else ""))

@@ -84,6 +84,13 @@ FINDINGS = rule_table(
         "were verified only after an earlier upgrade.",
     ),
     blocker(
+        "migration.skipped",
+        "A data migration was skipped by hand",
+        "The data migration of {release} was skipped: these users lack what it gives them, and later releases fail on "
+        "it: {users}",
+        "{fix}",
+    ),
+    blocker(
         "plan.blocked",
         "The release path does not lead from here to the target",
         "{reason}",
@@ -131,6 +138,12 @@ def server_state(
             lost = database.get("lost", [])
             if instance["hold"] and lost:
                 found.append(FINDINGS["migration.lost"].finding(instance["service"], users=", ".join(lost)).as_dict())
+            for one in database.get("skipped", []):
+                users = ", ".join(one["users"])
+                skipped = FINDINGS["migration.skipped"].finding(
+                    instance["service"], release=one["release"], users=users, fix=one["fix"]
+                )
+                found.append(skipped.as_dict())
             if plan["blocked"]:
                 found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
     found += _worker_findings(results)

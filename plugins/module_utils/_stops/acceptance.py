@@ -115,6 +115,10 @@ class Viewer(Protocol):
     def scheme(self) -> str:
         """How the list is built, in a word for the report."""
 
+    @property
+    def drops_on_purpose(self) -> bool:
+        """Whether the release takes folders from users that it gave them before, which the operator has accepted."""
+
     def paths(self, connection: Connection) -> Paths | None:
         """Return the folders of every active and verified user, or None where the schema does not tell them."""
 

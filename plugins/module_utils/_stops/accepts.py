@@ -9,6 +9,7 @@ the stop before.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, TypeVar
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -21,6 +22,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Accepts, Paths, Viewer
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import accepts as r2_17_0
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import viewer as r2_17_0_viewer
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0 import accepts as r2_18_0
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0 import viewer as r2_18_0_viewer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -30,9 +33,18 @@ MakeViewer = Callable[[Installation, bool], Viewer]
 
 _Row = TypeVar("_Row")
 
-ACCEPTS: dict[str, Accepts] = {"2.17.0": r2_17_0.ACCEPTS}
+ACCEPTS: dict[str, Accepts] = {
+    "2.17.0": r2_17_0.ACCEPTS,
+    "2.18.0": r2_18_0.ACCEPTS,
+    "2.23.0": replace(r2_18_0.ACCEPTS, release="2.23.0"),
+}
 
-VIEWERS: dict[str, MakeViewer] = {"2.16.0": r2_17_0_viewer.from_user_settings, "2.17.0": r2_17_0_viewer.from_profiles}
+VIEWERS: dict[str, MakeViewer] = {
+    "2.16.0": r2_17_0_viewer.from_user_settings,
+    "2.17.0": r2_17_0_viewer.from_profiles,
+    "2.18.0": r2_18_0_viewer.from_projects,
+    "2.23.0": r2_18_0_viewer.from_projects,
+}
 
 
 def accepts_of(revision: str | None) -> Accepts:

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import ResourceAndProfiles
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0.data import ProjectDirectories
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_23_0.data import Versions
 
-_ALL: tuple[DataMigration, ...] = (ResourceAndProfiles(),)
+_ALL: tuple[DataMigration, ...] = (ResourceAndProfiles(), ProjectDirectories(), Versions())
 DATA_MIGRATIONS = {one.release: one for one in _ALL}
 
 

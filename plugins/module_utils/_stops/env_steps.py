@@ -11,8 +11,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import env as r2_17_0
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.web import migrate_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_2 import env as r2_17_2
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0 import env as r2_18_0
 
-ENV_STEPS = [r2_17_0.STEP, r2_17_2.STEP]
+ENV_STEPS = [r2_17_0.STEP, r2_17_2.STEP, r2_18_0.STEP]
 
 
 def env_task(**options: Any) -> EnvTask:

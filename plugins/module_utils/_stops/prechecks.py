@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import blocker, rule_table
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import findings_told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.preconditions import refused_rows
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import prechecks as r2_17_0
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0 import prechecks as r2_18_0
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -37,14 +40,28 @@ def check_implemented(host: ServerHost) -> Iterator[Finding]:
         yield FINDINGS["release.not_implemented"].finding(host.params["target_version"], reason=reason)
 
 
-PRECHECKS: dict[str, tuple[tuple[str, Check], ...]] = {"2.17.0": r2_17_0.CHECKS}
+def check_rows(host: ServerHost) -> Iterator[Finding]:
+    """No row or view is in the database that the schema of a release on the way refuses."""
+    if not host.hops:
+        return
+    target = host.hops[-1].version
+    aborts = host.params["jobs_in_flight"] == "abort"
+    yield from findings_told(host.door.call(refused_rows, host.installation, str(host.version), target, aborts))
+
+
+ALWAYS: tuple[tuple[str, Check], ...] = (("stops", check_implemented), ("rows", check_rows))
+PRECHECKS: dict[str, tuple[tuple[str, Check], ...]] = {
+    "2.17.0": r2_17_0.CHECKS,
+    "2.18.0": r2_18_0.CHECKS,
+    "2.23.0": (),
+}
 """By stop; for each on the way."""
 
 
 def checks_on_the_way(host: ServerHost) -> list[tuple[str, Check]]:
     """Return the checks of all stops that the upgrade goes through."""
     own = [check for stop in host.stops for check in PRECHECKS.get(stop.version, ())]
-    return [("stops", check_implemented), *own]
+    return [*ALWAYS, *own]
 
 
 def check_web_environment_file(host: WebHost) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fra
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     release,
     release_at_head,
+    schema_in_words,
     stops_between,
     version_key,
 )
@@ -85,8 +86,18 @@ def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, py
         )
     if version_key(at.version) > version_key(wanted.version):
         return (
-            f"The database is already at the schema of {at.version}, newer than {wanted.version}. A schema never goes "
-            "back; the rollback playbook restores the backup."
+            f"The database is already at the schema of {schema_in_words(at.alembic_head)}, newer than "
+            f"{wanted.version}. A schema never goes back; the rollback playbook restores the backup."
+        )
+    return _why_data_comes_first(database, at, wanted)
+
+
+def _why_data_comes_first(database: Mapping[str, Any], at: Release, wanted: Release) -> str:
+    """Return which data migration the rows do not prove, or an empty text."""
+    for one in database["skipped"]:
+        return (
+            f"The data migration of {one['release']} was skipped: the users {', '.join(one['users'])} lack what it "
+            f"gives them. {one['fix']}"
         )
     skipped = [stop for stop in stops_between(at.version, wanted.version) if stop is not wanted]
     if skipped:
@@ -94,9 +105,10 @@ def why_refused(database: Mapping[str, Any], wanted: Release, installed: str, py
             f"The schema of {wanted.version} may drop what the data migration of {skipped[0].version} reads, which has "
             f"not run: {skipped[0].version} comes first."
         )
-    if at.is_stop and at is not wanted and database["data_migration"] != "done":
+    stop = database["stop"]
+    if database["data_migration"] in ("pending", "partial") and stop != wanted.version:
         return (
-            f"The schema of {wanted.version} may drop what the data migration of {at.version} reads, and that is "
-            f"{database['data_migration']}: {database['left']}. Run the upgrade to {at.version} again first."
+            f"The schema of {wanted.version} may drop what the data migration of {stop} reads, and that is "
+            f"{database['data_migration']}: {database['left']}. Run the upgrade to {stop} again first."
         )
     return ""

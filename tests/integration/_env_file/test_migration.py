@@ -238,6 +238,7 @@ def test_variables_that_only_the_unit_has_arrive_too(
             decrypt=lambda token, key: PASSWORD,
         ),
         ENV_STEPS,
+        to="2.17.2",
     )
     assert migration.blockers == []
     assert migration.hidden == ["FRACTAL_EMAIL_PASSWORD"]

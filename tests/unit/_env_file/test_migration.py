@@ -163,7 +163,7 @@ def test_a_kept_variable_stays_as_it_is(variable: str, value: str) -> None:
 @pytest.mark.parametrize(("variable", "case"), CHANGED.items())
 def test_a_changed_variable_becomes_what_2_17_reads(variable: str, case: tuple[str, str | None, str | None]) -> None:
     old, new, new_name = case
-    migration = migrate({**SLURM, variable: old})
+    migration = migrate({**SLURM, variable: old}, to="2.17.2")
     assert migration.blockers == []
     found = read(migration.text)
     assert found.get(new_name or variable) == new
@@ -514,6 +514,21 @@ def test_what_systemd_or_the_unit_set_had_no_effect_on_child_processes() -> None
     assert action_on(migration, "PATH") == ["drop"]
 
 
+@pytest.mark.parametrize("backend", ["slurm_sudo", "slurm_ssh"])
+@pytest.mark.parametrize("group", ["All", ""])
+def test_2_18_reads_no_scheme_and_no_folder_and_afterwards_nothing_is_left_to_do(backend: str, group: str) -> None:
+    given = {**SLURM, "FRACTAL_RUNNER_BACKEND": backend, "FRACTAL_VIEWER_AUTHORIZATION_SCHEME": "users-folders"}
+    given["FRACTAL_VIEWER_BASE_FOLDER"] = "/data/zarr"
+    at_2_17 = migrate(given, to="2.17.2", default_group_name=group)
+    assert read(at_2_17.text)["FRACTAL_DATA_BASE_FOLDER"] == "/data/zarr"
+    at_2_18 = migrate(at_2_17.text, old=at_2_17.old_text, to="2.18.0", data_migration=False, default_group_name=group)
+    assert at_2_18.steps == ["2.18.0"] and at_2_18.blockers == []
+    assert {"FRACTAL_DATA_AUTH_SCHEME", "FRACTAL_DATA_BASE_FOLDER"}.isdisjoint(read(at_2_18.text))
+    for release in ("2.18.0", "2.23.0", "2.26.0"):
+        again = migrate(at_2_18.text, old=at_2_17.old_text, to=release, data_migration=False, default_group_name=group)
+        assert (again.steps, again.text) == ([], at_2_18.text)
+
+
 def test_references_keep_their_value() -> None:
     text = (
         "BASE=/data\nFRACTAL_TASKS_DIR=${BASE}/tasks\nFRACTAL_VIEWER_BASE_FOLDER=${BASE}/zarr\n"
@@ -521,7 +536,7 @@ def test_references_keep_their_value() -> None:
         + 'A="${FRACTAL_VIEWER_BASE_FOLDER}/a" # a\nB=${FRACTAL_TASKS_DIR:-x}\n'
         + "C=${HOME}/c${FRACTAL_TASKS_DIR}\nD=${BASE}\n"
     )
-    migration = migrate(text)
+    migration = migrate(text, to="2.17.2")
     assert "A=\"/data/zarr/a\" # a\nB=/data/tasks\nC='${HOME}/c/data/tasks'\nD=${BASE}\n" in migration.text
     assert "FRACTAL_DATA_BASE_FOLDER=${BASE}/zarr\n" in migration.text
     # the data migration runs in another environment than the service

@@ -276,6 +276,9 @@ def test_a_check_that_breaks_is_a_finding_and_stops_no_other() -> None:
         ("2.16.6", "2.17.2", ["2.17.0"]),
         ("2.17.0", "2.17.2", []),
         ("2.17.0", "2.17.0", []),
+        ("2.17.0", "2.26.0", ["2.18.0", "2.23.0"]),
+        ("2.22.14", "2.24.2", ["2.23.0"]),
+        ("2.23.1", "2.26.0", []),
         ("2.16.6", "9.9.9", ["2.17.0"]),
         (None, "2.17.2", ["2.17.0"]),
     ],
@@ -288,7 +291,7 @@ def test_the_stops_on_the_way_tell_what_to_check(
     checked = ServerHost({"target_version": target})
     assert [stop.version for stop in checked.stops] == stops
     own = {name for stop in stops for name, _check in PRECHECKS[stop]}
-    assert {name for name, _check in checks_on_the_way(checked)} == {"stops", *own}
+    assert {name for name, _check in checks_on_the_way(checked)} == {"stops", "rows", *own}
 
 
 def test_sizes(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ ROWS = [
     *(row for module, name in TABLES for row in getattr(module, name)),
     *web.CHECKS,
     *prechecks.WEB_CHECKS,
+    *prechecks.ALWAYS,
     *(row for rows in prechecks.PRECHECKS.values() for row in rows),
 ]
 # what other checks, or the run of all, call
 CALLED = {
     "check_configuration",
     "check_database",
-    "check_implemented",
+    "check_rows_refused",
     "check_path",
     "check_server",
     "check_users",
@@ -99,7 +100,7 @@ def test_the_checks_of_each_stop_on_the_way_are_made() -> None:
         version = "2.17.0"
 
     names = [name for name, _check in prechecks.checks_on_the_way(type("Host", (), {"stops": [Stop]}))]  # type: ignore[arg-type]
-    assert names == ["stops", *(name for name, _check in prechecks.PRECHECKS["2.17.0"])]
+    assert names == ["stops", "rows", *(name for name, _check in prechecks.PRECHECKS["2.17.0"])]
     assert len(names) > 3
 
 

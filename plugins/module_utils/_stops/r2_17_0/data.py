@@ -64,6 +64,7 @@ class ResourceAndProfiles:
 
     release = "2.17.0"
     answers = "yes\n" * 5  # fractal-server 2.17.0, __main__.py, update_db_data()
+    mend_lost = ""  # who was verified only after the upgrade looks the same
 
     def queries(self, tables: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """See `DataMigration`. From 2.17.1 on only who was left out can still be told."""

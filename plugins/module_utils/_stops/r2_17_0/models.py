@@ -96,6 +96,7 @@ CommandPathStr = Annotated[AbsolutePathStr, AfterValidator(_plain_path)]
 ListUniqueNonEmptyStr = Annotated[list[NonEmptyStr], AfterValidator(_unique)]
 DictStrStr = Annotated[dict[str, NonEmptyStr], AfterValidator(_clean_keys)]
 MemoryMb = Annotated[Union[PositiveInt, NonEmptyStr], AfterValidator(slurm_mem_to_mb)]
+MemoryWithUnit = Annotated[NonEmptyStr, AfterValidator(_memory_with_unit)]
 PythonVersion = Literal["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
@@ -127,7 +128,7 @@ class PixiSlurmConfig(BaseModel):
 
     partition: NonEmptyStr
     cpus: PositiveInt
-    mem: Annotated[NonEmptyStr, AfterValidator(_memory_with_unit)]
+    mem: MemoryWithUnit
     time: NonEmptyStr
 
 

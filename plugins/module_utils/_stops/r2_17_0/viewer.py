@@ -71,6 +71,7 @@ class SchemeViewer:
     rules: Scheme
     users: str
     needed: tuple[tuple[str, str], ...]
+    drops_on_purpose = False
 
     @property
     def scheme(self) -> str:
