@@ -118,8 +118,9 @@ def test_a_release_that_differs_a_little_is_a_small_row(invented: None, monkeypa
 class ShownViewer:
     """Shows what it was made with."""
 
-    def __init__(self, scheme: str) -> None:
+    def __init__(self, scheme: str, drops_on_purpose: bool = False) -> None:
         self.scheme = scheme
+        self.drops_on_purpose = drops_on_purpose
 
     def paths(self, _connection: Any) -> dict[str, list[str]]:
         return {"ann@example.org": [f"/{self.scheme}"]}
@@ -153,3 +154,5 @@ def test_lost_folders_are_told_with_what_may_explain_them() -> None:
     assert viewer_access(ShownViewer("s"), before, {"ann@example.org": ["/a", "/c"]}).status == "passed"
     assert viewer_access(ShownViewer("refused"), before, before).message == "it refuses"
     assert viewer_access(ShownViewer("s"), None, before).status == "skipped"
+    told = viewer_access(ShownViewer("s", drops_on_purpose=True), before, {"ann@example.org": ["/a"]})
+    assert told.status == "skipped" and "ann@example.org no longer sees /c. shelves are new" in told.message

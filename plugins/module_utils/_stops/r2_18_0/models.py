@@ -31,8 +31,18 @@ def _no_parent(path: str) -> str:
     return os.path.normpath(path)
 
 
+def _project_dir(path: str) -> str:
+    if not r2_17_0.NOT_ALLOWED_IN_COMMANDS.isdisjoint(path):
+        raise ValueError(f"must not hold any of {''.join(sorted(r2_17_0.NOT_ALLOWED_IN_COMMANDS))}")
+    if path.startswith("s3://"):
+        return path
+    if not path.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return _no_parent(path)
+
+
 AbsolutePathStr = Annotated[r2_17_0.AbsolutePathStr, AfterValidator(_no_parent)]
-CommandPathStr = Annotated[r2_17_0.CommandPathStr, AfterValidator(_no_parent)]
+ProjectDirStr = Annotated[NonEmptyStr, AfterValidator(_project_dir)]
 PythonVersion = Literal["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
@@ -133,7 +143,7 @@ class SlurmSshProfile(r2_17_0.SlurmSshProfile):
 class UserUpdate(r2_17_0.UserUpdate):
     """What an administrator may change of a user (``UserUpdate``); None: unchanged."""
 
-    project_dirs: Optional[Annotated[list[CommandPathStr], AfterValidator(_unique), Field(min_length=1)]] = None
+    project_dirs: Optional[Annotated[list[ProjectDirStr], AfterValidator(_unique), Field(min_length=1)]] = None
 
 
 RESOURCES: dict[str, type[BaseModel]] = {
