@@ -173,6 +173,12 @@ database:
       type: list
       elements: str
       returned: reachable
+    skipped:
+      description:
+        - Data migrations that were skipped, with the C(release), the C(users) who lack what it gives, and the C(fix).
+      type: list
+      elements: dict
+      returned: reachable
     jobs_in_flight:
       description: Number of submitted jobs.
       type: int

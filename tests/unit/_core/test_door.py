@@ -257,7 +257,7 @@ def test_the_zip_that_ansible_ships_has_what_the_child_needs(tmp_path: Path) -> 
     """A module as Ansible really runs it, up to the child's own words about the environment that it finds."""
     if run([OTHERS_PYTHON, "-I", "-c", "import sqlalchemy"]).code == 0:
         pytest.skip(f"{OTHERS_PYTHON} has SQLAlchemy")
-    options = f"dbname=d run_as=nobody python={OTHERS_PYTHON}"
+    options = f"dbname=d run_as=nobody backend=slurm_sudo python={OTHERS_PYTHON}"
     command = ["ansible", "localhost", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     environ = {**os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_LOCAL_TEMP": str(tmp_path)}
     done = run([*command, "-m", "fractal_ops.platform.fractal_user_precheck", "-a", options], environ=environ)

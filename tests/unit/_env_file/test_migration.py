@@ -854,7 +854,7 @@ def test_every_kept_variable_has_the_value_it_had_and_nothing_else_changes(
     before: list[str], after: list[str], unit: dict[str, str], can_override: bool, by_systemd: bool
 ) -> None:
     text = "".join(before) + lines(SLURM) + "".join(after)
-    options = {"process": unit, "can_override": can_override, "read_by_systemd": by_systemd}
+    options = {"to": "2.17.2", "process": unit, "can_override": can_override, "read_by_systemd": by_systemd}
     try:
         migration = migrate(text, **options)
     except FractalError as error:  # no notation for both: said so, nothing written

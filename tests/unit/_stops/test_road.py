@@ -76,7 +76,7 @@ def test_a_skipped_script_is_refused_at_every_later_release(at: str) -> None:
         **{"service": "fractal-server.service", "version": at, "environment": "/venv", "staged": [], "lock": None},
         **{"env_file": "/srv/.env", "active_state": "active", "hold": None},
     }
-    results = {"instance": {"instance": instance}, "database": {"database": found}, "environment": {"steps": []}}
+    results = {"seen": {"instance": instance, "database": found, "environment": {"steps": []}}}
     [told] = [one for one in server_state(results, "2.26.0")["findings"] if one["id"] == "migration.skipped"]
     assert told["severity"] == "blocker" and not told["acceptable"]
     assert "bob@example.org" in told["message"] and "UPDATE user_oauth SET project_dirs" in told["fix"]

@@ -91,6 +91,6 @@ class ProjectDirectories:
         for statement in _RESET:
             connection.exec_driver_sql(statement)
 
-    def why_refused(self, env_file: str, values: Mapping[str, str], backend: str | None) -> str:
+    def why_refused(self, env_file: str, values: Mapping[str, str]) -> str:
         """See `DataMigration`. No setting makes a difference."""
         return ""

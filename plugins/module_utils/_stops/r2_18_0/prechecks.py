@@ -85,7 +85,7 @@ def viewer_findings(installation: Installation) -> dict[str, Any]:
         FractalError: The database cannot be reached.
     """
     with connect(installation_settings(installation), read_only=True) as connection:
-        state = database_state(connection, {"2.17.0": ResourceAndProfiles()}, counts=False)
+        state = database_state(connection, {"2.17.0": ResourceAndProfiles()})
         is_old = state["stop"] == "2.17.0" and state["data_migration"] == "pending"
         viewer = (from_user_settings if is_old else from_profiles)(installation, False)
         before = viewer.paths(connection) or {}

@@ -57,6 +57,6 @@ class Versions:
     def take_back(self, connection: Connection) -> None:
         """See `DataMigration`."""
 
-    def why_refused(self, env_file: str, values: Mapping[str, str], backend: str | None) -> str:
+    def why_refused(self, env_file: str, values: Mapping[str, str]) -> str:
         """See `DataMigration`. No setting makes a difference."""
         return ""
