@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Declare and review the resources, profiles and users of fractal-server 2.17."""
+"""Declare and review the resources, profiles and users of fractal-server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fractal_resource_profile
-short_description: Declare and review the resources, profiles and users of fractal-server 2.17
+short_description: Declare and review the resources, profiles and users of fractal-server
 version_added: 0.1.0
 description:
   - Without O(resources), O(profiles), O(users) and O(handed_on) it only reads, and returns the review - every resource,
@@ -15,8 +15,8 @@ description:
   - With them it brings the database to the declared state in one transaction. What is not mentioned stays as it is.
   - A resource is known by its current or previous name, a profile by these or by its username, a user by e-mail. A
     rename never makes a second resource.
-  - Everything is validated with the constraints of fractal-server 2.17 before anything is written. What would detach
-    users, projects or task groups is refused.
+  - Before anything is written, everything is validated with the constraints of the release whose schema the database
+    has. What would detach users, projects or task groups is refused.
   - Fractal reads these rows anew for each request, so nothing has to be restarted.
 author:
   - The fractal_ops.platform developers (@fractal-ops)
@@ -212,7 +212,7 @@ options:
     default: []
   viewer_paths_before:
     description:
-      - What RV(viewer.before) was before the upgrade, by e-mail. At fractal-server 2.17.0 it is still in the database.
+      - What RV(viewer.before) was before the upgrade, by e-mail. By default it is what the database still tells.
     type: dict
 """
 
@@ -242,7 +242,7 @@ RETURN = r"""
 review:
   description:
     - Resources, profiles, users and C(without_access), as they are after the call.
-    - Null when the schema is not one of 2.17.
+    - Null when the schema has no resources yet.
   returned: success
   type: dict
 changes:
@@ -274,7 +274,7 @@ viewer:
       type: dict
       returned: success
     before:
-      description: The same by the rules and settings of 2.16, or null when nothing is known of them any more.
+      description: The same by the rules of the release before, or null when the database does not tell any more.
       type: dict
       returned: success
 duration:

@@ -30,7 +30,7 @@ options:
   target_version:
     description: The release of fractal-server to arrive at.
     type: str
-    default: 2.17.0
+    required: true
   url:
     description: Address at which the API answers on this host, if neither its sockets nor the unit's command tell.
     type: str
@@ -127,7 +127,7 @@ def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
             **DATABASE_ARGUMENTS,
-            "target_version": {"type": "str", "default": "2.17.0"},
+            "target_version": {"type": "str", "required": True},
             "url": {"type": "str"},
             "install_strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},

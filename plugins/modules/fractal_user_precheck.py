@@ -1,17 +1,17 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find every user who would stop the upgrade to Fractal 2.17, or lose something by it."""
+"""Find every user who would stop the upgrade, or lose something by it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fractal_user_precheck
-short_description: Find every user who would stop the upgrade to Fractal 2.17, or lose something by it
+short_description: Find every user who would stop the upgrade, or lose something by it
 version_added: 0.1.0
 description:
   - Checks the settings of all users in one pass against what the data migration of fractal-server 2.17.0 does with
-    them. The migration itself stops at the first problem.
+    them, as long as it is to come. The migration itself stops at the first problem.
   - Tells who will and who will not have access afterwards, and what those who will not have at stake.
   - Reads only, in one read-only transaction; SELECT on the tables of fractal-server is all the right it needs. The
     number of statements does not depend on the number of users.
@@ -33,13 +33,13 @@ requirements:
 options:
   backend:
     description:
-      - The runner backend of the instance, by its name of 2.16 or 2.17.
+      - The runner backend of the instance, by the name of any release.
       - The default is C(FRACTAL_RUNNER_BACKEND) of fractal-server's environment; with O(dbname) there is none.
     type: str
     choices: [local, slurm, slurm_sudo, slurm_ssh]
   oauth_client:
     description:
-      - The OAuth client that stays, where fractal-server 2.16 has several; 2.17 has one.
+      - The OAuth client that stays, where there are several; from 2.17.0 on there is one.
       - The default is the only one there is.
     type: str
 """
@@ -74,7 +74,7 @@ findings:
       reference: fractal-server 2.17.0, data_migrations/2_17_0.py
       acceptable: false
 access:
-  description: Who will have access to Fractal 2.17 once the blockers are settled, and who will not.
+  description: Who will have access to Fractal once the blockers are settled, and who will not.
   returned: success
   type: dict
   contains:
@@ -99,7 +99,7 @@ access:
           last_activity: "2026-10-01"
           hurt: true
 backend:
-  description: The runner backend, by its name of 2.17.
+  description: The runner backend, by its name of today.
   returned: success
   type: str
   sample: slurm_sudo

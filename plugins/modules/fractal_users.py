@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settle the flags and settings of the users of Fractal 2.16 before the upgrade."""
+"""Settle the flags and settings of users before the upgrade that makes profiles of them."""
 
 from __future__ import annotations
 
@@ -183,11 +183,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.settle_users import (
-    FLAGS,
-    SETTINGS,
-    settle_users,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.users import FLAGS, SETTINGS, settle_users
 
 _LISTS = {"slurm_accounts": {"type": "list", "elements": "str"}}
 _COLUMNS: dict[str, dict[str, Any]] = {

@@ -76,3 +76,8 @@ def mask_document(text: str, reader: Reader, secrets: Iterable[str] = (), change
         else:
             pieces.append(mask_text(statement.text))
     return mask_values("".join(pieces), secrets)
+
+
+def is_fernet_token(text: str) -> bool:
+    """Return whether this looks like a Fernet token: version 0x80, then a time stamp, in base 64."""
+    return bool(re.match(r"gAAAA[A-Za-z0-9_-]{95,}=*\Z", text))

@@ -110,7 +110,11 @@ def _without_resources(connection: sa.Connection, revision: str | None, installa
     else:
         before = paths_before(connection, revision, installation)
         viewer = {"scheme": viewer_of(revision, installation).scheme, "paths": before or {}, "before": before}
-    return {"review": None, "changes": [], "findings": [], "checks": [], "viewer": viewer}
+    why = "the installed release knows no resources and profiles"
+    skipped = [CHECKS[name].skipped("database", why) for name in ("resource_names", "user_profiles", "worker_python")]
+    access = CHECKS["viewer_access"].skipped("viewer", "no upgrade has changed what the viewer shows")
+    checks = [check.as_dict() for check in (schema_check(revision), *skipped, access)]
+    return {"review": None, "changes": [], "findings": [], "checks": checks, "viewer": viewer}
 
 
 def _viewer(

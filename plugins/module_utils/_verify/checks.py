@@ -3,7 +3,7 @@
 # Private to this collection: no stable interface.
 """Verification: every check of an upgraded instance, as a table. A new one is a row here, and a step where it is made.
 
-``point`` quotes the "Post-upgrade cleanup" list of Fractal's upgrade page (2.16 to 2.17.0) that the check belongs to.
+``point`` quotes what Fractal's upgrade page has under "Post-upgrade cleanup", where a check settles something of it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _RULES = (
     CheckRule(
         "current_user",
         "The account may use Fractal",
-        "In 2.17 an account must be active, verified and have a profile: attach it with fractal_resource_profile.",
+        "An account must be active and verified, and have a profile: attach it with fractal_resource_profile.",
         _USERS,
         needs=("login_password",),
     ),
@@ -67,7 +67,7 @@ _RULES = (
     CheckRule(
         "settings",
         "The settings pages of an administrator",
-        "Read the server's journal: a setting in .fractal_server.env is not what fractal-server 2.17 expects.",
+        "Read the server's journal: a setting in .fractal_server.env is not what the installed release expects.",
         needs=("login_password",),
     ),
     CheckRule(
@@ -108,7 +108,7 @@ _RULES = (
     CheckRule(
         "email",
         "Log-in to the mail server",
-        "Check FRACTAL_EMAIL_*: since 2.17 FRACTAL_EMAIL_PASSWORD holds the password itself, not its encrypted form.",
+        "Check FRACTAL_EMAIL_*: FRACTAL_EMAIL_PASSWORD holds the password itself, not its encrypted form any more.",
     ),
     # fractal-server, from its database
     CheckRule(

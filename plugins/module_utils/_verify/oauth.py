@@ -5,88 +5,114 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import (
     Answer,
-    Api,
     loses_secure_cookies,
     request,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import (
+    CLIENT_NAME,
+    PARTS,
+    WITHOUT_ENDPOINT,
+    Client,
+    clients,
+    names_in_variables,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 
-REQUIRED = ("OAUTH_CLIENT_NAME", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
-# Names of 2.16, one set for each client (2.16.6, config.py); no name of 2.17 matches
-_OLD_NAME = re.compile(r"OAUTH_(?!CLIENT_)[^_]+_CLIENT_ID$")
-_KNOWN_PROVIDERS = ("google", "github")  # need no discovery (2.17.0, app/routes/auth/oauth.py)
+if TYPE_CHECKING:
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.session import Session
 
 
-def login_oauth(api: Api, variables: Mapping[str, str], env_file: str, validate_certs: bool = True) -> Check:
-    """Check that the authorize endpoint leads to the provider, with the right client and the right way back.
+def login_oauth(session: Session) -> Check:
+    """Check that the authorize endpoint of each client leads to the provider, with the right client and way back.
 
     Raises:
         FractalError: Server or provider does not answer.
     """
-    rule = CHECKS["login_oauth"]
-    missing = [name for name in REQUIRED if not variables.get(name)]
-    if missing:
-        old = _old_clients(variables, env_file)
-        if old:
+    rule, found = CHECKS["login_oauth"], clients(session.variables)
+    if not session.release.has_many_oauth_clients:
+        missing = _missing(session.variables)
+        lost = _lost_clients(session) if missing else []
+        if lost:
             return rule.failed(
                 "OAuth",
-                f"{', '.join(old)} was configured for 2.16, but {', '.join(missing)} is not set, so 2.17 offers no "
-                "OAuth log-in at all",
+                f"{', '.join(lost)} was configured for an earlier release, but {', '.join(missing)} is not set, so "
+                "there is no OAuth log-in at all",
             )
+        found = [] if missing else found
+    if not found:
         return rule.skipped("OAuth", "no OAuth client is configured")
-    client = variables["OAUTH_CLIENT_NAME"].lower()
-    answer = api.answer("GET", f"/auth/{client}/authorize/")
+    subject = ", ".join(client.name.lower() for client in found)
+    problems, ways = [], []
+    for client in found:
+        wrong, way = _one_client(session, client)
+        problems += wrong
+        ways.append(way)
+    if problems:
+        return rule.failed(subject, "; ".join(problems))
+    return rule.passed(subject, "; ".join(ways))
+
+
+def _missing(variables: Mapping[str, str]) -> list[str]:
+    """Return what a client lacks; without one of these the server offers no OAuth (is_set).
+
+    Source: fractal-server 2.17.0, config/_oauth.py.
+    """
+    return [name for name in (CLIENT_NAME, PARTS["CLIENT_ID"], PARTS["CLIENT_SECRET"]) if not variables.get(name)]
+
+
+def _lost_clients(session: Session) -> list[str]:
+    """Return the variables that name a client the old way, in the new file or in the copy of the old one."""
+    try:
+        old = read_env_file(session.instance.env_file + ".old", {})
+    except FractalError:
+        old = {}
+    names = {**old, **session.variables}
+    return [f"OAUTH_{name}_CLIENT_ID" for name in names_in_variables(names) if f"OAUTH_{name}_CLIENT_ID" in names]
+
+
+def _one_client(session: Session, client: Client) -> tuple[list[str], str]:
+    """Return what is wrong with the way to a client's provider, and where it leads."""
+    name = client.name.lower()
+    answer = session.api.answer("GET", f"/auth/{name}/authorize/")
     data = answer.json()
     location = data.get("authorization_url") if isinstance(data, dict) else None
     if answer.status != 200 or not location:
-        return rule.failed(client, f"/auth/{client}/authorize/ answers with status {answer.status}, not with a URL")
-    problems = [
-        *_wrong_parameters(location, variables),
-        *_wrong_provider(location, client, variables, validate_certs),
+        return [f"/auth/{name}/authorize/ answers with status {answer.status}, not with a URL"], ""
+    wrong = [
+        *_wrong_parameters(location, client),
+        *_wrong_provider(location, client, session.validate_certs),
         *_plain_http(answer, location),
     ]
-    if problems:
-        return rule.failed(client, "; ".join(problems))
-    return rule.passed(client, f"the way to {urlsplit(location).netloc} is open; {_way_back(location, variables)}")
+    return wrong, f"the way to {urlsplit(location).netloc} is open; {_way_back(location, client)}"
 
 
-def _old_clients(variables: Mapping[str, str], env_file: str) -> list[str]:
-    """Return the variables of 2.16 that name a client, in the new file or in the copy of the old one."""
-    try:
-        old = read_env_file(env_file + ".old", {})
-    except FractalError:
-        old = {}
-    return sorted(name for name in {**old, **variables} if _OLD_NAME.match(name))
-
-
-def _wrong_parameters(location: str, variables: Mapping[str, str]) -> list[str]:
+def _wrong_parameters(location: str, client: Client) -> list[str]:
     query = parse_qs(urlsplit(location).query)
     problems = []
-    if query.get("client_id") != [variables["OAUTH_CLIENT_ID"]]:
+    if query.get("client_id") != [client.client_id]:
         problems.append("the client id sent to the provider is not OAUTH_CLIENT_ID: the server was not restarted since")
-    wanted = variables.get("OAUTH_REDIRECT_URL")
+    wanted = client.redirect_url
     sent = query.get("redirect_uri", [""])[0]
     if wanted is not None and sent != wanted:
         problems.append(f"the provider is told to send users back to {sent}, but OAUTH_REDIRECT_URL is {wanted}")
     return problems
 
 
-def _wrong_provider(location: str, client: str, variables: Mapping[str, str], validate_certs: bool) -> list[str]:
+def _wrong_provider(location: str, client: Client, validate_certs: bool) -> list[str]:
     """Return what is wrong between discovery and the URL; fractal-server itself reads discovery only when it starts."""
-    endpoint = variables.get("OAUTH_OIDC_CONFIG_ENDPOINT")
-    if client in _KNOWN_PROVIDERS or not endpoint:
+    if client.name.lower() in WITHOUT_ENDPOINT or not client.endpoint:
         return []
     try:
-        answer = request(endpoint, timeout=15, validate_certs=validate_certs)
+        answer = request(client.endpoint, timeout=15, validate_certs=validate_certs)
     except FractalError as error:
         return [f"the provider's discovery is not reachable, so fractal-server would not start again: {error}"]
     data = answer.json()
@@ -111,8 +137,8 @@ def _plain_http(answer: Answer, location: str) -> list[str]:
     ]
 
 
-def _way_back(location: str, variables: Mapping[str, str]) -> str:
-    if variables.get("OAUTH_REDIRECT_URL") is not None:
-        return f"users come back to {variables['OAUTH_REDIRECT_URL']}"
+def _way_back(location: str, client: Client) -> str:
+    if client.redirect_url is not None:
+        return f"users come back to {client.redirect_url}"
     path = urlsplit(parse_qs(urlsplit(location).query).get("redirect_uri", [""])[0]).path
     return f"users come back to {path} of the address that they use, which must be HTTPS"

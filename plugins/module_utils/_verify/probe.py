@@ -48,8 +48,8 @@ class Made:
 def probe(session: Session, sources: Mapping[str, str] | None, timeout: float) -> list[Check]:
     """Return the checks of task collection, of a job, and of the removal. ``timeout`` is in seconds, for each."""
     missing = [name for name in SOURCES if name not in (sources or {})]
-    if missing or not session.me.get("project_dir"):
-        why = f"the probe package lacks {', '.join(missing)}" if missing else "the account has no project folder"
+    why = f"the probe package lacks {', '.join(missing)}" if missing else _why_not(session)
+    if why:
         return [CHECKS[name].skipped(NAME, why) for name in ("task_collection", "job_execution", "probe_removed")]
     made = Made()
     stamp = str(int(time.time()))
@@ -59,6 +59,17 @@ def probe(session: Session, sources: Mapping[str, str] | None, timeout: float) -
     else:
         ran = CHECKS["job_execution"].skipped(NAME, "there is no collected task to run")
     return [collected, ran, _removed(session, made)]
+
+
+def _why_not(session: Session) -> str:
+    """Return why nothing can be run for the account, or not removed again; else an empty text."""
+    if not session.folder:
+        return "the account has no project folder"
+    try:
+        session.user_folders()
+    except FractalError as error:
+        return f"what a job makes could not be removed again: {error}"
+    return ""
 
 
 def _collect(api: Api, made: Made, sources: Mapping[str, str], stamp: str, timeout: float) -> Check:
@@ -81,8 +92,10 @@ def _run(session: Session, made: Made, stamp: str, timeout: float) -> Check:
     api, rule = session.api, CHECKS["job_execution"]
     made.project = api.post("/api/v2/project/", {"name": f"{NAME} {stamp}"})["id"]
     base = f"/api/v2/project/{made.project}"
-    made.zarr_dir = os.path.join(session.me["project_dir"], f"fractal_verify_probe_{stamp}")
-    dataset = api.post(f"{base}/dataset/", {"name": "probe", "zarr_dir": made.zarr_dir})["id"]
+    own = {"folder": session.folder, "name": f"fractal_verify_probe_{stamp}"}
+    made.zarr_dir = os.path.join(own["folder"], own["name"])
+    told = {name: text.format(**own) for name, text in session.release.dataset.items()}
+    dataset = api.post(f"{base}/dataset/", {"name": "probe", **told})["id"]
     workflow = api.post(f"{base}/workflow/", {"name": "probe"})["id"]
     for task in made.group["task_list"]:
         api.post(f"{base}/workflow/{workflow}/wftask/", {}, task_id=task["id"])
@@ -149,7 +162,10 @@ def _delete_project(api: Api, made: Made) -> None:
 
 
 def _delete_group(api: Api, made: Made) -> None:
-    """Delete the task group, which removes its environment too (2.17.0, tasks/v2/local/delete.py and ssh/delete.py)."""
+    """Delete the task group, which removes its environment too.
+
+    Source: fractal-server 2.17.0, tasks/v2/local/delete.py and tasks/v2/ssh/delete.py.
+    """
     if not made.group:
         return
     activity = api.post(f"/api/v2/task-group/{made.group['id']}/delete/", {})

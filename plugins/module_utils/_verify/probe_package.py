@@ -18,7 +18,7 @@ from collections.abc import Mapping
 PACKAGE = "fractal_verify_probe"
 TASKS = ("probe_create", "probe_read", "probe_remove")
 
-# The first task is a converter: from 2.17.1 on Fractal refuses to run any other type on a dataset without images
+# The first task is a converter: Fractal refuses to run any other type on a dataset without images
 # (fractal-server 2.17.1, CHANGELOG). Without argument schemas Fractal asks for no further package.
 _MANIFEST = {
     "manifest_version": "2",

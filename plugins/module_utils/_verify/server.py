@@ -16,13 +16,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
     ServerInstance,
     discover_server,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import clients
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.email import email
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.oauth import login_oauth
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.probe import probe
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.session import Session
 
-SETTINGS_PAGES = ("app", "database", "email", "data", "oauth")  # fractal-server 2.17.0, app/routes/api/__init__.py
 NO_ACCOUNT = "no account was given"
 HOW_TO_GIVE_ONE = "Set fractal_verify_email and fractal_verify_password to an ordinary user's."
 
@@ -46,7 +46,7 @@ def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
         "checks": [check.as_dict() for check in [service(instance), *all_checks(session, options)]],
         "server": {
             "version": instance.version,
-            "oauth_client": (variables.get("OAUTH_CLIENT_NAME") or "").lower(),
+            "oauth_client": _only_client(variables),
             "runner_backend": variables.get("FRACTAL_RUNNER_BACKEND") or "",
             "default_group_name": variables.get("FRACTAL_DEFAULT_GROUP_NAME") or "",
         },
@@ -68,9 +68,9 @@ def all_checks(session: Session, options: Mapping[str, Any]) -> list[Check]:
         Step(("task_collection", "job_execution", "probe_removed"), lambda: probe(session, *probing)),
         Step(
             ("login_oauth",),
-            lambda: [login_oauth(session.api, session.variables, session.instance.env_file, session.validate_certs)],
+            lambda: [login_oauth(session)],
         ),
-        Step(("email",), lambda: [email(session.variables, options["check_email"])]),
+        Step(("email",), lambda: [email(session.variables, options["check_email"], session.release)]),
     )
     return run_steps(CHECKS, steps, address or url)
 
@@ -116,21 +116,29 @@ def login_password(session: Session, address: str, password: str) -> Check:
 
 
 def current_user(session: Session) -> Check:
-    """Check that the account has all that 2.17 asks for (2.17.0, app/routes/auth/__init__.py)."""
-    rule = CHECKS["current_user"]
+    """Check that the account has all that a job needs (fractal-server 2.17.0, app/routes/auth/__init__.py)."""
+    rule, release = CHECKS["current_user"], session.release
     session.me = session.api.get("/auth/current-user/")
     missing = [word for word in ("active", "verified") if not session.me.get(f"is_{word}")]
-    if session.me.get("profile_id") is None:
+    if release.profile_page and session.me.get("profile_id") is None:
         missing.append("attached to a profile")
+    page = session.me if release.folder_page == "/auth/current-user/" else session.api.get(release.folder_page)
+    folders = page.get(release.folder_field) or []
+    session.folder = next(iter([folders] if isinstance(folders, str) else folders), "")
+    if not release.profile_page:
+        backend = session.variables.get("FRACTAL_RUNNER_BACKEND") or "local"
+        session.profile = {"username": page.get(release.usernames.get(backend, ""))}
     if missing:
         return rule.failed(session.account, f"the account is not {', not '.join(missing)}")
-    return rule.passed(session.account, "active, verified, with a profile")
+    return rule.passed(session.account, "active, verified" + (", with a profile" if release.profile_page else ""))
 
 
 def profile_information(session: Session) -> Check:
     """Check that the account's profile and resource are told."""
-    rule = CHECKS["profile_information"]
-    session.profile = session.api.get("/auth/current-user/profile-info/")
+    rule, page = CHECKS["profile_information"], session.release.profile_page
+    if not page:
+        return rule.skipped(session.account, f"fractal-server {session.instance.version} knows no profiles")
+    session.profile = session.api.get(page)
     told = session.profile
     if not told.get("has_profile"):
         return rule.failed(session.account, "the account has no profile")
@@ -147,16 +155,18 @@ def settings(session: Session) -> Check:
         return rule.skipped(
             session.account, "the account is not a superuser", "Give a superuser's account to check it."
         )
-    for page in SETTINGS_PAGES:
-        session.api.get(f"/api/settings/{page}/")
-    return rule.passed(session.account, f"{', '.join(SETTINGS_PAGES)} answer")
+    pages = session.release.settings_pages
+    for page in pages:
+        session.api.get(page)
+    return rule.passed(session.account, f"{', '.join(pages)} answer")
 
 
 def viewer_paths(session: Session) -> Check:
     """Check that the API gives the folders that database and settings lead to."""
     rule = CHECKS["viewer_paths"]
     paths = sorted(session.api.get("/auth/current-user/allowed-viewer-paths/"))
-    scheme = session.variables.get("FRACTAL_DATA_AUTH_SCHEME") or "none"
+    variable = session.release.viewer_scheme
+    scheme = (session.variables.get(variable) or "none") if variable else "of the release"
     expected = (session.reviewed.get("viewer") or {}).get("paths", {}).get(session.account)
     if expected is None:
         expected = [] if scheme == "none" else None
@@ -166,6 +176,12 @@ def viewer_paths(session: Session) -> Check:
             f"the API allows {', '.join(paths) or 'nothing'}; by scheme {scheme} it should be "
             f"{', '.join(sorted(expected)) or 'nothing'}",
         )
-    if expected is None and session.me.get("project_dir") not in paths:
+    if expected is None and session.folder not in paths:
         return rule.failed(session.account, f"the account's own folder is not among {', '.join(paths) or 'none'}")
     return rule.passed(session.account, f"scheme {scheme}: {', '.join(paths) or 'no folder, as the scheme says'}")
+
+
+def _only_client(variables: Mapping[str, str]) -> str | None:
+    """Return the name of the OAuth client in lower case, empty for none; None where several leave it open."""
+    names = [client.name.lower() for client in clients(variables)]
+    return None if len(names) > 1 else next(iter(names), "")

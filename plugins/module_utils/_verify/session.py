@@ -13,13 +13,15 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.folders import LocalFolders, RemoteFolders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.api import ReleaseApi, api_of
 
 
 @dataclass
 class Session:
     """What the checks work with: the instance, its settings with their values, its API, and the account after log-in.
 
-    ``reviewed`` is the result of ``fractal_resource_profile``, or empty.
+    ``reviewed`` is the result of ``fractal_resource_profile``, or empty. ``profile`` tells the user name of the
+    account's jobs, ``folder`` is its project folder; both are known after log-in.
     """
 
     instance: ServerInstance
@@ -29,6 +31,12 @@ class Session:
     reviewed: Mapping[str, Any] = field(default_factory=dict)
     me: dict[str, Any] = field(default_factory=dict)
     profile: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+
+    @property
+    def release(self) -> ReleaseApi:
+        """What the installed release is like; it decides what there is to check."""
+        return api_of(self.instance.version)
 
     @property
     def account(self) -> str:

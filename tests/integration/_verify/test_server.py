@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.folders import LocalFolders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api, ApiError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.api import api_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.email import email
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.oauth import login_oauth
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.probe import probe
@@ -200,6 +201,40 @@ def test_a_package_is_collected_and_run_and_nothing_stays(local: FractalFolder, 
     assert local.database.value("SELECT status FROM jobv2 ORDER BY id DESC LIMIT 1") == "done"
 
 
+def test_a_healthy_instance_of_before_passes_and_says_what_it_has_not(
+    seeded_database: Database, fractal_folder: Callable[..., FractalFolder], served: Start
+) -> None:
+    """Verification on the day before the upgrade, with a real collection and a real job."""
+    python = shutil.which("python3.11")
+    assert python, "python3.11 is needed"
+    folder = fractal_folder(seeded_database, FRACTAL_TASKS_PYTHON_3_11=python, FRACTAL_RUNNER_BACKEND="local")
+    seeded_database.rows(
+        "UPDATE user_settings SET project_dir = %s "
+        "WHERE id = (SELECT user_settings_id FROM user_oauth WHERE email = %s)",
+        str(folder.path / "project"),
+        ANN,
+    )
+    give_passwords(seeded_database, "2.16.6")
+    before = in_use(folder)
+    options = {**OPTIONS, "version": "2.16.6", "probe_sources": PROBE}
+    checks = by_id(all_checks(served(folder, "2.16.6").session(), options))
+    assert {name: check.status for name, check in checks.items()} == {
+        "api_version": "passed",
+        "login_password": "passed",
+        "current_user": "passed",
+        "profile_information": "skipped",
+        "settings": "passed",
+        "viewer_paths": "passed",
+        "task_collection": "passed",
+        "job_execution": "passed",
+        "probe_removed": "passed",
+        "login_oauth": "skipped",
+        "email": "skipped",
+    }, checks
+    assert checks["profile_information"].message == "fractal-server 2.16.6 knows no profiles"
+    assert in_use(folder) == before
+
+
 def test_an_interpreter_that_is_gone_fails_the_collection(local: FractalFolder, served: Start) -> None:
     local.database.rows(
         "UPDATE resource SET tasks_python_config = "
@@ -265,7 +300,8 @@ def with_oauth(folder: FractalFolder, endpoint: str, **variables: str) -> None:
 
 def check_oauth(running: Served, **variables: str) -> Check:
     session = running.session()
-    return login_oauth(session.api, {**session.variables, **variables}, str(running.folder.env_file))
+    session.variables = {**session.variables, **variables}
+    return login_oauth(session)
 
 
 def test_oauth_passes_for_the_configured_client(migrated: FractalFolder, served: Start, provider: str) -> None:
@@ -352,24 +388,24 @@ def mail_settings(port: int, **changed: str) -> dict[str, str]:
 
 
 def test_email_log_in_passes_with_the_decrypted_password(mail: int) -> None:
-    assert email(mail_settings(mail), asked=True).status == "passed"
+    assert email(mail_settings(mail), asked=True, release=api_of("2.17.0")).status == "passed"
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"FRACTAL_EMAIL_PASSWORD": "wrong-canary"}, "refuses the log-in as fractal@example.org (535)"),
-        ({"FRACTAL_EMAIL_PASSWORD": "gAAAAABk-canary"}, "still is the encrypted one of 2.16"),
+        ({"FRACTAL_EMAIL_PASSWORD": "gAAAAABk-canary" + "x" * 90}, "which only an earlier release could read"),
         ({"FRACTAL_EMAIL_USE_STARTTLS": "false"}, "SMTP"),
         ({"FRACTAL_EMAIL_SMTP_PORT": "9"}, "ConnectionRefusedError"),
     ],
 )
 def test_email_log_in_fails(mail: int, changed: dict[str, str], said: str) -> None:
-    check = email(mail_settings(mail, **changed), asked=True)
+    check = email(mail_settings(mail, **changed), asked=True, release=api_of("2.17.0"))
     assert check.status == "failed" and said in check.message
     assert "canary" not in check.message
 
 
 def test_email_is_skipped_when_not_asked_for_or_not_configured(mail: int) -> None:
-    assert email(mail_settings(mail), asked=False).status == "skipped"
-    assert email({}, asked=True).status == "skipped"
+    assert email(mail_settings(mail), asked=False, release=api_of("2.17.0")).status == "skipped"
+    assert email({}, asked=True, release=api_of("2.17.0")).status == "skipped"

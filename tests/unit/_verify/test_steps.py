@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,7 +80,8 @@ def test_a_step_of_several_checks_leaves_none_out() -> None:
 
 
 def test_an_api_that_is_down_leaves_no_check_out() -> None:
-    session = Session(instance=None, variables={}, api=Api("http://127.0.0.1:9"))  # type: ignore[arg-type]
+    instance = SimpleNamespace(version="2.17.0", env_file="/nowhere")
+    session = Session(instance=instance, variables={}, api=Api("http://127.0.0.1:9"))  # type: ignore[arg-type]
     account = {"email": "ann@example.org", "password": "x"}
     found = {check.id: check for check in all_checks(session, {**OPTIONS, **account})}
     of_the_api = {name for name, rule in CHECKS.items() if rule.needs}

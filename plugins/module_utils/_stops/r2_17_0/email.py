@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import re
-
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import literal
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import is_fernet_token
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.draft import Draft
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.env_rules import (
     BETWEEN,
@@ -29,7 +28,7 @@ def decide_email(draft: Draft) -> None:
     name = EMAIL_PASSWORD
     token, key = draft.known(name), draft.known(EMAIL_KEY)
     if token is None or key is None:
-        if token is not None and draft.completes and _is_encrypted(token):
+        if token is not None and draft.completes and is_fernet_token(token):
             draft.find("environment.email_password", name, problem=f"{EMAIL_KEY} is not set")
         if token is not None or name in draft.file:
             draft.targets[name] = draft.value(name)
@@ -56,7 +55,7 @@ def _decide_without(draft: Draft, token: str, problem: str) -> None:
     name = EMAIL_PASSWORD
     is_complete = all(draft.settings.get(f"FRACTAL_EMAIL_{part}") is not None for part in _NEEDED)
     is_used = is_complete and draft.settings.get("FRACTAL_EMAIL_USE_LOGIN", "true") == "true"
-    if era(draft.text) == BETWEEN and not _is_encrypted(token):
+    if era(draft.text) == BETWEEN and not is_fernet_token(token):
         draft.targets[name] = literal(token)  # somebody has decrypted it already and left the key
     elif is_used:
         draft.find("environment.email_password", name, problem=problem)
@@ -64,8 +63,3 @@ def _decide_without(draft: Draft, token: str, problem: str) -> None:
         draft.targets[name] = None
         draft.change(name, "drop", "it cannot be decrypted, and nothing uses it")
         draft.find("environment.email_password_unused", name, problem=problem)
-
-
-def _is_encrypted(password: str) -> bool:
-    """Return whether this looks like a Fernet token: version 0x80, then a time stamp, in base 64."""
-    return bool(re.match(r"gAAAA[A-Za-z0-9_-]{95,}=*\Z", password))
