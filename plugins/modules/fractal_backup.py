@@ -13,10 +13,13 @@ description:
   - Makes one folder that brings the instance back - a dump of the database, the environment files, the JSON
     configurations that they name, the unit with its drop-ins, the list of installed packages, and a manifest with
     sizes, SHA-256 sums, versions, alembic revision, and the number and digest of every table's rows.
+  - With O(method=copy) a frozen copy of the database takes the place of the dump at first. PostgreSQL itself makes it
+    beside the database, in seconds; it is compared with the original, and a rollback exchanges the names. The dump is
+    made of it with O(state=archived), when the service is up again.
   - The dump is proved by restoring it into a scratch database whose rows, digests, sequences and structure equal those
     of the instance's database at the moment of the dump. The scratch database is always dropped.
   - The folder gets its name only when it is complete, proved and on disk. A finished backup is never replaced, so the
-    module can be run again in the middle of an upgrade.
+    module can be run again in the middle of an upgrade. What killed calls for it left goes first.
   - Stop fractal-server before. What is written after the dump is not in the backup.
 author:
   - The fractal_ops.platform developers (@fractal-ops)
@@ -37,16 +40,28 @@ options:
   state:
     description:
       - V(present) makes the backup O(run) unless it is there.
-      - V(tidy) removes what killed backups left behind - unfinished folders and scratch databases. Finished backups
-        stay.
+      - V(archived) adds the proved dump to each backup of O(backup_root) that is a frozen copy alone, with low
+        priority. The service may run. A backup whose copy a rollback has given back stays without.
+      - V(superseded) drops the frozen copies of other runs than O(run) whose backups have their dump, too.
+      - V(tidy) removes what killed backups left behind - unfinished folders with their copies, and scratch databases.
+        Finished backups stay.
       - V(packed) writes the finished backup O(run) as one file into the folder O(into), to be copied elsewhere.
       - V(noted) notes, beside the finished backup O(run), what the database of the new release holds that the old one
         did not. Run it when the last migration is done and before the new release starts, so that a rollback knows what
         was written since.
       - V(pruned) removes all but the O(keep) newest backups of O(backup_root), and never the backup O(run).
     type: str
-    choices: [present, tidy, noted, packed, pruned]
+    choices: [present, archived, superseded, tidy, noted, packed, pruned]
     default: present
+  method:
+    description:
+      - V(dump) makes the dump, V(copy) a frozen copy of the database, V(auto) the copy where it can be made, and else
+        the dump. RV(why_not_copied) then says why.
+      - A copy needs a role that owns the database and may create databases, no tablespaces, room on PostgreSQL's disk,
+        that nobody stays connected to the database, and that the role can repeat its settings and privileges.
+    type: str
+    choices: [auto, copy, dump]
+    default: dump
   backup_root:
     description:
       - Folder that holds the backups. It is made with mode V(0700) if it does not exist.
@@ -125,13 +140,17 @@ backup:
       returned: success
     proof:
       description:
-        - How it was proved - C(kind) and C(seconds), and in C(left_out) what only an administrator of PostgreSQL could
-          restore (some extensions, event triggers, privileges given by others). The dump holds it; Fractal needs none
-          of it.
+        - How it was proved - C(kind) (V(copy) as long as it is a frozen copy without a dump) and C(seconds), and in
+          C(left_out) what only an administrator of PostgreSQL could restore (some extensions, event triggers,
+          privileges given by others). The dump holds it; Fractal needs none of it.
       type: dict
       returned: success
+    copy:
+      description: Name of the frozen copy, empty without one.
+      type: str
+      returned: success
     dump_bytes:
-      description: Size of the database dump.
+      description: Size of the database dump, 0 until it is made.
       type: int
       returned: success
     size_bytes:
@@ -142,14 +161,32 @@ backup:
       description: Number of rows in all tables.
       type: int
       returned: success
-dump_seconds:
-  description: Seconds that the dump took, the digests of the source included. 0 if the backup was there.
+why_not_copied:
+  description: Why there is no frozen copy with O(method=auto); else empty.
   returned: with O(state=present)
+  type: str
+copy_seconds:
+  description: Seconds that making the frozen copy took. 0 without one, or if the backup was there.
+  returned: with O(state=present)
+  type: float
+dump_seconds:
+  description: Seconds that the dump took, the digests of the source included. 0 if none was made.
+  returned: with O(state=present) and O(state=archived)
   type: float
 proof_seconds:
   description: Seconds that the proof took. 0 if the backup was there.
-  returned: with O(state=present)
+  returned: with O(state=present) and O(state=archived)
   type: float
+archived:
+  description: The backups that got their dump, each as RV(backup).
+  returned: with O(state=archived)
+  type: list
+  elements: dict
+gone:
+  description: Folders of backups without a dump, whose copy is not there any more.
+  returned: with O(state=archived)
+  type: list
+  elements: str
 noted:
   description: Tables that were noted.
   returned: with O(state=noted)
@@ -161,7 +198,7 @@ packed:
   type: str
 removed:
   description: Folders and databases that were removed.
-  returned: with O(state=tidy) and O(state=pruned)
+  returned: with O(state=tidy), O(state=superseded) and O(state=pruned)
   type: list
   elements: str
 duration:
@@ -171,10 +208,15 @@ duration:
 """
 
 import os
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.archive import (
+    archive_backups,
+    drop_other_copies,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import (
+    METHODS,
     PROOFS,
     make_backup,
     note_after,
@@ -195,30 +237,28 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._module impor
 
 def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the module's result."""
-    if options["state"] == "packed":
-        path = os.path.join(options["backup_root"], options["run"])
+    state, python, root, run = (options[name] for name in ("state", "python", "backup_root", "run"))
+    if state == "packed":
+        path = os.path.join(root, run)
         packed = path if check_mode else pack_backup(open_backup(path).path, options["into"])
         return {"changed": True, "packed": packed}
-    if options["state"] == "pruned":
-        removed = prune_backups(options["backup_root"], options["keep"], options["run"], check_mode)
-        return {"changed": bool(removed), "removed": removed}
+    if state == "pruned":
+        return _removed(prune_backups(root, options["keep"], run, check_mode))
     installation = find_installation(options)
-    if options["state"] == "tidy":
-        removed = tidy_up(installation, options["python"], options["backup_root"], check_mode)
-        return {"changed": bool(removed), "removed": removed}
-    if options["state"] == "noted":
-        return note_after(
-            installation, options["python"], os.path.join(options["backup_root"], options["run"]), check_mode
-        )
-    return make_backup(
-        installation,
-        options["python"],
-        options["backup_root"],
-        options["run"],
-        options["proof"],
-        options["extra_paths"],
-        check_mode,
-    )
+    others: dict[str, Callable[[], dict[str, Any]]] = {
+        "archived": lambda: archive_backups(installation, python, root, options["proof"], check_mode),
+        "superseded": lambda: _removed(drop_other_copies(installation, python, root, run, check_mode)),
+        "tidy": lambda: _removed(tidy_up(installation, python, root, check_mode)),
+        "noted": lambda: note_after(installation, python, os.path.join(root, run), check_mode),
+    }
+    if state in others:
+        return others[state]()
+    proof, extra_paths, method = options["proof"], options["extra_paths"], options["method"]
+    return make_backup(installation, python, root, run, proof, extra_paths, check_mode, method)
+
+
+def _removed(removed: list[str]) -> dict[str, Any]:
+    return {"changed": bool(removed), "removed": removed}
 
 
 def main() -> None:
@@ -226,7 +266,12 @@ def main() -> None:
         argument_spec={
             **INSTALLATION_ARGUMENTS,
             **LOCK_ARGUMENT,
-            "state": {"type": "str", "choices": ["present", "tidy", "noted", "packed", "pruned"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "archived", "superseded", "tidy", "noted", "packed", "pruned"],
+                "default": "present",
+            },
+            "method": {"type": "str", "choices": list(METHODS), "default": "dump"},
             "backup_root": {"type": "path", "required": True},
             "run": {"type": "str"},
             "proof": {"type": "str", "choices": list(PROOFS), "default": "restore"},
@@ -237,6 +282,7 @@ def main() -> None:
         required_if=[
             ("state", "present", ["run"]),
             ("state", "noted", ["run"]),
+            ("state", "superseded", ["run"]),
             ("state", "packed", ["run", "into"]),
             ("state", "pruned", ["run", "keep"]),
         ],

@@ -12,8 +12,11 @@ version_added: 0.1.0
 description:
   - Makes the database just what it was when M(fractal_ops.platform.fractal_backup) backed it up. Does nothing when it
     is.
-  - The dump is restored into a fresh database and compared with the backup's manifest. Then, at one instant, the fresh
-    database takes the name of the old one, which is kept aside as C(<name>_failed_<run>) until you drop it.
+  - If the backup has a frozen copy, and that is what the manifest says, it takes the database's name at one instant,
+    with the settings, privileges, limit, owner and comment of the database. That takes seconds.
+  - Otherwise the dump is restored into a fresh database and compared with the backup's manifest. Then, at one instant,
+    the fresh database takes the name of the old one.
+  - What had the name is kept aside as C(<name>_failed_<run>) until you drop it.
   - A database role that may not create databases, or cannot connect to a new one, restores within the existing
     database, in one transaction that also makes the comparison. So it does where a fresh database would have to do
     without something that only an administrator can make, or while others stay connected. What belongs to other roles
@@ -49,9 +52,10 @@ options:
     default: false
   method:
     description:
-      - V(fresh_database) restores beside the old database, V(in_place) within it, V(auto) beside it if the role may.
+      - V(exchange) gives back the frozen copy, V(fresh_database) restores the dump beside the old database,
+        V(in_place) within it. V(auto) takes the first of these that can be done without leaving anything behind.
     type: str
-    choices: [auto, fresh_database, in_place]
+    choices: [auto, exchange, fresh_database, in_place]
     default: auto
 """
 
@@ -64,7 +68,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 method:
-  description: How it was restored - V(fresh_database), V(in_place), or empty if it was not necessary.
+  description: How it was restored - V(exchange), V(fresh_database), V(in_place), or empty if it was not necessary.
   returned: success
   type: str
 kept_aside:
@@ -105,6 +109,10 @@ lost:
       description: How many of them were created since.
       type: int
       returned: success
+why_not_exchanged:
+  description: What is wrong with the frozen copy of the backup; empty if nothing is, or if it never had one.
+  returned: success
+  type: str
 removed:
   description: Databases that killed runs had left behind.
   returned: success

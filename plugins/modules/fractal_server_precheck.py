@@ -51,6 +51,11 @@ options:
     description: Folder where the backup will be written; its disk must have room.
     type: path
     default: /var/backups/fractal
+  backup_method:
+    description: How the backup will be made; see M(fractal_ops.platform.fractal_backup).
+    type: str
+    choices: [auto, copy, dump]
+    default: auto
   backup_proof:
     description: How the backup will be proved; V(restore) needs a role that may create databases, and room.
     type: str
@@ -133,6 +138,7 @@ def main() -> NoReturn:
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
+            "backup_method": {"type": "str", "choices": ["auto", "copy", "dump"], "default": "auto"},
             "backup_proof": {"type": "str", "choices": ["restore", "list", "none"], "default": "restore"},
             "oauth_client": {"type": "str"},
             "jobs_in_flight": {"type": "str", "choices": ["fail", "wait", "abort"], "default": "fail"},

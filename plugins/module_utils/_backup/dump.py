@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import explained
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run as run_program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
     FRACTAL_TABLES,
     Contents,
@@ -28,9 +29,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     installation_settings,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import find_copy, half_made
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresProcess,
     PostgresPrograms,
+    cheapest_compression,
     dump_entries,
     find_programs,
     object_of,
@@ -54,6 +57,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_IN_THE_ARCHIVE = "1"  # gzip, lightly: what every pg_restore can read, as an archive may be read elsewhere
 _LOCK_PATIENCE = 30.0  # seconds; only asked for in check mode, while nothing waits
 
 
@@ -77,18 +81,26 @@ def read_after(installation: Installation, contents: Mapping[str, Any]) -> dict[
         return note_contents_after(connection, Contents.from_dict(contents)).as_dict()
 
 
-def drop_scratch_databases(installation: Installation, check_mode: bool) -> dict[str, Any]:
-    """Drop the databases that killed backups left, and return their ``names``."""
+def drop_scratch_databases(installation: Installation, runs: list[str], check_mode: bool) -> dict[str, Any]:
+    """Drop the databases that killed backups left, also the copies of these ``runs``, and return their ``names``."""
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
         names = [name for kind in (PROOF, TRIAL) for name in own_databases(connection, settings.dbname, kind)]
+        names += [name for run in runs for name in half_made(connection, settings.dbname, run)]
         if not check_mode:
             drop_all(connection, names)
     return {"names": names}
 
 
-def dump_and_prove(installation: Installation, run: str, proof: str, dump: int, path: str) -> dict[str, Any]:
-    """Dump the database into an open file and prove the dump.
+def dump_and_prove(
+    installation: Installation,
+    run: str,
+    proof: str,
+    dump: int,
+    path: str,
+    copy: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Dump the database, or its frozen copy, into an open file and prove the dump.
 
     Args:
         installation: Whose database.
@@ -96,26 +108,34 @@ def dump_and_prove(installation: Installation, run: str, proof: str, dump: int, 
         proof: ``restore``, ``list`` or ``none``.
         dump: The file, empty, to read and write.
         path: What it is called, for messages.
+        copy: The frozen copy to dump, as the manifest names it: nobody waits for that, so it keeps out of the way.
 
     Returns:
         ``database`` (what another one needs to be like it), ``contents``, ``left_out`` (what only an administrator can
-        restore), ``dump_seconds`` and ``proof_seconds``.
+        restore), ``dump_seconds`` and ``proof_seconds``. Of a copy that is gone, only ``gone``.
 
     Raises:
         FractalError: It could not be made or proved.
     """
     settings = installation_settings(installation)
+    dumped_from = settings.at(copy["name"]) if copy else settings
+    if copy:
+        keep_out_of_the_way()
+        with connect(settings, autocommit=True) as connection:
+            if not find_copy(connection, settings.dbname, run, copy):
+                return {"gone": copy["name"]}
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(connect(settings, read_only=True))
+        source = stack.enter_context(connect(dumped_from, read_only=True))
         database = dict(source.exec_driver_sql(DATABASE_FACTS).mappings().one())
         programs = find_programs(database["server_version_num"])
+        compress = _IN_THE_ARCHIVE if copy else _cheapest(programs, database["size_bytes"], dump)
         scratch = None
-        with _dumping(programs, settings, source, dump, path) as dumping:
+        with _dumping(programs, dumped_from, source, dump, path, compress) as dumping:
             if proof == "restore":
                 scratch = stack.enter_context(scratch_database(settings, run, database))
-            search_path = search_path_of(source)
-            contents = read_contents(source)
+            search_path = copy["search_path"] if copy else search_path_of(source)
+            contents = read_contents(source, search_path)
             dumping.finish(f"dump the {settings.where}")
         dumped = _since(started)
         if contents.revision is None:
@@ -141,14 +161,25 @@ def dump_and_prove(installation: Installation, run: str, proof: str, dump: int, 
     }
 
 
+def keep_out_of_the_way() -> None:
+    """Let everybody else's work go first, on the processor and the disk, also before that of our children."""
+    os.nice(19)
+    run_program(["ionice", "-c", "3", "-p", str(os.getpid())])  # where there is none, the processor is enough
+
+
+def _cheapest(programs: PostgresPrograms, size: int, dump: int) -> str:
+    disk = os.fstatvfs(dump)
+    return cheapest_compression(programs, size, disk.f_bavail * disk.f_frsize)
+
+
 @contextlib.contextmanager
 def _dumping(
-    programs: PostgresPrograms, settings: DatabaseSettings, source: Connection, dump: int, path: str
+    programs: PostgresPrograms, settings: DatabaseSettings, source: Connection, dump: int, path: str, compress: str
 ) -> Iterator[PostgresProcess]:
     """Dump the database, as the transaction of ``source`` sees it, for as long as this context lasts."""
     snapshot = str(source.exec_driver_sql("SELECT pg_export_snapshot()").scalar())
     with explained("write", path):
-        with start_dump(programs, settings, snapshot, dump) as dumping:
+        with start_dump(programs, settings, snapshot, dump, compress) as dumping:
             yield dumping
         os.fsync(dump)
         # pg_dump 15 ends with 0 when only its last write, that of the table of contents, finds the disk full

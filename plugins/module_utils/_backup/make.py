@@ -4,7 +4,7 @@
 """The backup of an instance: one folder, proved to bring the instance back.
 
 The folder gets its name only when everything in it is written, synced and proved. So a folder with that name is a good
-backup, and is never touched again.
+backup, and is never touched again, but to add the dump of a frozen copy.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import copy_database, why_not_copied
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import (
     drop_scratch_databases,
     dump_and_prove,
@@ -34,7 +35,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     AFTER,
     DUMP,
     FORMAT,
-    MANIFEST,
+    FORMAT_WITH_COPY,
     PACKAGES,
     Backup,
     explained,
@@ -43,6 +44,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     partial_folder,
     partial_path,
     refuse_unsafe_root,
+    run_of_partial,
+    write_manifest,
     write_synced,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
@@ -58,6 +61,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build i
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
 PROOFS = ("restore", "list", "none")
+METHODS = ("auto", "copy", "dump")
+COPY = "copy"
+"""The proof of a frozen copy without a dump: it was compared with the original."""
 
 
 def make_backup(
@@ -68,8 +74,11 @@ def make_backup(
     proof: str = "restore",
     extra_paths: Iterable[str] = (),
     check_mode: bool = False,
+    method: str = "dump",
 ) -> dict[str, Any]:
     """Back up an instance into ``root/run``; a finished backup of the same run is left as it is.
+
+    By a frozen copy it takes seconds, and its dump is made later (`archive.py`).
 
     Args:
         installation: Whose database and files.
@@ -79,9 +88,11 @@ def make_backup(
         proof: ``restore`` (into a scratch database, contents compared), ``list`` (only readable) or ``none``.
         extra_paths: Further files to keep.
         check_mode: Only say whether a backup would be made, and fail where the database or the programs are missing.
+        method: ``copy`` (frozen copy), ``dump``, or ``auto`` (a copy where one can be made, else a dump).
 
     Returns:
-        ``changed``, ``backup`` (see `Backup.summary`), ``dump_seconds`` and ``proof_seconds``.
+        ``changed``, ``backup`` (see `Backup.summary`), ``why_not_copied`` (empty unless a copy was wanted),
+        ``copy_seconds``, ``dump_seconds`` and ``proof_seconds``.
 
     Raises:
         FractalError: It could not be made or proved. Nothing half-made is left, and nothing else was touched.
@@ -90,28 +101,26 @@ def make_backup(
         raise FractalError(f"{run!r} cannot be the name of a backup's folder.")
     path = os.path.join(root, run)
     if os.path.lexists(path):
-        return {"changed": False, "backup": open_backup(path).summary(), "dump_seconds": 0.0, "proof_seconds": 0.0}
+        return {"changed": False, "backup": open_backup(path).summary(), **_NO_TIME}
     refuse_unsafe_root(root)
     door = service_side(installation, python, A_DAY)
     if check_mode:
         read_files(instance_files(installation, _unit(installation), extra_paths))
         door.call(see_that_it_can_be_dumped, installation)
-        return {"changed": True, "backup": {"path": path, "run": run}, "dump_seconds": 0.0, "proof_seconds": 0.0}
+        if method == COPY:
+            _refuse_without_copy(why_not_copied(door, installation))
+        return {"changed": True, "backup": {"path": path, "run": run}, **_NO_TIME}
     with partial_folder(root, run) as folder:
-        manifest = _fill(folder, installation, door, run, proof, extra_paths)
+        saved, why = _saved(folder, installation, door, run, proof, method)
+        manifest = _fill(folder, installation, door, run, extra_paths, saved)
         with explained("finish", folder):
-            write_synced(os.path.join(folder, MANIFEST), json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+            write_manifest(folder, manifest)
             for parent, _folders, _files in os.walk(folder):
                 sync_folder(parent)
             os.rename(folder, path)
             sync_folder(root)
-    seconds = {name: manifest[name]["seconds"] for name in ("dump", "proof")}
-    return {
-        "changed": True,
-        "backup": Backup(path, manifest).summary(),
-        "dump_seconds": seconds["dump"],
-        "proof_seconds": seconds["proof"],
-    }
+    seconds = {f"{part}_seconds": (manifest.get(part) or {}).get("seconds", 0.0) for part in ("copy", "dump", "proof")}
+    return {"changed": True, "backup": Backup(path, manifest).summary(), "why_not_copied": why, **seconds}
 
 
 def note_after(installation: Installation, python: str | None, path: str, check_mode: bool = False) -> dict[str, Any]:
@@ -145,50 +154,130 @@ def note_after(installation: Installation, python: str | None, path: str, check_
 
 
 def tidy_up(installation: Installation, python: str | None, root: str, check_mode: bool = False) -> list[str]:
-    """Remove what killed backups left: unfinished folders and scratch databases. Return their names."""
+    """Remove what killed backups left: unfinished folders, scratch databases, their copies. Return their names."""
     refuse_unsafe_root(root)
     removed = sorted(glob.glob(partial_path(glob.escape(root), "*")))
+    runs = [run for run in map(run_of_partial, removed) if not os.path.lexists(os.path.join(root, run))]
+    # the folders tell whose copies they are, so they go last
+    dropped = service_side(installation, python).call(drop_scratch_databases, installation, runs, check_mode)
     if not check_mode:
         for folder in removed:
             shutil.rmtree(folder)
-    dropped = service_side(installation, python).call(drop_scratch_databases, installation, check_mode)
     return removed + [str(name) for name in dropped["names"]]
 
+
+_NO_TIME = {"why_not_copied": "", "copy_seconds": 0.0, "dump_seconds": 0.0, "proof_seconds": 0.0}
 
 # -- making -----------------------------------------------------------------------------------------------------------
 
 
-def _fill(
-    folder: str, installation: Installation, door: Door, run: str, proof: str, extra_paths: Iterable[str]
-) -> dict[str, Any]:
-    """Write everything but the manifest into the folder, prove it, and return the manifest."""
+def _saved(
+    folder: str, installation: Installation, door: Door, run: str, proof: str, method: str
+) -> tuple[dict[str, Any], str]:
+    """Save the database; return its part of the manifest, and why there is no copy where one was wanted."""
+    why = ""
+    if method != "dump":
+        reasons = why_not_copied(door, installation)
+        if not reasons:
+            told = door.call(copy_database, installation, run, method == "auto")
+            if "refused" not in told:
+                return _of_copy(told), ""
+            reasons = [str(told["refused"])]
+        if method == COPY:
+            _refuse_without_copy(reasons)
+        why = "; ".join(reasons)
     path = os.path.join(folder, DUMP)
-    unit = _unit(installation)
+    return dumped(door, installation, run, proof, path), why
+
+
+def _of_copy(told: Mapping[str, Any]) -> dict[str, Any]:
+    with sensible():
+        copy = {"name": str(told["copy"]["name"]), "oid": int(told["copy"]["oid"])}
+        return {
+            "format": FORMAT_WITH_COPY,
+            "database": dict(told["database"]),
+            "dump": None,
+            "copy": {
+                **copy,
+                "search_path": str(told["copy"]["search_path"]),
+                "seconds": float(told["copy_seconds"]),
+            },
+            "proof": {"kind": COPY, "seconds": float(told["compare_seconds"]), "left_out": []},
+            "contents": Contents.from_dict(told["contents"]).as_dict(),
+        }
+
+
+def dumped(
+    door: Door,
+    installation: Installation,
+    run: str,
+    proof: str,
+    path: str,
+    copy: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Dump a database, or its frozen copy, into a new file, prove the dump, and return their part of the manifest.
+
+    Empty if the copy is gone.
+    """
     with explained("write", path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         # root keeps the file to itself; the service account gets it opened
-        told = replace(door, fds=(descriptor,)).call(dump_and_prove, installation, run, proof, descriptor, path)
+        opened = replace(door, fds=(descriptor,))
+        told = opened.call(dump_and_prove, installation, run, proof, descriptor, path, copy)
     finally:
         os.close(descriptor)
+    if copy and "gone" in told:
+        return {}
+    with sensible():
+        return {
+            "format": FORMAT,
+            "database": dict(told["database"]),
+            "dump": {"file": DUMP, "seconds": float(told["dump_seconds"]), **measure(path)},
+            "proof": {
+                "kind": proof,
+                "seconds": float(told["proof_seconds"]),
+                "left_out": [str(entry) for entry in told["left_out"]],
+            },
+            "contents": Contents.from_dict(told["contents"]).as_dict(),
+        }
+
+
+@contextlib.contextmanager
+def sensible() -> Iterator[None]:
+    """Refuse an answer of the service account's child that is not one of this collection's."""
     try:
-        contents = Contents.from_dict(told["contents"])
-        database, left_out = dict(told["database"]), [str(entry) for entry in told["left_out"]]
-        seconds = {name: float(told[f"{name}_seconds"]) for name in ("dump", "proof")}
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error
+
+
+def _refuse_without_copy(reasons: Sequence[str]) -> None:
+    if reasons:
+        raise FractalError(
+            f"No frozen copy of the database can be made, as fractal_backup_method wants it: {'; '.join(reasons)}. "
+            "Nothing was changed. Mend that, or set fractal_backup_method to auto: the backup is then a dump."
+        )
+
+
+def _fill(
+    folder: str,
+    installation: Installation,
+    door: Door,
+    run: str,
+    extra_paths: Iterable[str],
+    saved: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the files into the folder, and return the manifest with what is ``saved`` of the database."""
+    unit = _unit(installation)
     files = save_files(folder, read_files(instance_files(installation, unit, extra_paths)))
     return {
-        "format": FORMAT,
+        **saved,
         "run": run,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "service": _service(unit),
         "environment": _environment(door),
-        "database": database,
-        "release": first_release_with_head(contents.revision),
-        "dump": {"file": DUMP, "seconds": seconds["dump"], **measure(path)},
-        "proof": {"kind": proof, "seconds": seconds["proof"], "left_out": left_out},
-        "contents": contents.as_dict(),
+        "release": first_release_with_head(saved["contents"]["revision"]),
         "files": [*files, _packages(folder, door.python)],
         "absent": [one.path for one in instance_files(installation, unit) if not os.path.lexists(one.path)],
     }

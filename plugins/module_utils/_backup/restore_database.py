@@ -3,16 +3,16 @@
 # Private to this collection: no stable interface.
 """Bringing an instance's database back from its backup.
 
-The backup is restored into a fresh database, compared with the manifest, and only then takes the old one's name, in one
-transaction; what had the name is kept aside. Where that cannot be done, or would leave something behind, the restore
-happens within the existing database, in one transaction that also makes the comparison (`_database/in_place.py`).
+Where its frozen copy is there, and is what the manifest says, that takes the instance's name (`_database/exchange.py`);
+what had the name is kept aside. Otherwise the dump is restored into a fresh database, compared with the manifest, and
+only then takes the name. Where that cannot be done, or would leave something behind, the restore happens within the
+existing database, in one transaction that also makes the comparison (`_database/in_place.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     reason_of,
     revision_of,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.exchange import (
+    StillConnected,
+    administration,
+    exchange,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import find_copy, oid_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.in_place import (
     InPlace,
     comparable,
@@ -59,8 +65,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     beside,
     cannot_carry,
     comment_of,
-    comment_statement,
-    database_names,
     drop_all,
     end_sessions,
     finish_like,
@@ -69,18 +73,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     mark_of,
     may_create,
     own_databases,
-    quoted,
     restorable,
     told_about_public,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
-    run as run_statement,
-)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
-    Session,
     foreign_sessions,
-    how_to_end,
-    told,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 
@@ -93,21 +90,26 @@ else:
     except ImportError:
         DBAPIError = Exception
 
-_ALWAYS_THERE = ("postgres", "template1")
-METHODS = ("auto", "fresh_database", "in_place")
+METHODS = ("auto", "exchange", "fresh_database", "in_place")
 
 _OWNS_DATABASE = "SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
-_OBJECT_IN_USE = "55006"
-_PATIENCE = 60.0  # seconds to wait for others to leave a database that is to be renamed
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A backup as the service account's child gets it: its manifest, what was noted afterwards, and the open dump."""
+    """A backup as the service account's child gets it: its manifest, what was noted afterwards, and the open dump.
+
+    ``dump`` is -1 where the backup still is a frozen copy alone.
+    """
 
     manifest: Mapping[str, Any]
     after: Mapping[str, Any] | None
     dump: int
+
+    @property
+    def has_dump(self) -> bool:
+        """Whether there is a dump."""
+        return self.dump >= 0
 
     @property
     def contents(self) -> Contents:
@@ -135,10 +137,11 @@ def restore_database(
     """
     backup = open_backup(backup_path)
     after = backup.contents_after
-    with open(backup.dump, "rb") as stream:
-        opened = Opened(backup.manifest, after.as_dict() if after else None, stream.fileno())
-        door = replace(service_side(installation, python, A_DAY), fds=(opened.dump,))
-        return door.call(
+    with contextlib.ExitStack() as stack:
+        dump = stack.enter_context(open(backup.dump, "rb")).fileno() if backup.has_dump else -1
+        opened = Opened(backup.manifest, after.as_dict() if after else None, dump)
+        door = service_side(installation, python, A_DAY)
+        return replace(door, fds=(dump,) if backup.has_dump else ()).call(
             bring_back,
             installation,
             _as_saved(installation, backup),
@@ -172,18 +175,20 @@ def bring_back(
     """Make the database what it was when the backup was made; nothing happens when it is.
 
     Returns:
-        ``changed``, ``method`` (``fresh_database`` or ``in_place``, empty if unchanged), ``kept_aside`` (name of the
-        database that was replaced, also by an earlier call, empty if none could be kept), ``left_out`` (what the role
-        could not restore there; the one kept aside has it), ``lost`` (tables written to since the backup), ``removed``
-        (left-over databases of killed runs) and ``sessions`` (those of other roles, connected to the database).
+        ``changed``, ``method`` (``exchange``, ``fresh_database`` or ``in_place``, empty if unchanged), ``kept_aside``
+        (name of the database that was replaced, also by an earlier call, empty if none could be kept), ``left_out``
+        (what the role could not restore there; the one kept aside has it), ``lost`` (tables written to since the
+        backup), ``removed`` (left-over databases of killed runs), ``sessions`` (those of other roles, connected to the
+        database) and ``why_not_exchanged`` (what is wrong with the frozen copy, if anything).
 
     Raises:
         FractalError: The backup is damaged, rows would get lost without consent, or the restore failed. The database
             is what it was before.
     """
     settings = _settings(installation, saved, backup)
-    with _administration(settings) as (admin, exists):
-        lost, equal = _compare(settings, backup) if exists else ([], False)
+    with administration(settings) as (admin, exists):
+        frozen = _look_at_copy(admin, settings, backup, exists)
+        lost, equal = _compare(settings, backup, frozen) if exists else ([], False)
         leftovers = [
             name for kind in (PROOF, RESTORE, SWAP, TRIAL) for name in own_databases(admin, settings.dbname, kind)
         ]
@@ -195,6 +200,7 @@ def bring_back(
             "lost": [c.as_dict() for c in lost],
             "removed": leftovers,
             "sessions": [str(session) for session in foreign_sessions(admin, settings.dbname)],
+            "why_not_exchanged": frozen.why_not,
         }
         if lost and not accept_data_loss:
             raise FractalError(_what_would_be_lost(lost, settings, backup))
@@ -203,28 +209,30 @@ def bring_back(
         if equal:
             aside = own_databases(admin, settings.dbname, FAILED, backup.manifest["run"])
             return {**result, "kept_aside": aside[-1] if aside else ""}
-        programs = find_programs(backup.manifest["database"]["server_version_num"])
-        plan, why_not = _plan_in_place(settings, programs, backup, exists)
-        fresh = method == "fresh_database" or (method == "auto" and (not exists or _may_swap(settings)))
-        result.update(changed=True, method="fresh_database" if fresh else "in_place")
-        if not fresh and plan is None:
-            raise why_not
+        by_copy = bool(frozen.name) and method in ("auto", "exchange")
+        if not by_copy and (method == "exchange" or not backup.has_dump):
+            raise FractalError(_no_other_way(settings, backup, frozen, method))
+        ways = _ways_from_dump(settings, backup, exists, method, needed=not by_copy)
+        if by_copy:
+            result.update(changed=True, method="exchange")
+        elif ways:
+            result.update(changed=True, method=ways.first)
         if check_mode:
             return result
-        if fresh:
-            # kept aside is what somebody has agreed to lose; otherwise nothing gets lost within the database either
-            instead = plan if method == "auto" and not lost else None
-            try:
-                answer = _restore_and_swap(admin, programs, settings, backup, exists, complete=instead is not None)
+        # kept aside is what somebody has agreed to lose; otherwise nothing gets lost within the database either
+        instead = ways.plan if ways and method == "auto" and not lost else None
+        try:
+            if by_copy:
+                answer = _give_back(admin, settings, backup, frozen.name, exists, complete=instead is not None)
                 return {**result, **answer}
-            except _OtherWay as reason:
-                if isinstance(reason, _NoFreshDatabase) and method == "auto":
-                    instead = plan
-                if instead is None:
-                    raise
-                plan = instead
-        _restore_in_place(programs, settings, backup, plan)
-        return {**result, "method": "in_place"}
+            return {**result, **_restore(admin, settings, backup, exists, ways, complete=instead is not None)}
+        except (_OtherWay, StillConnected) as reason:
+            if ways and isinstance(reason, _NoFreshDatabase) and method == "auto":
+                instead = ways.plan
+            if ways is None or instead is None:
+                raise
+            _restore_in_place(ways.programs, settings, backup, instead)
+            return {**result, "method": "in_place"}
 
 
 class _OtherWay(FractalError):
@@ -233,6 +241,46 @@ class _OtherWay(FractalError):
 
 class _NoFreshDatabase(_OtherWay):
     """No database can be made here, or none can be connected to."""
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How a dump can come back: into a fresh database, or by a plan within the old one (or why not)."""
+
+    programs: PostgresPrograms
+    fresh: bool
+    plan: InPlace | None
+    why_not: FractalError
+
+    @property
+    def first(self) -> str:
+        """The way to go.
+
+        Raises:
+            FractalError: There is none.
+        """
+        if not self.fresh and self.plan is None:
+            raise self.why_not
+        return "fresh_database" if self.fresh else "in_place"
+
+
+def _ways_from_dump(
+    settings: DatabaseSettings, backup: Opened, exists: bool, method: str, needed: bool
+) -> _Ways | None:
+    """Return how the backup's dump can come back; None where it has none, or where PostgreSQL's programs for it are
+    missing and it is not ``needed``.
+    """
+    if not backup.has_dump:
+        return None
+    try:
+        programs = find_programs(backup.manifest["database"]["server_version_num"])
+    except FractalError:
+        if needed:
+            raise
+        return None
+    plan, why_not = _plan_in_place(settings, programs, backup, exists)
+    fresh = method == "fresh_database" or (method == "auto" and (not exists or _may_swap(settings)))
+    return _Ways(programs, fresh, plan, why_not)
 
 
 def _plan_in_place(
@@ -262,43 +310,71 @@ def _settings(installation: Installation, saved: Installation | None, backup: Op
             settings = installation_settings(candidate)
             if (settings.dbname, settings.host, settings.port) != (wanted["name"], wanted["host"], wanted["port"]):
                 raise FractalError(f"{candidate.env_file} names the {settings.where}, which is not the one backed up.")
-            with _administration(settings):
+            with administration(settings):
                 return settings
         except FractalError as error:
             reasons.append(str(error))
     raise FractalError("\n".join(reasons))
 
 
-@contextlib.contextmanager
-def _administration(settings: DatabaseSettings) -> Iterator[tuple[Connection, bool]]:
-    """Yield an autocommit connection, and whether the database exists; if not, it is one to another database."""
-    with contextlib.ExitStack() as stack:
-        try:
-            connection, exists = stack.enter_context(connect(settings, autocommit=True)), True
-        except FractalError as error:
-            connection, exists = stack.enter_context(_elsewhere(settings, error)), False
-            if settings.dbname in database_names(connection):
-                raise
-        yield connection, exists
+@dataclass(frozen=True)
+class _Frozen:
+    """The frozen copy of a backup as it is now.
+
+    Attributes:
+        name: Its name, if it is there and as the manifest says; else empty.
+        why_not: What is wrong with it; empty if the backup never had one.
+        is_back: Whether it is the instance's database already.
+        contents: What it holds.
+    """
+
+    name: str = ""
+    why_not: str = ""
+    is_back: bool = False
+    contents: Contents | None = None
 
 
-@contextlib.contextmanager
-def _elsewhere(settings: DatabaseSettings, otherwise: FractalError) -> Iterator[Connection]:
-    """Yield an autocommit connection to a database that every cluster has."""
-    name = next((name for name in _ALWAYS_THERE if _can_connect(settings.at(name))), None)
-    if name is None:
-        raise otherwise
-    with connect(settings.at(name), autocommit=True) as connection:
-        yield connection
+def _look_at_copy(admin: Connection, settings: DatabaseSettings, backup: Opened, exists: bool) -> _Frozen:
+    copy = backup.manifest.get("copy")
+    if not copy:
+        return _Frozen()
+    name = copy["name"]
+    if exists and oid_of(admin, settings.dbname) == copy["oid"]:
+        return _Frozen(why_not=f"the frozen copy {name} was given back before", is_back=True)
+    if not find_copy(admin, settings.dbname, backup.manifest["run"], copy):
+        return _Frozen(why_not=f"the frozen copy {name} is gone")
+    try:
+        with connect(settings.at(name), read_only=True) as connection:
+            contents = read_contents(connection, copy["search_path"])
+    except FractalError as error:
+        return _Frozen(why_not=f"the frozen copy {name} cannot be read: {error}".rstrip("."))
+    found = differences(backup.contents, contents)
+    if found:
+        return _Frozen(why_not=f"the frozen copy {name} is not what it was any more: {'; '.join(found)}")
+    return _Frozen(name, contents=contents)
 
 
-def _compare(settings: DatabaseSettings, backup: Opened) -> tuple[list[TableChange], bool]:
+def _compare(settings: DatabaseSettings, backup: Opened, frozen: _Frozen) -> tuple[list[TableChange], bool]:
     """Return what was written since the backup, and whether the database is just what the backup holds."""
-    wanted, after = backup.contents, backup.contents_after
+    wanted, after = frozen.contents or backup.contents, backup.contents_after
     with connect(settings, read_only=True) as connection:
-        if revision_of(connection) == wanted.revision and not differences(wanted, read_contents(connection)):
+        same = revision_of(connection) == wanted.revision
+        if same and (frozen.is_back or not differences(wanted, read_contents(connection))):
             return [], True
-        return changes_since(connection, wanted, after), False
+        # a manifest without digests can tell that something changed, but not what
+        known = frozen.contents is not None or backup.has_dump
+        return changes_since(connection, wanted, after) if known else [], False
+
+
+def _no_other_way(settings: DatabaseSettings, backup: Opened, frozen: _Frozen, method: str) -> str:
+    if backup.has_dump:
+        return f"The {settings.where} cannot be exchanged: {frozen.why_not or 'the backup has no frozen copy'}."
+    reason = frozen.why_not or f"the method {method} needs one"
+    return (
+        f"The backup of {backup.manifest['created']} holds no dump, as its archive was not made, and {reason}. So the "
+        f"{settings.where} cannot be brought back from it; nothing was changed. Bring the database back from another "
+        "backup, named in fractal_backup; or repair what is there, then run the upgrade again."
+    )
 
 
 def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, backup: Opened) -> str:
@@ -316,6 +392,53 @@ def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, bac
 def _may_swap(settings: DatabaseSettings) -> bool:
     with connect(settings, read_only=True) as connection:
         return may_create(connection) and bool(connection.exec_driver_sql(_OWNS_DATABASE).scalar())
+
+
+def _restore(
+    admin: Connection, settings: DatabaseSettings, backup: Opened, exists: bool, ways: _Ways | None, complete: bool
+) -> dict[str, Any]:
+    """Bring the dump back, the way that was chosen."""
+    if ways is None:
+        raise AssertionError("without a dump this is not reached")
+    if ways.fresh:
+        return _restore_and_swap(admin, ways.programs, settings, backup, exists, complete)
+    _restore_in_place(ways.programs, settings, backup, ways.plan)
+    return {}
+
+
+# -- by the frozen copy -----------------------------------------------------------------------------------------------
+
+
+def _give_back(
+    admin: Connection, settings: DatabaseSettings, backup: Opened, copy: str, exists: bool, complete: bool
+) -> dict[str, Any]:
+    """Give the frozen copy the name of the instance's database, with all that belongs to the name, at one instant.
+
+    Args:
+        admin: Connection in autocommit mode; closed at the end.
+        settings: The database to replace.
+        backup: Whose copy it is.
+        copy: Its name.
+        exists: Whether there is a database to replace.
+        complete: Whether there is another way to go where a setting or a privilege would have to be left out.
+
+    Returns:
+        ``kept_aside`` and ``left_out``, as `_restore_and_swap`.
+
+    Raises:
+        _OtherWay: Something would be left out.
+        StillConnected: Others stay connected; nothing was changed.
+    """
+    run = backup.manifest["run"]
+    refused = cannot_carry(admin, copy) if exists else []
+    if complete and refused:
+        raise _OtherWay(f"The frozen copy would have to do without {'; '.join(refused)}.")
+    together = finish_like(admin, copy, exists, refused)
+    aside = free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
+    comment = comment_of(admin, settings.dbname)
+    admin.close()  # nobody may be connected to a database that is renamed
+    exchange(settings, copy, aside, comment, mark_of(FAILED, run, settings.dbname, aside), together)
+    return {"kept_aside": aside, "left_out": refused}
 
 
 # -- with the right to create databases -------------------------------------------------------------------------------
@@ -353,7 +476,8 @@ def _restore_and_swap(
         entries = dump_entries(programs, backup.dump)
         kept, left_out = restorable(admin, programs, fresh, backup.dump, entries)
         behind = [told_entry(entry) for entry in left_out if not told_about_public(entry)]
-        behind += cannot_carry(admin, fresh.dbname) if exists else []
+        refused = cannot_carry(admin, fresh.dbname) if exists else []
+        behind += refused
         if complete and behind:
             raise _OtherWay(f"A fresh database would have to do without {'; '.join(behind)}.")
         with restoring(programs, fresh, backup.dump, kept) as restore:
@@ -366,14 +490,14 @@ def _restore_and_swap(
             )
         if found:
             raise FractalError(f"The restored database differs from the backup's manifest: {'; '.join(found)}.")
-        finish_like(admin, fresh.dbname, exists)
+        together = finish_like(admin, fresh.dbname, exists, refused)
         aside = free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
         comment = comment_of(admin, settings.dbname)
         admin.close()  # nobody may be connected to a database that is renamed
         marked = mark_of(FAILED, run, settings.dbname, aside)
-        _swap(settings, fresh.dbname, aside, comment, marked)
+        exchange(settings, fresh.dbname, aside, comment, marked, together)
     except BaseException:
-        with _administration(settings) as (own, _exists):
+        with administration(settings) as (own, _exists):
             drop_all(own, [fresh.dbname])
         raise
     return {"kept_aside": aside, "left_out": behind}
@@ -389,74 +513,6 @@ def _make_fresh(
     except (FractalError, DBAPIError) as error:
         reason = reason_of(error, settings) if isinstance(error, DBAPIError) else str(error)
         raise _NoFreshDatabase(f"No fresh database can be used beside the {settings.where}: {reason}") from error
-
-
-def _swap(settings: DatabaseSettings, fresh: str, aside: str, comment: str | None, mark: str) -> None:
-    """Give the fresh database the name and the comment, and what has the name now the name ``aside``, at one instant.
-
-    Raises:
-        _OtherWay: Others stay connected, who cannot be sent away; the text names them.
-    """
-    with _third_database(settings, fresh) as third, connect(third, autocommit=True) as connection:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                _exchange(connection, settings.dbname, fresh, aside, comment, mark)
-                return
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) != _OBJECT_IN_USE:
-                    raise
-                others = foreign_sessions(connection, settings.dbname)
-                if others and time.monotonic() > deadline:
-                    raise _OtherWay(_who_stays(settings, others)) from error
-
-
-def _exchange(connection: Connection, dbname: str, fresh: str, aside: str, comment: str | None, mark: str) -> None:
-    statements = [f"ALTER DATABASE {quoted(fresh)} RENAME TO {quoted(dbname)}", comment_statement(dbname, comment)]
-    if aside:
-        end_sessions(connection, dbname)
-        rename = f"ALTER DATABASE {quoted(dbname)} RENAME TO {quoted(aside)}"
-        statements = [rename, comment_statement(aside, mark), *statements]
-    try:
-        for statement in ["BEGIN", *statements, "COMMIT"]:
-            run_statement(connection, statement)
-    except DBAPIError:
-        run_statement(connection, "ROLLBACK")
-        raise
-
-
-def _who_stays(settings: DatabaseSettings, others: list[Session]) -> str:
-    return (
-        f"The {settings.where} cannot be replaced while others are connected to it: {told(others)}. Nothing was "
-        f"changed. Stop these programs, or, as PostgreSQL's administrator: {how_to_end(others)} Then run the rollback "
-        "again."
-    )
-
-
-@contextlib.contextmanager
-def _third_database(settings: DatabaseSettings, fresh: str) -> Iterator[DatabaseSettings]:
-    """Yield settings of a database from which the others can be renamed; if need be, make one for that."""
-    for name in _ALWAYS_THERE:
-        if _can_connect(settings.at(name)):
-            yield settings.at(name)
-            return
-    with connect(settings.at(fresh), autocommit=True) as connection:
-        name = free_name(connection, beside(settings.dbname, SWAP, "database"))
-        run_statement(connection, f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
-        run_statement(connection, comment_statement(name, mark_of(SWAP, "exchange", settings.dbname, name)))
-    try:
-        yield settings.at(name)
-    finally:
-        with connect(settings, autocommit=True) as connection:
-            drop_all(connection, [name])
-
-
-def _can_connect(settings: DatabaseSettings) -> bool:
-    try:
-        with connect(settings):
-            return True
-    except FractalError:
-        return False
 
 
 # -- within the database ----------------------------------------------------------------------------------------------

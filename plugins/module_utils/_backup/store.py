@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file, sync_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
     opened_folder,
     refuse_unless_root_only,
@@ -33,6 +33,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
 DUMP, MANIFEST, PACKAGES, FILES = "database.dump", "manifest.json", "packages.txt", "files"
 AFTER = "after.json"
 FORMAT = 1
+FORMAT_WITH_COPY = 2  # of a manifest that names a frozen copy; earlier versions of this collection need a dump
+_FORMATS = (FORMAT, FORMAT_WITH_COPY)
 LARGEST_FILE = 64 << 20  # bytes; what is backed up by file are configurations
 _REMOVED = ".removed"
 _PURPOSE = "backups, which bring files back with root's rights"
@@ -49,6 +51,11 @@ class Backup:
     def dump(self) -> str:
         """Path of the database dump."""
         return os.path.join(self.path, DUMP)
+
+    @property
+    def has_dump(self) -> bool:
+        """Whether the dump is made: a backup begins with a frozen copy, where there is one."""
+        return self.manifest["dump"] is not None
 
     @property
     def contents(self) -> Contents:
@@ -83,8 +90,9 @@ class Backup:
             "revision": manifest["contents"]["revision"],
             "release": manifest["release"],
             "proof": manifest["proof"],
-            "dump_bytes": manifest["dump"]["size"],
-            "size_bytes": manifest["dump"]["size"] + sum(entry["size"] for entry in manifest["files"]),
+            "copy": (manifest.get("copy") or {}).get("name", ""),
+            "dump_bytes": manifest["dump"]["size"] if self.has_dump else 0,
+            "size_bytes": sum(entry["size"] for entry in files_of(manifest)),
             "rows": sum(table["rows"] for table in manifest["contents"]["tables"].values()),
         }
 
@@ -128,9 +136,12 @@ def read_manifest(backup: str) -> dict[str, Any]:
         if found is None:
             raise ValueError("there is none")
         manifest: dict[str, Any] = json.loads(found.content)
-        if manifest["format"] != FORMAT:
-            raise FractalError(f"The backup {backup} has the format {manifest['format']}, known here is {FORMAT}.")
-        for entry in [manifest["dump"], *manifest["files"]]:
+        if manifest["format"] not in _FORMATS:
+            known = " and ".join(map(str, _FORMATS))
+            raise FractalError(f"The backup {backup} has the format {manifest['format']}, known here are {known}.")
+        if manifest["dump"] is None and not manifest["copy"]["name"]:
+            raise ValueError("it names neither a dump nor a copy")
+        for entry in files_of(manifest):
             _refuse_strange(entry)
         for listed in manifest["absent"]:
             _refuse_strange({"path": listed})
@@ -140,6 +151,21 @@ def read_manifest(backup: str) -> dict[str, Any]:
             "is in the way."
         ) from error
     return manifest
+
+
+def files_of(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of all files of a backup, its dump included where it is made."""
+    return [*([manifest["dump"]] if manifest["dump"] is not None else []), *manifest["files"]]
+
+
+def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a backup, or replace it at one instant; wait until the disk has it."""
+    path = os.path.join(folder, MANIFEST)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + ".partial")
+    write_synced(path + ".partial", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+    os.replace(path + ".partial", path)
+    sync_folder(folder)
 
 
 def _refuse_strange(entry: Mapping[str, Any]) -> None:
@@ -250,6 +276,11 @@ def partial_path(root: str, run: str) -> str:
     return os.path.join(root, f".{run}.partial")
 
 
+def run_of_partial(path: str) -> str:
+    """Return the name of the backup that is being made in `partial_path`."""
+    return os.path.basename(path)[1:].rpartition(".partial")[0]
+
+
 def write_synced(path: str, content: bytes) -> None:
     """Write a new file that only root can read, and wait until the disk has it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -269,7 +300,7 @@ def measure(path: str) -> dict[str, Any]:
 
 
 def _verify(backup: Backup) -> None:
-    for entry in [backup.manifest["dump"], *backup.manifest["files"]]:
+    for entry in files_of(backup.manifest):
         path = os.path.join(backup.path, entry["file"])
         if measure(path) != {"size": entry["size"], "sha256": entry["sha256"]}:
             raise FractalError(

@@ -114,7 +114,10 @@ _ONE_NOTATION = (
 
 @dataclass(frozen=True)
 class TableContents:
-    """What a table holds. ``kept`` is the digest of those ``columns`` that every later release still has."""
+    """What a table holds. ``kept`` is the digest of those ``columns`` that every later release still has.
+
+    Where only rows were counted, both digests are empty.
+    """
 
     rows: int
     digest: str
@@ -187,18 +190,19 @@ def search_path_of(connection: Connection) -> str:
     return str(_scalar(connection, "SELECT current_setting('search_path')"))
 
 
-def read_contents(connection: Connection, search_path: str = "") -> Contents:
+def read_contents(connection: Connection, search_path: str = "", digests: bool = True) -> Contents:
     """Return what the database holds; reads every row of every table.
 
-    ``search_path`` is that of the database to compare with; without it, the one in effect.
+    ``search_path`` is that of the database to compare with; without it, the one in effect. Without ``digests`` the rows
+    are only counted.
     """
     _run(connection, _ONE_NOTATION)
     if search_path:
         connection.exec_driver_sql("SELECT set_config('search_path', %s, false)", (search_path,))
-    tables = [tuple(row) for row in _run(connection, _TABLES)]
+    tables: list[tuple[str, list[str], bool]] = [(row[0], row[1], row[2]) for row in _run(connection, _TABLES)]
     found = {}
     if tables:
-        statement = " UNION ALL ".join(_table_query(*table) for table in tables)
+        statement = " UNION ALL ".join(_table_query(*table, digests) for table in tables)
         found = {row[0]: row[1:] for row in _run(connection, statement)}
     has_revision = "alembic_version" in found
     return Contents(
@@ -214,7 +218,7 @@ def read_contents(connection: Connection, search_path: str = "") -> Contents:
 
 
 def differences(wanted: Contents, found: Contents) -> list[str]:
-    """Return, one line each, what two databases that should be equal differ in."""
+    """Return, one line each, what two databases that should be equal differ in. Digests count where both have them."""
     if wanted.structure is None:  # an early manifest knows Fractal's own schema only
         foreign = {found.address(key) for key in (*found.tables, *found.sequences) if "." in key}
         found = replace(found.without(foreign), structure=None)
@@ -227,7 +231,7 @@ def differences(wanted: Contents, found: Contents) -> list[str]:
             lines.append(f"table {name} is {'missing' if now is None else 'additional'}")
         elif before.rows != now.rows:
             lines.append(f"table {name} has {now.rows} rows instead of {before.rows}")
-        elif before.digest != now.digest or before.columns != now.columns:
+        elif before.columns != now.columns or (before.digest != now.digest and before.digest and now.digest):
             lines.append(f"table {name} has other content in its {now.rows} rows")
     if wanted.sequences != found.sequences:
         lines.append("the sequences stand elsewhere")
@@ -324,13 +328,13 @@ def _created(connection: Connection, name: str, table: TableContents) -> int:
     return _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)} WHERE id > {table.max_id}") or 0
 
 
-def _table_query(name: str, columns: Sequence[str], has_id: bool) -> str:
-    return _contents_query(name, columns, _kept_columns(name, columns), has_id)
+def _table_query(name: str, columns: Sequence[str], has_id: bool, digests: bool = True) -> str:
+    return _contents_query(name, columns, _kept_columns(name, columns), has_id, digests)
 
 
-def _contents_query(name: str, columns: Sequence[str], kept: Sequence[str], has_id: bool) -> str:
-    digest = _digest(columns)
-    kept_digest = digest if list(kept) == list(columns) else _digest(kept)
+def _contents_query(name: str, columns: Sequence[str], kept: Sequence[str], has_id: bool, digests: bool = True) -> str:
+    digest = _digest(columns) if digests else "''"
+    kept_digest = digest if not digests or list(kept) == list(columns) else _digest(kept)
     max_id = "coalesce(max(t.id), 0)::bigint" if has_id else "NULL::bigint"
     return (
         f"SELECT {_literal(name)} AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, "

@@ -29,7 +29,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-PROOF, RESTORE, SWAP, FAILED, TRIAL = "proof", "restore", "swap", "failed", "trial"
+PROOF, RESTORE, SWAP, FAILED, TRIAL, FROZEN = "proof", "restore", "swap", "failed", "trial", "frozen"
 _DEFAULT_TABLESPACE = "pg_default"  # open to all, but not by its name
 _LONGEST_NAME = 63  # NAMEDATALEN - 1
 
@@ -157,12 +157,17 @@ def comment_statement(name: str, comment: str | None) -> str:
 
 def own_databases(connection: Connection, dbname: str, kind: str, run: str = "") -> list[str]:
     """Return the names of the marked databases of one kind beside ``dbname``, of all runs or of one."""
-    begin, end = f"{APPLICATION} {kind} {run + ' ' if run else ''}", f" beside {dbname}: "
-    return [
-        name
+    return [name for name, made_by in runs_of(connection, dbname, kind).items() if run in ("", made_by)]
+
+
+def runs_of(connection: Connection, dbname: str, kind: str) -> dict[str, str]:
+    """Return the marked databases of one kind beside ``dbname``, and for each the run that made it."""
+    begin, end = f"{APPLICATION} {kind} ", f" beside {dbname}: "
+    return {
+        name: comment[len(begin) : -len(end + name)]
         for name, comment in connection.exec_driver_sql(_COMMENT)
         if comment and comment.startswith(begin) and comment.endswith(end + name)
-    ]
+    }
 
 
 def unmarked_databases(connection: Connection, dbname: str) -> list[str]:
@@ -188,15 +193,18 @@ def database_names(connection: Connection) -> set[str]:
     return set(connection.exec_driver_sql("SELECT datname FROM pg_database").scalars())
 
 
-def finish_like(connection: Connection, name: str, exists: bool) -> None:
-    """Undo the settings for a restore, and give the database those of the one that it replaces.
+def finish_like(connection: Connection, name: str, exists: bool, without: Sequence[str] = ()) -> list[str]:
+    """Return what undoes our own settings, and gives the database those of the one that it replaces.
 
-    That one is connected to, if it exists. A dump holds neither its settings, nor its privileges, limit and owner. Its
-    comment follows with its name.
+    That one is connected to, if it exists. Neither a dump nor a copy holds its settings, privileges, limit and owner.
+    Its comment follows with its name. ``without`` are statements of `cannot_carry` to do without.
     """
-    run(connection, f"ALTER DATABASE {quoted(name)} RESET ALL")
-    for statement in _properties(connection, name) if exists else []:
-        run(connection, statement)
+    properties = _properties(connection, name) if exists else []
+    return [
+        f"ALTER DATABASE {quoted(name)} RESET ALL",
+        f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(name)} TO PUBLIC",  # as every database begins
+        *(statement for statement in properties if statement not in without),
+    ]
 
 
 def cannot_carry(connection: Connection, name: str) -> list[str]:

@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -23,6 +22,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     installation_settings,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import try_copy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import postmaster_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import read_schema
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class DatabaseFacts:
         postmaster: Process id of PostgreSQL on this host, 0 if it runs elsewhere.
         slurm_users: The accounts of the users' jobs.
         worker_pythons: The interpreters that resources name, where there are any.
+        why_no_copy: What forbids a frozen copy of the database, in words; nothing where none is wanted.
     """
 
     findings: list[Finding]
@@ -86,6 +88,7 @@ class DatabaseFacts:
     postmaster: int
     slurm_users: list[str]
     worker_pythons: list[str]
+    why_no_copy: list[str]
 
 
 def read_facts(side: DatabaseSide) -> dict[str, Any]:
@@ -96,9 +99,10 @@ def read_facts(side: DatabaseSide) -> dict[str, Any]:
         has_resources = connection.exec_driver_sql("SELECT to_regclass('resource') IS NOT NULL").scalar()
         return {
             "size_bytes": size,
-            "postmaster": _postmaster(pid),
+            "postmaster": postmaster_of(pid),
             "slurm_users": list(connection.exec_driver_sql(_SLURM_USERS).scalars()) if has_settings else [],
             "worker_pythons": list(connection.exec_driver_sql(_WORKER_PYTHONS).scalars()) if has_resources else [],
+            "why_no_copy": [] if side.params["backup_method"] == "dump" else try_copy(side.database),
         }
 
 
@@ -115,6 +119,7 @@ def told(answer: Mapping[str, Any]) -> DatabaseFacts:
             _checked(answer["postmaster"], int),
             [_checked(name, str) for name in answer["slurm_users"]],
             [_checked(path, str) for path in answer["worker_pythons"]],
+            [_checked(reason, str) for reason in answer["why_no_copy"]],
         )
     except (KeyError, TypeError) as error:
         raise FractalError(_NONSENSE) from error
@@ -142,13 +147,3 @@ def _checked(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
         raise TypeError(kind.__name__)
     return value
-
-
-def _postmaster(pid: int) -> int:
-    """Return the process id of the PostgreSQL whose process ``pid`` serves us, where that runs on this host."""
-    try:
-        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres"):
-            return 0
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import tree_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import data_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def check_disk(host: ServerHost) -> Iterator[Finding]:
 
 def needs(host: ServerHost) -> list[Need]:
     """Return what the upgrade writes where: dump, copy that proves it, environments."""
-    size, data_folder = host.facts.size_bytes, _data_folder(host.facts.postmaster)
+    size, folder_of_data = host.facts.size_bytes, data_folder(host.facts.postmaster)
     found = [Need(host.params["backup_root"], size, "the dump of the database")]
-    if data_folder and host.params["backup_proof"] == "restore":
-        found.append(Need(data_folder, size * _RESTORED, "the copy that proves the backup"))
+    if folder_of_data and host.params["backup_proof"] == "restore":
+        found.append(Need(folder_of_data, size * _RESTORED, "the copy that proves the backup"))
     number = len(host.missing_releases)
     if number:
         copies = number if host.params["install_strategy"] == "staged" else number + 1
@@ -83,12 +84,3 @@ def room_of(folder: str) -> Room:
     while folder != "/" and not os.path.ismount(folder):
         folder = os.path.dirname(folder)
     return Room(device, folder, free)
-
-
-def _data_folder(postmaster: int) -> str | None:
-    """Return PostgreSQL's data folder, where it runs on this host: it works in there."""
-    try:
-        program = os.path.basename(os.readlink(f"/proc/{postmaster}/exe"))
-        return os.readlink(f"/proc/{postmaster}/cwd") if program.startswith("postgres") else None
-    except OSError:
-        return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS, run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.copy import check_copy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.disk import check_disk
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.releases import (
     check_environment,
@@ -58,6 +59,7 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
 )
 WITH_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("disk", check_disk),
+    ("frozen copy", check_copy),
     ("SLURM users", check_slurm_users),
 )
 
