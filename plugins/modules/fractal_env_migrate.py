@@ -229,6 +229,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import OFFICIAL
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def main() -> NoReturn:
             "drop_in_path": {"type": "path"},
             "data_migration": {"type": "bool", "default": True},
             "data_stop": {"type": "str"},
-            "release": {"type": "str", "default": "2.17.2"},
+            "release": {"type": "str", "default": OFFICIAL},
         },
         required_if=[("state", "rendered", ["rendered_path"])],
         supports_check_mode=True,

@@ -13,6 +13,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.rel
 
 RELEASES = table.RELEASES
 NEWEST = "newest"
+OFFICIAL = "2.17.2"  # the last release that the official upgrade page is about
 _NEAR = 2  # releases on each side that are named for one that cannot be met
 
 

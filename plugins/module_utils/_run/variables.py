@@ -93,7 +93,7 @@ def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]
         try:
             resolve(str(value))
         except FractalError as error:
-            quotes = f" In YAML a line such as 2.20 needs quotes: without, it is the number {value}."
+            quotes = f" In YAML a version of two numbers needs quotes: without, it is the number {value}."
             hint = quotes if isinstance(value, float) else ""
             yield FINDINGS["variable.release"].finding(name, reason=f"{error}{hint}")
 

@@ -1,4 +1,4 @@
-"""The frozen copy on real databases: made, compared, archived, given back; refused in words where it is not what it was."""
+"""The frozen copy on real databases: made, archived, given back; refused in words where it is not what it was."""
 
 from __future__ import annotations
 

@@ -111,6 +111,7 @@ def test_without_a_database_the_rest_is_told_all_the_same(rows: dict[str, list[s
 
 GOOD = {
     **{"size_bytes": 1, "postmaster": 0, "slurm_users": ["ann"], "worker_pythons": ["/p"]},
+    "why_no_copy": ["no room"],
     "findings": [Finding("database.not_owner", "blocker", "s", "m", "f", "r", False).as_dict()],
 }
 
