@@ -23,6 +23,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import with_inventory
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import began, run_id, this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import (
+    DEFAULT_FOLDER,
     last_upgrade,
     read_records,
     write_index,
@@ -39,7 +40,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_p
 from ansible_collections.fractal_ops.platform.plugins.plugin_utils.report_html import render_html, render_index
 
 _COLLECTION = Path(__file__).resolve().parents[2]
-_DEFAULT_FOLDER = "fractal-reports"
 _COLOURS = {"failed": "red", "blocked": "red", "upgraded": "green", "verified": "green", "rolled back": "green"}
 
 
@@ -66,7 +66,7 @@ class ActionModule(ActionBase):
             }
         )
         facts = task_vars or {}
-        folder = Path(os.path.abspath(options["folder"] or _DEFAULT_FOLDER))  # not by the variable PWD, which may lie
+        folder = Path(os.path.abspath(options["folder"] or DEFAULT_FOLDER))  # not by the variable PWD, which may lie
         check_mode = bool(self._task.check_mode)
         try:
             metrics = _writable(folder, options["metrics"], check_mode)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -20,9 +21,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.after_failure import after_failure
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_stage, failed_workers
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
 
@@ -105,6 +108,11 @@ def target_release(wanted: Any) -> str:
         return str(wanted)
 
 
+def status(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], run: list[str], folder: str = "") -> list[str]:
+    """Return what each instance of the run is at this moment, and what the reports on this controller say of it."""
+    return status_lines(hostvars, groups, run, read_records(Path(os.path.abspath(folder or DEFAULT_FOLDER))))
+
+
 def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
     """Return the hosts of ``fractal_worker`` that belong to a server; those of no server for an empty name."""
     servers = groups.get("fractal_server", [])
@@ -143,6 +151,7 @@ class FilterModule:
             "report_records": instance_records,
             "server_state": state_of_server,
             "target_release": target_release,
+            "status_lines": status,
             "this_run": this_run,
             "way_back": way_back,
             "web_state": state_of_web,

@@ -31,3 +31,17 @@ def test_a_precheck_of_it_says_so_with_one_look(host: Host) -> None:
     again = run_playbook("precheck")
     assert again.code == 0 and again.reports["server"]["outcome"] == "up to date"
     assert {name: len(tasks) for name, tasks in again.sent.items()} == {"server": 1, "web": 1}
+
+
+def test_status_says_what_it_is_and_writes_nothing(host: Host) -> None:
+    told = run_playbook("status")
+    assert told.code == 0 and told.changed == 0 and told.reports == {}
+    for text in (
+        "server (fractal-server)",
+        "release      2.17.",
+        "schema of 2.17.",
+        "way back     to 2.16.6",
+        "web (fractal-web)",
+    ):
+        assert text in told.output
+    assert "  held" not in told.output and "  locked" not in told.output

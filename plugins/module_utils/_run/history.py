@@ -22,6 +22,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import OUTCOMES
 
+DEFAULT_FOLDER = "fractal-reports"  # in the working directory of ansible-playbook
 _LATEST = "latest"
 _METRICS = "fractal_ops_{}.prom"
 
