@@ -16,11 +16,16 @@ from postgres_cluster import Cluster, Database
 from releases_environments import YES, FractalFolder, environment
 
 _WORKER = """
-import importlib, json, os, sys, tempfile, traceback
+import importlib, json, os, pkgutil, sys, tempfile, traceback
 import alembic.config
-import fractal_server.__main__ as fractalctl
+from importlib.metadata import entry_points
+[command] = entry_points(group="console_scripts", name="fractalctl")
+fractalctl = command.load()
 import fractal_server.app.db
-importlib.import_module("fractal_server.data_migrations.2_17_0")
+import fractal_server.data_migrations as scripts
+for script in pkgutil.iter_modules(scripts.__path__):
+    if script.name.startswith("2_"):
+        importlib.import_module(scripts.__name__ + "." + script.name)
 for line in sys.stdin:
     request = json.loads(line)
     with tempfile.TemporaryFile("w+") as answers, tempfile.TemporaryFile("w+") as said:
@@ -34,7 +39,7 @@ for line in sys.stdin:
             sys.argv = ["fractalctl", *request["arguments"]]
             code = 0
             try:
-                fractalctl.run()
+                fractalctl()
             except SystemExit as end:
                 if isinstance(end.code, str):
                     print(end.code, file=sys.stderr)
@@ -60,16 +65,16 @@ class Outcome:
 
 
 class WarmMigration:
-    """set-db and update-db-data of the real 2.17.0 on copies of 2.16 databases (use in ``with``)."""
+    """set-db and update-db-data of a real release, 2.17.0, on copies of older databases (use in ``with``)."""
 
-    def __init__(self, cluster: Cluster, folder: FractalFolder, backend: str) -> None:
+    def __init__(self, cluster: Cluster, folder: FractalFolder, backend: str, release: str = "2.17.0") -> None:
         """``folder`` is one of its own; its database (any name) is made anew for each migration."""
         self._cluster = cluster
         self.database = folder.database
         self._old_env_file = folder.old_env_file
         folder.write_new_generation(backend)
         self._process = subprocess.Popen(
-            [str(environment("2.17.0") / "bin/python"), "-c", _WORKER],
+            [str(environment(release) / "bin/python"), "-c", _WORKER],
             cwd=folder.path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -93,12 +98,19 @@ class WarmMigration:
         """
         if old_env is not None:
             self._old_env_file.write_text(old_env, encoding="utf-8")
-        name = self.database.dbname
-        self._cluster.drop(name)
-        self._cluster.create(template=database.dbname, dbname=name)
-        schema = self._run("set-db")
+        self.copy(database)
+        schema = self.migrate_schema()
         assert schema.returncode == 0, schema.output
         return self.migrate_data()
+
+    def copy(self, database: Database) -> None:
+        """Make the folder's database a copy of another one."""
+        self._cluster.drop(self.database.dbname)
+        self._cluster.create(template=database.dbname, dbname=self.database.dbname)
+
+    def migrate_schema(self) -> Outcome:
+        """Migrate the schema of the database as it is."""
+        return self._run("set-db")
 
     def migrate_data(self) -> Outcome:
         """Migrate the data of the database as it is."""
