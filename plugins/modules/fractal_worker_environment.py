@@ -51,7 +51,8 @@ options:
     type: path
   pip_extra_args:
     description:
-      - Further arguments of C(pip install), such as the options of a package index.
+      - Further arguments of C(pip install), such as the options of a package index. A requirement among them wins over
+        the bound that this collection has for its package (C(bcrypt<5)).
     type: list
     elements: str
     default: []

@@ -38,7 +38,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
     remove_beside,
     rename_beside,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight, requirements
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
 # Importing needs settings, which nobody has checked yet: their absence says that the code is there.
@@ -136,6 +136,7 @@ def build_environment(
     if os.path.lexists(target) and not _holds(target, version):
         raise FractalError(f"{target} is in the way: it holds no fractal-server {version}. Move it elsewhere.")
     remove_beside(partial, target)  # of a build that was killed, or that a power cut damaged
+    wanted = requirements(version, pip_arguments)
     arguments, environ = out_of_sight(pip_arguments, environ)
     old_umask = os.umask(0o022)
     try:
@@ -146,11 +147,11 @@ def build_environment(
         run_tool(make, environ, "create a virtual environment", owner)
         python = os.path.join(partial, "bin", os.path.basename(str(instance["python"])))
         install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments]
-        run_tool([*install, f"fractal-server=={version}"], environ, f"install fractal-server {version}", owner)
+        run_tool([*install, *wanted], environ, f"install fractal-server {version}", owner)
         carried = additional_packages(distributions(str(instance["python"])), distributions(python))
         if carried:
             listed = os.path.join(partial, "carried-over.txt")  # an address may hold a password
-            lines = "".join(f"{one}\n" for one in [f"fractal-server=={version}", *carried])
+            lines = "".join(f"{one}\n" for one in [*wanted, *carried])
             act_as(owner, _write_for_oneself, listed, lines)
             shown = [mask_urls(one) for one in carried]
             run_tool([*install, "--requirement", listed], environ, "carry over " + ", ".join(shown), owner)
@@ -200,6 +201,7 @@ def prepare_in_place(
     """
     environment, python = str(instance["environment"]), str(instance["python"])
     copy, wheels = release_path(environment, str(instance["version"])), release_path(environment, version) + ".wheels"
+    wanted = requirements(version, pip_arguments)
     arguments, environ = out_of_sight(pip_arguments, environ)
     fetch = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", *arguments]
     try:
@@ -212,7 +214,7 @@ def prepare_in_place(
         if not os.path.isdir(wheels):
             remove_beside(wheels + ".partial")
             owner = make_beside(wheels + ".partial", environment)
-            fetch += ["--dest", wheels + ".partial", f"fractal-server=={version}"]
+            fetch += ["--dest", wheels + ".partial", *wanted]
             run_tool(fetch, environ, f"fetch {version}", owner)
             rename_beside(wheels + ".partial", wheels)
     except OSError as error:

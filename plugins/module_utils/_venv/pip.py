@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""pip's options out of sight: what every account reads in the list of processes holds no password.
+"""What pip is told, and its options out of sight: what every account reads in the list of processes holds no password.
 
 pip takes every long option from the environment too, as ``PIP_`` and its name in capitals (pip, user guide,
 "Environment Variables"); only the account itself and root can read that.
@@ -9,13 +9,33 @@ pip takes every long option from the environment too, as ``PIP_`` and its name i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import pip_requirements
 
 _LONG = {"-i": "--index-url", "--pypi-url": "--index-url", "-f": "--find-links"}
 _SEVERAL = frozenset({"--extra-index-url", "--find-links", "--trusted-host"})
+
+
+def requirements(version: str, arguments: Sequence[str]) -> list[str]:
+    """Return what pip is to install for the release ``version``: itself, and bounds that it lacks.
+
+    Args:
+        version: The release.
+        arguments: The operator's own. A requirement among them wins over the bound of its package, and who has all
+            wheels in a folder has chosen them.
+    """
+    told = {_package(argument) for argument in arguments if not argument.startswith("-")}
+    bounds = [] if "--no-index" in arguments else pip_requirements(version)
+    return [f"fractal-server=={version}", *(one for one in bounds if _package(one) not in told)]
+
+
+def _package(requirement: str) -> str:
+    name = re.match(r"[\w.-]*", requirement, re.ASCII)
+    return re.sub(r"[-_.]+", "-", name.group()).lower() if name else ""
 
 
 def out_of_sight(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.xdist_group("road")  # one chain of templates for all
 
 RunModule = Callable[..., dict[str, Any]]
 StartModule = Callable[..., RunningModule]
+ReadDatabase = Callable[..., dict[str, Any]]
 Copy = Callable[[Database], FractalFolder]
 
 DIRECTORIES = "SELECT email, project_dir, project_dirs FROM user_oauth ORDER BY id"
@@ -83,12 +84,7 @@ def copy(cluster: Cluster, folders: Copy) -> Iterator[Copy]:
 
 
 def migrate(run_module: RunModule, folder: FractalFolder, release: str, **options: Any) -> dict[str, Any]:
-    return run_module("fractal_data_migrate", _release=release, env_file=str(folder.env_file), **options)
-
-
-def state(run_module: RunModule, folder: FractalFolder, release: str) -> dict[str, Any]:
-    found = run_module("fractal_database_info", _release=release, env_file=str(folder.env_file), counts=False)
-    return dict(found["database"])
+    return run_module("data", _release=release, env_file=str(folder.env_file), release=release, **options)
 
 
 def kill_at(cluster: Cluster, start_module: StartModule, folder: FractalFolder, release: str, write: str) -> None:
@@ -101,7 +97,7 @@ def kill_at(cluster: Cluster, start_module: StartModule, folder: FractalFolder, 
                 CREATE CONSTRAINT TRIGGER waits AFTER {write} DEFERRABLE INITIALLY DEFERRED
                 FOR EACH ROW EXECUTE FUNCTION wait_for_the_test()""".encode()
         )
-        running = start_module("fractal_data_migrate", _release=release, env_file=str(folder.env_file))
+        running = start_module("data", _release=release, env_file=str(folder.env_file), release=release)
         session = wait_for_lock(folder.database)
         os.kill(running.child(), signal.SIGKILL)
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)  # the dead client's session ends
@@ -131,13 +127,18 @@ def test_project_directories_are_migrated_once(at_2_18_0: Database, copy: Copy, 
 
 
 def test_killed_at_its_commit_it_has_done_nothing_and_is_run_again(
-    cluster: Cluster, at_2_18_0: Database, copy: Copy, run_module: RunModule, start_module: StartModule
+    cluster: Cluster,
+    at_2_18_0: Database,
+    copy: Copy,
+    run_module: RunModule,
+    start_module: StartModule,
+    read_database: ReadDatabase,
 ) -> None:
     folder = copy(at_2_18_0)
     before = folder.database.rows(DIRECTORIES)
     kill_at(cluster, start_module, folder, "2.18.0", "UPDATE ON user_oauth")
     assert folder.database.rows(DIRECTORIES) == before
-    assert state(run_module, folder, "2.18.0")["data_migration"] == "pending"
+    assert read_database("2.18.0", env_file=str(folder.env_file))["data_migration"] == "pending"
     done = migrate(run_module, folder, "2.18.0")
     assert done["changed"] and not done["healed"] and done["proof"]["users_attached"] == 7
 
@@ -182,17 +183,17 @@ def test_several_directories_are_left_to_the_operator(at_2_18_0: Database, copy:
 
 
 def test_a_skipped_script_is_refused_before_and_found_afterwards(
-    at_2_18_0: Database, copy: Copy, run_module: RunModule
+    at_2_18_0: Database, copy: Copy, run_module: RunModule, read_database: ReadDatabase
 ) -> None:
     folder = copy(at_2_18_0)
     options = {"_release": "2.23.0", "env_file": str(folder.env_file), "release": "2.23.0"}
-    refused = run_module("fractal_schema_migrate", **options)
+    refused = run_module("schema", **options)
     assert refused["failed"] and "that is pending: users without project directories: ann@example.org" in refused["msg"]
     folder.set_db("2.23.0")  # as somebody does by hand: Fractal says nothing
-    found = state(run_module, folder, "2.23.0")
+    found = read_database("2.23.0", env_file=str(folder.env_file))
     assert found["lost"] == [] and [one["release"] for one in found["skipped"]] == ["2.18.0"]
     assert "ann@example.org" in found["skipped"][0]["users"] and len(found["skipped"][0]["users"]) == 7
-    refused = run_module("fractal_schema_migrate", **{**options, "_release": "2.26.0", "release": "2.26.0"})
+    refused = run_module("schema", **{**options, "_release": "2.26.0", "release": "2.26.0"})
     assert refused["failed"] and "The data migration of 2.18.0 was skipped: the users ann@example.org" in refused["msg"]
 
 
@@ -200,22 +201,27 @@ def test_a_skipped_script_is_refused_before_and_found_afterwards(
 
 
 def test_versions_are_migrated_and_the_end_of_the_road_is_reached(
-    cluster: Cluster, at_2_23_0: Database, copy: Copy, run_module: RunModule, start_module: StartModule
+    cluster: Cluster,
+    at_2_23_0: Database,
+    copy: Copy,
+    run_module: RunModule,
+    start_module: StartModule,
+    read_database: ReadDatabase,
 ) -> None:
     folder = copy(at_2_23_0)
     to_the_end = {"_release": "2.26.0", "env_file": str(folder.env_file), "release": "2.26.0"}
-    refused = run_module("fractal_schema_migrate", **to_the_end)
+    refused = run_module("schema", **to_the_end)
     assert refused["failed"] and "is pending: 0 tasks and 2 task groups without a version" in refused["msg"]
     kill_at(cluster, start_module, folder, "2.23.0", "UPDATE ON taskgroupv2")
-    assert state(run_module, folder, "2.23.0")["data_migration"] == "pending"
+    assert read_database("2.23.0", env_file=str(folder.env_file))["data_migration"] == "pending"
     first = migrate(run_module, folder, "2.23.0")
     assert first["changed"] and first["proof"] == {"tasks_left": 0, "task_groups_left": 0}
     assert any("END of execution of fix_db" in line for line in first["evidence"]["output"])
     assert not migrate(run_module, folder, "2.23.0")["changed"]
     assert folder.database.rows("SELECT DISTINCT version FROM taskgroupv2") == [("0",)]
-    done = run_module("fractal_schema_migrate", **to_the_end)
+    done = run_module("schema", **to_the_end)
     assert done["changed"] and done["revision"] == "0c5e3f92c3a8"
-    found = state(run_module, folder, "2.26.0")
+    found = read_database("2.26.0", env_file=str(folder.env_file))
     assert (found["data_migration"], found["skipped"], found["lost"]) == ("not_needed", [], [])
     assert (found["release"], found["newest_release"]) == ("2.25.1", "2.26.0")
     whole = {"_release": "2.26.0", "env_file": str(folder.env_file)}

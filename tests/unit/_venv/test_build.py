@@ -229,6 +229,7 @@ def test_all_of_a_build_is_done_as_the_account_and_no_password_is_in_sight(attac
     assert [line for line in lines if line.endswith("[https://bob:s3cret@index.example/simple]")]
     assert not [line for line in lines if "s3cret" in line.partition("[")[0] and " -" in line]
     assert "agent @ https://bob:s3cret@git.example/a" in lines, "pip read it from a file"
+    assert [line for line in lines if "fractal-server==2.17.0 bcrypt<5 paramiko<5" in line]
     assert "s3cret" not in str(built) and "agent @" in built["carried_over"][0]
     target = attacker.theirs / "venv-2.17.0"
     assert {path.lstat().st_uid for path in (target, *target.rglob("*"))} == {attacker.uid}

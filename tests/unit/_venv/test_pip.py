@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import (
+    out_of_sight,
+    requirements,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +52,21 @@ def test_no_password_is_ever_in_sight(arguments: list[str]) -> None:
     except FractalError:
         return
     assert not any("s3cret" in one for one in seen)
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "bounds"),
+    [
+        ("2.16.6", [], []),
+        ("2.17.0", [], ["bcrypt<5", "paramiko<5"]),
+        ("2.17.0", ["--index-url", "https://index.example/simple"], ["bcrypt<5", "paramiko<5"]),
+        ("2.26.0", [], ["bcrypt<5"]),
+        ("2.26.0", ["bcrypt>=5"], []),
+        ("2.17.0", ["--pre", "Paramiko==5.1.0"], ["bcrypt<5"]),
+        ("2.17.0", ["--no-index", "--find-links", "/opt/wheels"], []),
+    ],
+)
+def test_a_release_is_installed_with_the_bounds_that_it_lacks_unless_the_operator_says_otherwise(
+    version: str, arguments: list[str], bounds: list[str]
+) -> None:
+    assert requirements(version, arguments) == [f"fractal-server=={version}", *bounds]
