@@ -67,6 +67,14 @@ APIS = (
         viewer_scheme="FRACTAL_DATA_AUTH_SCHEME",
         profile_page="/auth/current-user/profile-info/",
     ),
+    ReleaseApi(
+        "2.18.0",
+        settings_pages=tuple(f"/api/settings/{page}/" for page in ("app", "database", "email", "oauth")),
+        folder_page="/auth/current-user/",
+        folder_field="project_dirs",
+        dataset={"project_dir": "{folder}", "zarr_subfolder": "{name}"},
+        profile_page="/auth/current-user/profile-info/",
+    ),
 )
 
 

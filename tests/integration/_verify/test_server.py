@@ -235,6 +235,22 @@ def test_a_healthy_instance_of_before_passes_and_says_what_it_has_not(
     assert in_use(folder) == before
 
 
+def test_a_healthy_instance_of_a_later_release_passes(local: FractalFolder, served: Start) -> None:
+    """Users with several project folders, datasets told in another way, a page of settings less."""
+    local.set_db("2.18.0")
+    done = local.fractalctl("2.18.0", "update-db-data", answers="yes\n" * 5)
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = in_use(local)
+    options = {**OPTIONS, "version": "2.18.0", "probe_sources": PROBE}
+    checks = by_id(all_checks(served(local, "2.18.0").session(), options))
+    passed = {name for name, check in checks.items() if check.status == "passed"}
+    assert passed == {
+        *("api_version", "login_password", "current_user", "profile_information", "settings", "viewer_paths"),
+        *("task_collection", "job_execution", "probe_removed"),
+    }, checks
+    assert in_use(local) == before
+
+
 def test_an_interpreter_that_is_gone_fails_the_collection(local: FractalFolder, served: Start) -> None:
     local.database.rows(
         "UPDATE resource SET tasks_python_config = "

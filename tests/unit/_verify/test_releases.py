@@ -162,6 +162,7 @@ def test_the_rows_are_in_order_and_an_unreadable_version_is_taken_for_the_newest
     assert [row.release for row in APIS] == sorted((row.release for row in APIS), key=version_key)
     assert api_of("2.16.6") is APIS[0] and api_of("1.0.0") is APIS[0]
     assert api_of("2.17.0") is api_of("2.17.2") is APIS[1]
+    assert api_of("2.18.0") is api_of("2.26.0") is APIS[-1]
     assert api_of("2.17.0rc1") is api_of(None) is APIS[-1]
 
 
@@ -180,6 +181,19 @@ def test_without_a_project_folder_nothing_is_run() -> None:
     checks(one)
     found = probing.probe(one, dict.fromkeys(SOURCES, ""), 1)
     assert {check.message for check in found} == {"the account has no project folder"}
+
+
+@pytest.mark.parametrize(("variables", "status"), [({"FRACTAL_DISABLE_BASIC_AUTH": "true"}, "skipped"), ({}, "failed")])
+def test_where_nobody_logs_in_with_a_password_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], status: str
+) -> None:
+    def refuse(_self: Pages, _address: str, _password: str) -> None:
+        raise ApiError("POST /auth/token/login/ answered 404", 404, "Not Found")
+
+    monkeypatch.setattr(Pages, "log_in", refuse)
+    found = checks(session("2.17.1", NEW_PAGES, variables))
+    assert found["login_password"][0] == status and found["current_user"][0] == "skipped"
+    assert ("nobody logs in with a password" in found["current_user"][1]) == (status == "skipped")
 
 
 # --- the mail server's password ---
