@@ -71,6 +71,12 @@ backup:
       description: The alembic revision.
       type: str
       returned: success
+without_dump:
+  description: Folders of the finished backups of this instance that are a frozen copy of the database alone.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 folder:
   description: Where the backups of this instance are.
   returned: success
@@ -96,6 +102,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     find_backup,
+    finished_backups,
     read_manifest,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
@@ -111,7 +118,12 @@ def find(params: Mapping[str, Any]) -> dict[str, Any]:
     hold = read_hold(unit)
     folder = os.path.join(params["backup_root"], unit)
     path = find_backup(folder, params["backup"] or "", hold.backup if hold else "")
-    result: dict[str, Any] = {"hold": hold.as_dict() if hold else None, "backup": None, "folder": folder}
+    result: dict[str, Any] = {
+        "hold": hold.as_dict() if hold else None,
+        "backup": None,
+        "folder": folder,
+        "without_dump": [one for one in finished_backups(folder) if read_manifest(one)["dump"] is None],
+    }
     if path is None:
         return {**result, "ran_before": hold is None or hold.ran_before}
     manifest = read_manifest(path)

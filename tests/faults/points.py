@@ -9,6 +9,7 @@ KILL = "kill -9 $PID"
 STOP_POSTGRESQL = "systemctl stop postgresql@15-main"
 START_POSTGRESQL = "systemctl start postgresql@15-main"
 CUT_CONNECTION = "pkill -9 -f '^sshd: ops'"
+WITH_A_DUMP = ("-e", "fractal_backup_method=dump")
 LOCK = "/run/fractal-server.service.upgrade-lock"
 WAIT_FOR_MODULE = f"test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
 
@@ -44,9 +45,9 @@ class Point:
         return f"{self.stage}: {where}: {self.what or known.get(self.do, self.do)}"
 
 
-def killed(stage: str, process: str, delay: float = 0.0, back: bool = False) -> Point:
+def killed(stage: str, process: str, delay: float = 0.0, back: bool = False, arguments: tuple[str, ...] = ()) -> Point:
     """Return the point at which a process on the server is killed."""
-    return Point(stage, process=process, delay=delay, do=KILL, back=back)
+    return Point(stage, process=process, delay=delay, do=KILL, back=back, arguments=arguments)
 
 
 def killed_with_a_row_in(table: str) -> Point:
@@ -74,8 +75,8 @@ INSIDE = [
     killed("stage", "AnsiballZ_fractal_server_environment", delay=1.0, back=True),
     Point("stage", task="Validate it with the new release's own settings"),
     killed("stop", "AnsiballZ_fractal_service_hold", back=True),
-    killed("backup", "/pg_dump ", back=True),
-    killed("backup", "/pg_restore ", back=True),
+    killed("backup", "/pg_dump ", back=True, arguments=WITH_A_DUMP),
+    killed("backup", "/pg_restore ", back=True, arguments=WITH_A_DUMP),
     killed("backup", "AnsiballZ_fractal_backup", delay=0.6, back=True),
     killed("environment", "AnsiballZ_fractal_env_migrate.py", delay=0.1, back=True),
     killed("switch", "AnsiballZ_fractal_hop", delay=0.3, back=True),
@@ -87,6 +88,8 @@ INSIDE = [
     killed("data", "AnsiballZ_fractal_hop", delay=3.0),
     killed("start", "fractalctl start"),
     Point("web", task="Upgrade fractal-web"),
+    killed("archive", "/pg_dump "),
+    killed("archive", "/pg_restore "),
 ]
 CONDITIONS = [
     Point(
@@ -103,10 +106,10 @@ CONDITIONS = [
         mend="rm -f /dev/shm/full",
         first="install -d -m 0700 /dev/shm/backups",
         back=True,
-        arguments=("-e", "fractal_backup_root=/dev/shm/backups"),
+        arguments=(*WITH_A_DUMP, "-e", "fractal_backup_root=/dev/shm/backups"),
     ),
-    Point("backup", process="/pg_dump ", do="pkill -9 -x postgres", mend=START_POSTGRESQL),
-    Point("backup", process="/pg_restore ", do=CUT_CONNECTION, mend=WAIT_FOR_MODULE),
+    Point("backup", process="/pg_dump ", do="pkill -9 -x postgres", mend=START_POSTGRESQL, arguments=WITH_A_DUMP),
+    Point("backup", process="/pg_restore ", do=CUT_CONNECTION, mend=WAIT_FOR_MODULE, arguments=WITH_A_DUMP),
     Point("schema", process="fractalctl set-db", delay=0.3, do=CUT_CONNECTION, mend=WAIT_FOR_MODULE),
     Point("schema", process="fractalctl set-db", delay=0.7, do=STOP_POSTGRESQL, mend=START_POSTGRESQL),
     Point("data", process="fractalctl update-db-data", delay=0.8, do="pkill -9 -x postgres", mend=START_POSTGRESQL),
@@ -121,7 +124,7 @@ CONDITIONS = [
 OF_ROLLBACK = [
     Point("rollback", task="Stop fractal-server"),
     Point("rollback", task="Bring back the database"),
-    killed("rollback", "/pg_restore "),
+    killed("rollback", "AnsiballZ_fractal_database_restore", delay=0.3),
     killed("rollback", "AnsiballZ_fractal_database_restore", delay=0.8),
     Point("rollback", task="Switch back to the old environment"),
     Point("rollback", task="Bring back the files"),

@@ -29,6 +29,7 @@ UPGRADE_START = "__server_upgrade_start"
 STATUS_BACKUP = "__status_backup"
 # registered by backup
 BACKUP_MADE, BACKUP_COPY = "__backup_made", "__backup_copy"
+BACKUP_ARCHIVED = "__backup_archived"
 # registered by web_upgrade
 WEB_RUN = "__web_upgrade_run"
 # registered by verify

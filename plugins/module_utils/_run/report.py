@@ -71,7 +71,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
     state = facts[facts_of.SERVER_STATE]
     plan = state["plan"]
     start, stop = facts.get(facts_of.UPGRADE_START) or {}, facts.get(facts_of.UPGRADE_STOP) or {}
-    backup = (facts.get(facts_of.BACKUP_MADE) or {}).get("backup")
+    backup = _backup(facts)
     failure = facts.get(facts_of.SERVER_FAILURE, state["failure"])
     finished = start.get("health") is not None
     record = {
@@ -89,7 +89,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
         "backup_proof": (backup or {}).get("proof", {}).get("kind"),
-        "backup_seconds": _backup_seconds(facts.get(facts_of.BACKUP_MADE) or {}),
+        "backup_seconds": _backup_seconds(facts),
     }
     if kind == VERIFICATION:
         record["to"] = record["from"]
@@ -174,8 +174,21 @@ def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"failed": True} if failed_workers(results) else {"duration": sum(durations)} if durations else {}
 
 
-def _backup_seconds(result: Mapping[str, Any]) -> dict[str, float]:
-    return {name: result[f"{name}_seconds"] for name in ("dump", "proof") if f"{name}_seconds" in result}
+def _backup(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the backup of this upgrade, with its dump if that was made afterwards."""
+    made: Mapping[str, Any] | None = (facts.get(facts_of.BACKUP_MADE) or {}).get("backup")
+    archived = (facts.get(facts_of.BACKUP_ARCHIVED) or {}).get("archived") or []
+    return next((one for one in archived if made and one["path"] == made["path"]), made)
+
+
+def _backup_seconds(facts: Mapping[str, Any]) -> dict[str, float]:
+    made, archived = facts.get(facts_of.BACKUP_MADE) or {}, facts.get(facts_of.BACKUP_ARCHIVED) or {}
+    if made.get("copy_seconds"):  # what came afterwards was no downtime
+        made = {"copy_seconds": made["copy_seconds"], **(archived if archived.get("archived") else {})}
+        parts: tuple[str, ...] = ("copy", "dump", "proof")
+    else:
+        parts = ("dump", "proof")
+    return {name: made[f"{name}_seconds"] for name in parts if f"{name}_seconds" in made}
 
 
 def _checks(facts: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
@@ -201,7 +214,12 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
     ]
     todo += record["left"]
     todo += _reviewed(record["review"])
-    if record["backup_proof"] not in (None, "restore"):
+    if record["backup_proof"] == "copy":
+        todo.append(
+            "The backup is a frozen copy of the database, whose dump is not made yet. Run the upgrade again: it makes "
+            "the dump."
+        )
+    elif record["backup_proof"] not in (None, "restore"):
         todo.append(
             f"The backup was not proved by a restore (fractal_backup_proof is {record['backup_proof']}). To have that "
             "the next time, an administrator of PostgreSQL lets the instance's role create databases: "
@@ -227,6 +245,14 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
         todo.append(f"Ended for the upgrade, to be submitted again by their owners: {', '.join(ended)}.")
     if record["outcome"] == "upgraded" and record["backup"]:
         todo.append(f"Keep the backup {record['backup']} until you are sure, then remove it: it holds secrets.")
+        copy = (_backup(facts) or {}).get("copy")
+        if copy:
+            todo.append(
+                f"The frozen copy {copy} of the old database, with which a rollback takes seconds, stays until the "
+                "next upgrade and takes as much room as the database. Drop it when you are sure."
+            )
+    for path in (facts.get(facts_of.BACKUP_ARCHIVED) or {}).get("gone") or []:
+        todo.append(f"The backup {path} holds no database: its frozen copy is not there any more. Remove it.")
     return todo
 
 

@@ -16,7 +16,12 @@ from typing import Any, NamedTuple
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import SEVERITIES
 
 _TITLES = {"blocker": "Blockers", "warning": "Warnings", "info": "Info"}
-_PROOF = {"restore": "proved by a restore", "list": "readable, but not proved by a restore", "none": "not proved"}
+_PROOF = {
+    "copy": "a frozen copy of the database, without its dump yet",
+    "restore": "proved by a restore",
+    "list": "readable, but not proved by a restore",
+    "none": "not proved",
+}
 _FINDING_COLUMNS = ("finding", "what is wrong", "how to mend it", "source")
 ACCEPTED = "accepted"
 _ON_SCREEN = ("blocker", "warning")  # the others are counted
