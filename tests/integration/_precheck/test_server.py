@@ -40,6 +40,7 @@ OPTIONS: dict[str, Any] = {
     "wheelhouse": None,
     "pip_extra_args": [],
     "backup_root": "/var/backups/fractal",
+    "backup_method": "auto",
     "backup_proof": "restore",
     "oauth_client": None,
     "jobs_in_flight": "fail",
@@ -129,12 +130,37 @@ def test_rights_of_the_role(
     database = new_database()
     assert checked(database) == set()
     plain = new_database(owner="fractal_plain")
-    assert checked(plain) == {("database.no_createdb", "fractal_plain")}
-    assert checked(plain, backup_proof="list") == set()
+    dump_instead = ("database.no_frozen_copy", plain.dbname)
+    assert checked(plain) == {("database.no_createdb", "fractal_plain"), dump_instead}
+    assert checked(plain, backup_proof="list") == {dump_instead}
+    assert checked(plain, backup_proof="list", backup_method="dump") == set()
+    assert checked(plain, backup_proof="list", backup_method="copy") == {("database.copy_refused", plain.dbname)}
     reader = cluster.grant_reader(database)
     assert checked(reader, backup_proof="list") >= {("database.not_owner", "fractal_reader")}
     cluster.superuser(database.dbname).rows("REVOKE SELECT ON jobv2 FROM fractal_reader")
     assert ("database.not_readable", "fractal_reader") in checked(reader)
+
+
+def test_what_stands_against_a_frozen_copy(
+    cluster: Cluster, seeded_database: Database, fractal_folder: Folder, run_module: Run
+) -> None:
+    """Each reason by itself, tried with an empty database where only that tells."""
+    env_file = str(fractal_folder(seeded_database).env_file)
+    admin, name = cluster.superuser(), seeded_database.dbname
+
+    def reasons() -> str:
+        result = run_module("fractal_server_precheck", env_file=env_file, target_version="2.17.2")
+        return " ".join(f["message"] for f in result["findings"] if f["id"] == "database.no_frozen_copy")
+
+    assert reasons() == ""
+    with cluster.superuser(name).connect() as other:
+        assert f"others are connected to it, who would have to leave: pid {other.info.backend_pid}" in reasons()
+    admin.rows(f"ALTER ROLE fractal_plain IN DATABASE \"{name}\" SET work_mem TO '7MB'")
+    assert "only an administrator of PostgreSQL can repeat this on a copy: ALTER ROLE fractal_plain" in reasons()
+    admin.rows(f'ALTER ROLE fractal_plain IN DATABASE "{name}" RESET ALL')
+    admin.rows(f'ALTER DATABASE "{name}" OWNER TO postgres')
+    assert 'the database belongs to "postgres", not to the role fractal' in reasons()
+    assert not [one for one in cluster.names() if "_trial_" in one]
 
 
 def test_the_fix_for_a_foreign_owner_works(

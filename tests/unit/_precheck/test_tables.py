@@ -122,6 +122,7 @@ GOOD = {
         ("size_bytes", "1"),
         ("slurm_users", [1]),
         ("worker_pythons", None),
+        ("why_no_copy", [1]),
         ("findings", [{"id": "x"}]),
         ("findings", [{**GOOD["findings"][0], "severity": "loud"}]),
         ("findings", [{**GOOD["findings"][0], "message": ["m"]}]),

@@ -80,6 +80,24 @@ def test_a_backup_without_proof_is_named_with_the_statement_that_changes_that():
     assert not [todo for todo in record(server(**DONE))["remaining"] if "CREATEDB" in todo]
 
 
+def test_a_frozen_copy_is_told_with_what_its_dump_took_afterwards():
+    copy = {"path": "/b", "copy": "fractal_frozen_r", "proof": {"kind": "copy"}}
+    made = {"backup": copy, "duration": 9.0, "copy_seconds": 8.0, "dump_seconds": 0.0, "proof_seconds": 2.0}
+    waiting = record(server(**{**DONE, "__backup_made": made}))
+    assert (waiting["backup_proof"], waiting["backup_seconds"]) == ("copy", {"copy": 8.0})
+    assert [todo for todo in waiting["remaining"] if "Run the upgrade again: it makes the dump" in todo]
+    proved = {**copy, "proof": {"kind": "restore"}}
+    archived = {"archived": [proved], "dump_seconds": 55.0, "proof_seconds": 139.0, "gone": ["/old"]}
+    found = record(server(**{**DONE, "__backup_made": made, "__backup_archived": archived}))
+    assert found["backup_proof"] == "restore"
+    assert found["backup_seconds"] == {"copy": 8.0, "dump": 55.0, "proof": 139.0}
+    assert not [todo for todo in found["remaining"] if "Run the upgrade again" in todo]
+    assert [todo for todo in found["remaining"] if "frozen copy fractal_frozen_r" in todo]
+    assert [todo for todo in found["remaining"] if "/old holds no database" in todo]
+    for page in (render_markdown(waiting), render_html(waiting)):
+        assert "/b, a frozen copy of the database, without its dump yet" in page
+
+
 def test_a_rollback_is_told_with_what_was_kept_of_the_new_release():
     facts = server(
         __rollback_done=True,

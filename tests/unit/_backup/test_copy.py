@@ -1,0 +1,172 @@
+"""Parts of the frozen copy that need no database: room, what a dump is compressed with, the manifest, and its archive."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import archive, copy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
+    open_backup,
+    partial_path,
+    run_of_partial,
+    write_manifest,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import programs
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
+    Contents,
+    TableContents,
+    differences,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
+    PostgresPrograms,
+    cheapest_compression,
+)
+
+GB = 10**9
+COUNTED = {"rows": 2, "digest": "", "columns": ["id"], "kept": "", "max_id": 7}
+CONTENTS = {"revision": "r", "tables": {"jobv2": COUNTED}, "sequences": {}, "structure": {}, "schema": "public"}
+COPY = {"name": "fractal_frozen_r", "oid": 5, "search_path": "public", "seconds": 1.0}
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    return {
+        "format": 2,
+        "run": "r",
+        "created": "2026",
+        "dump": None,
+        "copy": COPY,
+        "proof": {"kind": "copy", "seconds": 1.0, "left_out": []},
+        "contents": CONTENTS,
+        "environment": {"version": "2.16.6"},
+        "release": "2.16.0",
+        "files": [],
+        "absent": [],
+        **changes,
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "r").mkdir()
+    write_manifest(str(tmp_path / "r"), manifest())
+    return tmp_path
+
+
+@pytest.mark.parametrize(("free", "enough"), [(2.4 * GB, True), (2.3 * GB, False)])
+def test_room_for_the_copy_and_for_the_proof_of_its_dump(
+    free: float, enough: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy, "data_folder", lambda _: str(tmp_path))
+    monkeypatch.setattr(copy.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert (copy.no_room(GB, 1) == []) == enough
+
+
+def test_where_postgresql_runs_elsewhere_its_room_is_not_known() -> None:
+    assert copy.no_room(10**18, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("major", "has_lz4", "free", "compress"),
+    [
+        (16, True, 0, "lz4"),
+        (18, True, 100 * GB, "lz4"),
+        (16, False, 4 * GB, "0"),
+        (15, True, 4 * GB, "0"),
+        (15, True, 3 * GB, "1"),
+        (15, True, 2 * GB, "1"),
+    ],
+)
+def test_the_cheapest_compression(
+    major: int, has_lz4: bool, free: int, compress: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "_has_lz4", lambda _: has_lz4)
+    assert cheapest_compression(PostgresPrograms("/x", major), GB, free) == compress
+
+
+@pytest.mark.parametrize(
+    ("said", "has"),
+    [
+        ("pg_dump: error: connection to server on socket failed: No such file", True),
+        ("pg_dump: error: this build does not support compression with LZ4", False),
+        ('pg_dump: error: unrecognized compression algorithm: "lz4"', False),
+        ('pg_dump: error: invalid value "lz4" for option -Z/--compress', False),
+    ],
+)
+def test_whether_this_pg_dump_has_lz4(said: str, has: bool, tmp_path: Path) -> None:
+    (tmp_path / "pg_dump").write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
+    (tmp_path / "pg_dump").chmod(0o755)
+    assert programs._has_lz4(PostgresPrograms(str(tmp_path), 16)) == has
+
+
+def test_rows_without_digests_are_compared_as_far_as_they_tell() -> None:
+    counted, now = Contents.from_dict(CONTENTS), Contents.from_dict(CONTENTS)
+    now.tables["jobv2"] = TableContents(2, "77", ["id"], "77", 7)
+    assert differences(counted, now) == [] == differences(now, counted)
+    now.tables["jobv2"] = TableContents(3, "77", ["id"], "77", 7)
+    assert differences(counted, now) == ["table jobv2 has 3 rows instead of 2"]
+
+
+def test_a_backup_that_is_a_copy_alone(root: Path) -> None:
+    backup = open_backup(str(root / "r"))
+    assert (
+        not backup.has_dump and backup.summary()["copy"] == "fractal_frozen_r" and backup.summary()["dump_bytes"] == 0
+    )
+    write_manifest(str(root / "r"), manifest(copy={"name": ""}))
+    with pytest.raises(FractalError, match="not a finished backup"):
+        open_backup(str(root / "r"))
+    assert run_of_partial(partial_path(str(root), "20261126T170000Z")) == "20261126T170000Z"
+
+
+@pytest.fixture
+def child(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the dump of the copy tells; the database is another test's."""
+    table = {**COUNTED, "digest": "77", "kept": "77"}
+    answer = {
+        "dump": {"file": "database.dump", "seconds": 1.0, "size": 4, "sha256": "x"},
+        "proof": {"kind": "restore", "seconds": 2.0, "left_out": []},
+        "contents": {**CONTENTS, "tables": {"jobv2": table}},
+    }
+
+    def dumped(_door: Any, _installation: Any, _run: str, _proof: str, path: str, wanted: Any) -> dict[str, Any]:
+        assert wanted == COPY and path == str(root / "r/database.dump.partial")
+        Path(path).write_text("dump")
+        return answer
+
+    monkeypatch.setattr(archive, "dumped", dumped)
+    monkeypatch.setattr(archive, "service_side", lambda *_: None)
+    return answer
+
+
+def test_the_archive_finishes_the_backup(root: Path, child: dict[str, Any]) -> None:
+    (root / "r/database.dump.partial").write_text("of a killed run")
+    assert archive.archive_backups(None, None, str(root), check_mode=True)["changed"]  # type: ignore[arg-type]
+    assert json.loads((root / "r/manifest.json").read_text()) == manifest()
+    result = archive.archive_backups(None, None, str(root))  # type: ignore[arg-type]
+    assert (result["changed"], result["dump_seconds"], result["proof_seconds"]) == (True, 1.0, 2.0)
+    assert result["archived"][0]["proof"]["kind"] == "restore"
+    assert json.loads((root / "r/manifest.json").read_text()) == manifest(**child)
+    assert sorted(os.listdir(root / "r")) == ["database.dump", "manifest.json"]
+    assert (root / "r/database.dump").stat().st_mode & 0o777 != 0
+    again = archive.archive_backups(None, None, str(root))  # type: ignore[arg-type]
+    assert not again["changed"] and again["archived"] == []
+
+
+def test_a_changed_copy_gets_no_archive(root: Path, child: dict[str, Any]) -> None:
+    child["contents"]["tables"]["jobv2"]["rows"] = 1
+    with pytest.raises(FractalError, match="has 1 rows instead of 2"):
+        archive.archive_backups(None, None, str(root))  # type: ignore[arg-type]
+    assert os.listdir(root / "r") == ["manifest.json"]
+    assert json.loads((root / "r/manifest.json").read_text()) == manifest()
+
+
+def test_a_copy_that_is_gone_is_told(root: Path, child: dict[str, Any]) -> None:
+    child.clear()
+    result = archive.archive_backups(None, None, str(root))  # type: ignore[arg-type]
+    assert (result["changed"], result["gone"]) == (False, [str(root / "r")])
+    assert os.listdir(root / "r") == ["manifest.json"]
