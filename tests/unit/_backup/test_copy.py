@@ -1,4 +1,4 @@
-"""Parts of the frozen copy that need no database: room, what a dump is compressed with, the manifest, and its archive."""
+"""Parts of the frozen copy that need no database: room, compression of dumps, the manifest, and the archive."""
 
 from __future__ import annotations
 
@@ -152,7 +152,6 @@ def test_the_archive_finishes_the_backup(root: Path, child: dict[str, Any]) -> N
     assert result["archived"][0]["proof"]["kind"] == "restore"
     assert json.loads((root / "r/manifest.json").read_text()) == manifest(**child)
     assert sorted(os.listdir(root / "r")) == ["database.dump", "manifest.json"]
-    assert (root / "r/database.dump").stat().st_mode & 0o777 != 0
     again = archive.archive_backups(None, None, str(root))  # type: ignore[arg-type]
     assert not again["changed"] and again["archived"] == []
 
