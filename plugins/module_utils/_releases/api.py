@@ -4,13 +4,13 @@
 """What of a release's API and settings a verification has to know, as data. A release that differs is a new row.
 
 Sources: each tag's ``app/routes/api/__init__.py`` (settings pages), ``app/routes/auth/current_user.py`` (pages of the
-account), ``app/schemas/v2/dataset.py``, and ``config``.
+account), ``app/schemas/v2/dataset.py``, ``app/routes/api/v2/workflowtask.py``, and ``config``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key
@@ -31,6 +31,7 @@ class ReleaseApi:
         profile_page: Page of the account that tells its profile; empty if the release knows no profiles.
         usernames: Without profiles: where on ``folder_page`` the name is that jobs run as, by runner backend.
         encrypts_mail_password: Whether the password of the mail server is encrypted in the environment file.
+        takes_lists_of_tasks: Whether a workflow gets its tasks as a list in the body, not one by one in the address.
         has_many_oauth_clients: Whether each OAuth client has variables of its own, so that there may be several.
     """
 
@@ -42,11 +43,12 @@ class ReleaseApi:
     viewer_scheme: str = ""
     profile_page: str = ""
     usernames: Mapping[str, str] = field(default_factory=dict)
+    takes_lists_of_tasks: bool = False
     encrypts_mail_password: bool = False
     has_many_oauth_clients: bool = False
 
 
-APIS = (
+_BEFORE_LISTS = (
     ReleaseApi(
         "2.16.0",
         settings_pages=("/api/settings/",),
@@ -76,6 +78,9 @@ APIS = (
         profile_page="/auth/current-user/profile-info/",
     ),
 )
+
+
+APIS = (*_BEFORE_LISTS, replace(_BEFORE_LISTS[-1], release="2.21.0", takes_lists_of_tasks=True))
 
 
 def api_of(version: str | None) -> ReleaseApi:

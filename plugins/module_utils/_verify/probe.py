@@ -98,7 +98,10 @@ def _run(session: Session, made: Made, stamp: str, timeout: float) -> Check:
     dataset = api.post(f"{base}/dataset/", {"name": "probe", **told})["id"]
     workflow = api.post(f"{base}/workflow/", {"name": "probe"})["id"]
     for task in made.group["task_list"]:
-        api.post(f"{base}/workflow/{workflow}/wftask/", {}, task_id=task["id"])
+        if session.release.takes_lists_of_tasks:
+            api.post(f"{base}/workflow/{workflow}/wftask/", [{"task_id": task["id"]}])
+        else:
+            api.post(f"{base}/workflow/{workflow}/wftask/", {}, task_id=task["id"])
     start = time.monotonic()
     made.job = api.post(f"{base}/job/submit/", {}, workflow_id=workflow, dataset_id=dataset)
     made.job = _wait(api, f"{base}/job/{made.job['id']}/", ("done", "failed"), timeout)

@@ -162,7 +162,8 @@ def test_the_rows_are_in_order_and_an_unreadable_version_is_taken_for_the_newest
     assert [row.release for row in APIS] == sorted((row.release for row in APIS), key=version_key)
     assert api_of("2.16.6") is APIS[0] and api_of("1.0.0") is APIS[0]
     assert api_of("2.17.0") is api_of("2.17.2") is APIS[1]
-    assert api_of("2.18.0") is api_of("2.26.0") is APIS[-1]
+    assert api_of("2.18.0") is api_of("2.20.5") is APIS[2]
+    assert api_of("2.21.0") is api_of("2.26.0") is APIS[-1]
     assert api_of("2.17.0rc1") is api_of(None) is APIS[-1]
 
 
