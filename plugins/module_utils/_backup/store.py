@@ -223,7 +223,7 @@ def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False)
     for path in old:
         os.rename(path, os.path.join(folder, f".{os.path.basename(path)}{_REMOVED}"))
     for entry in os.scandir(folder):
-        if entry.name.startswith(".") and entry.name.endswith(_REMOVED):  # of a run that was killed, too
+        if entry.name.startswith(".") and entry.name.endswith(_REMOVED):  # includes those left by a killed run
             shutil.rmtree(entry.path)
     return old
 

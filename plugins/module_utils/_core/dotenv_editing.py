@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Editing an environment file until its readers see in it what they shall see, and changing nothing else."""
+"""Editing an environment file until every reader gets the intended values, and changing nothing else."""
 
 from __future__ import annotations
 

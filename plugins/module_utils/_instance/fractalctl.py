@@ -48,7 +48,7 @@ def run_fractalctl(installation: Installation, python: str, command: str, answer
         FractalError: The program is not there, or the account does not exist.
     """
     program = os.path.join(os.path.dirname(python), "fractalctl")
-    # through the interpreter: sys.executable is then the very text that the running server has
+    # run through the interpreter so that sys.executable equals the running server's
     call = [python, program, command]
     account = Account.named(installation.run_as)
     done = run(

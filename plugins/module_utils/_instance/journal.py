@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""The last words of a unit, fit to be shown: read from the journal, with every secret of the instance masked."""
+"""The last journal lines of a unit, with every secret of the instance masked."""
 
 from __future__ import annotations
 

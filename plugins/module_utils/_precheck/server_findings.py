@@ -44,7 +44,7 @@ FINDINGS = rule_table(
     ),
     blocker(
         "release.not_offered",
-        "Release not to be had",
+        "pip cannot find the release",
         "pip cannot get fractal-server {subject} from {source}: {reason}",
         "Name an index with fractal_pip_extra_args, or put the wheels of fractal-server {subject} and all it needs "
         "into a folder on the host and set fractal_wheelhouse.",

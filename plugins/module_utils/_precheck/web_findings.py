@@ -30,7 +30,7 @@ FINDINGS = rule_table(
     FindingRule(
         "web.archive_unusable",
         "blocker",
-        "Archive not to be had, or the wrong one",
+        "Archive cannot be downloaded, or is not the right fractal-web",
         "{reason}",
         "Put the right archive on the host and set fractal_web_archive to its path and fractal_web_archive_checksum.",
         acceptable=False,

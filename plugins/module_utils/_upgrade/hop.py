@@ -3,7 +3,7 @@
 # Private to this collection: no stable interface.
 """A hop: a stopped server goes from its release to the next one on the release path.
 
-Four stages in one call, as each call of its own would be downtime. Each knows from the instance whether it is done.
+Four stages in one call, because every further call of a module adds half a second of downtime. Each knows from the instance whether it is done.
 Root does the first two; the rest is done in one child as the service account, in the environment of the new release.
 """
 

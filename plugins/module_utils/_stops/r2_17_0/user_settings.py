@@ -42,7 +42,7 @@ _EXPECTED = {
     "ssh_username": "the name of a user of the cluster",
     "slurm_accounts": "a list of different, non-empty names",
 }
-_NAMES = ("slurm_user", "ssh_username", "ssh_private_key_path")  # it takes these as they are
+_NAMES = ("slurm_user", "ssh_username", "ssh_private_key_path")  # the migration copies these unchanged
 _FOLDERS = ("project_dir", "ssh_tasks_dir", "ssh_jobs_dir")  # the migration passes them through normalize_url
 
 
