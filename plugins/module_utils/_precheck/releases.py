@@ -15,6 +15,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import network_environment, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import python_supported
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -68,13 +69,14 @@ def check_offered(host: ServerHost) -> Iterator[Finding]:
         return
     wheelhouse = host.params["wheelhouse"]
     environ = {**host.account.environment, **network_environment()}
+    arguments, environ = out_of_sight(host.params["pip_extra_args"], environ)
     # all that the release needs can be asked of a folder in no time; of an index only the release itself
     source = ["--no-index", "--find-links", wheelhouse] if wheelhouse else ["--no-deps"]
     for hop in host.missing_releases:
         with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
             os.chown(folder, host.account.uid, host.account.gid)
             command = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
-            command += ["--no-cache-dir", *host.params["pip_extra_args"], *source, "--dest", folder]
+            command += ["--no-cache-dir", *arguments, *source, "--dest", folder]
             done = run(
                 [*command, f"fractal-server=={hop.version}"],
                 account=host.account,

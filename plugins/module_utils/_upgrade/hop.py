@@ -3,8 +3,9 @@
 # Private to this collection: no stable interface.
 """A hop: a stopped server goes from its release to the next one on the release path.
 
-Four stages in one call, because every further call of a module adds half a second of downtime. Each knows from the instance whether it is done.
-Root does the first two; the rest is done in one child as the service account, in the environment of the new release.
+Four stages in one call, because every further call of a module adds half a second of downtime. Each knows from the
+instance whether it is done. Root does the first two; the rest is done in one child as the service account, in the
+environment of the new release.
 """
 
 from __future__ import annotations

@@ -112,6 +112,21 @@ def test_environments_without_pip(tmp_path: Path) -> None:
     assert ids(found) == [("release.not_offered", "2.17.0")]
 
 
+def test_no_password_of_an_index_is_in_the_list_of_processes(tmp_path: Path) -> None:
+    """What pip was given in its arguments, every account of the host could read for as long as it runs."""
+    said = tmp_path / "said"
+    pip = tmp_path / "python"
+    pip.write_text(f'#!/bin/sh\necho "$@" >> {said}\necho "environment $PIP_INDEX_URL" >> {said}\n', encoding="utf-8")
+    pip.chmod(0o755)
+    index = "https://ann:index-canary@pypi.example.org/simple"
+    params = {"wheelhouse": None, "pip_extra_args": ["--index-url", index, "--pre"]}
+    here = host(python=str(pip), missing_releases=[release("2.17.0")], params=params)
+    assert ids(check_offered(here)) == []
+    asked = said.read_text(encoding="utf-8").splitlines()
+    [command] = [line for line in asked if "download" in line]
+    assert "canary" not in command and "--pre" in command and f"environment {index}" in asked
+
+
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
