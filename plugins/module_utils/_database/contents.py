@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal, quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import TakenAway
 
@@ -249,7 +250,7 @@ def check_statement(wanted: Contents) -> str:
     queries = " UNION ALL ".join(
         _contents_query(name, table.columns, table.columns, False) for name, table in wanted.tables.items()
     )
-    values = ", ".join(f"({_literal(name)}, {table.rows}, '{table.digest}')" for name, table in wanted.tables.items())
+    values = ", ".join(f"({literal(name)}, {table.rows}, '{table.digest}')" for name, table in wanted.tables.items())
     return f"""{_ONE_NOTATION};
 DO $check$
 DECLARE wrong text;
@@ -337,14 +338,14 @@ def _contents_query(name: str, columns: Sequence[str], kept: Sequence[str], has_
     kept_digest = digest if not digests or list(kept) == list(columns) else _digest(kept)
     max_id = "coalesce(max(t.id), 0)::bigint" if has_id else "NULL::bigint"
     return (
-        f"SELECT {_literal(name)} AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, "
+        f"SELECT {literal(name)} AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, "
         f"{max_id} AS max_id "
         f"FROM ONLY {_address(name)} AS t"
     )
 
 
 def _digest(columns: Sequence[str]) -> str:
-    row = ", ".join(f"t.{_quoted(column)}" for column in columns)
+    row = ", ".join(f"t.{quoted(column)}" for column in columns)
     return f"coalesce(sum(('x' || left(md5(ROW({row})::text), 16))::bit(64)::bigint), 0)::text"
 
 
@@ -363,15 +364,7 @@ def _taken_away() -> set[TakenAway]:
 
 def _address(key: str) -> str:
     """Return a table's key as SQL."""
-    return _quoted(key) if re.fullmatch('[^."]+', key) else key
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return quoted(key) if re.fullmatch('[^."]+', key) else key
 
 
 def _scalar(connection: Connection, query: str) -> Any:

@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     reason_of,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     SWAP,
     beside,
@@ -25,7 +26,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     end_sessions,
     free_name,
     mark_of,
-    quoted,
     run,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (

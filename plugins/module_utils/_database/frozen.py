@@ -26,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     reason_of,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     DATABASE_FACTS,
     FROZEN,
@@ -39,7 +40,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     mark_of,
     may_create,
     own_databases,
-    quoted,
     run,
     runs_of,
     scratch_database,

@@ -24,6 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
     refused_entries,
     told_entry,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal, quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import APPLICATION
 
 if TYPE_CHECKING:
@@ -365,16 +366,6 @@ def _empty_again(connection: Connection, name: str) -> None:
 def run(connection: Connection, statement: str) -> None:
     """Run a statement that has no parameters."""
     connection.exec_driver_sql(statement.replace("%", "%%"))
-
-
-def quoted(name: str) -> str:
-    """Return a name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    """Return a text as an SQL literal (standard_conforming_strings)."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _checksum(text: str) -> str:

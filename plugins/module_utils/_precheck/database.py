@@ -15,7 +15,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import FRACTAL_TABLES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import find_programs
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import may_create, quoted
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import quoted
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import may_create
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
     APPLICATION,
     CLIENT,

@@ -25,13 +25,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
     object_of,
     told_entry,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     DATABASE_FACTS,
     NO_OWNERS,
     TRIAL,
     cannot_carry,
     may_create,
-    quoted,
     restorable,
     scratch_database,
     told_about_public,

@@ -19,13 +19,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
     entries_without,
     object_of,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal, quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     FAILED,
     PROOF,
     beside,
     create_options,
-    literal,
-    quoted,
 )
 
 USERS = TableContents(rows=2, digest="123", columns=["email", "id"], kept="123", max_id=7)

@@ -10,12 +10,15 @@ from copy import deepcopy
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Accepts, Row, given
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import RESOURCE_NAME
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
-    PLACEHOLDER_PROJECT_DIR,
     PROFILES,
     RESOURCES,
     UserUpdate,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import (
+    PROFILE_NAME,
+    PROJECT_DIR,
+    RESOURCE_NAME,
 )
 
 # What the data migration stores when FRACTAL_SLURM_POLL_INTERVAL is unset; 2.16 itself used 5
@@ -32,7 +35,7 @@ def changed_user(option: Row, present: Row) -> dict[str, Any]:
 
 def project_folders(user: Row) -> list[str]:
     """See `Accepts`."""
-    return [user["project_dir"]] if user["project_dir"] not in (None, "", PLACEHOLDER_PROJECT_DIR) else []
+    return [user["project_dir"]] if user["project_dir"] not in (None, "", PROJECT_DIR) else []
 
 
 def handed_on(resource: Row, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +77,6 @@ ACCEPTS = Accepts(
     ),
     task_groups="SELECT user_id, resource_id, count(*) FROM taskgroupv2 WHERE resource_id IS NOT NULL GROUP BY 1, 2",
     resource_placeholder=RESOURCE_NAME,
-    profile_placeholder="Profile {username}",  # fractal-server 2.17.0, data_migrations/2_17_0.py
+    profile_placeholder=PROFILE_NAME,
     handed_on=handed_on,
 )

@@ -17,7 +17,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import problems
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import RESOURCE_NAME
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     RESOURCES,
     JobRunnerConfigLocal,
@@ -25,6 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     TasksPixiConfig,
     TasksPixiConfigSsh,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import RESOURCE_NAME
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import BaseModel

@@ -16,19 +16,23 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import (
+    PROJECT_DIR,
+    RESOURCE_NAME,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import Rows
     from sqlalchemy import Connection
 
-RESOURCE_NAME = "Resource Name"  # as 2_17_0.py calls it
 _OWN_TABLES = ("resource", "profile", "taskgroupv2", "projectv2", "user_oauth")
 
 # user_settings_id: a user made by 2.17 itself has no old settings and nothing to migrate
 _UNATTACHED_USER = (
     "is_active AND is_verified AND user_settings_id IS NOT NULL "
-    "AND (profile_id IS NULL OR project_dir = '/PLACEHOLDER')"
+    f"AND (profile_id IS NULL OR project_dir = {literal(PROJECT_DIR)})"
 )
 _PROOF = {
     "resources": "SELECT count(*) FROM resource",
@@ -43,11 +47,11 @@ _PROOF = {
 # Once the old settings are gone: users whose column project_dir still is what the schema migration filled in.
 _USERS_LEFT_FOR_GOOD = (
     "SELECT coalesce(json_agg(email ORDER BY id), '[]') FROM user_oauth "
-    "WHERE is_active AND is_verified AND profile_id IS NULL AND project_dir = '/PLACEHOLDER'"
+    f"WHERE is_active AND is_verified AND profile_id IS NULL AND project_dir = {literal(PROJECT_DIR)}"
 )
 
 _RESET = (
-    "UPDATE user_oauth SET profile_id = NULL, project_dir = '/PLACEHOLDER', slurm_accounts = '{}' "
+    f"UPDATE user_oauth SET profile_id = NULL, project_dir = {literal(PROJECT_DIR)}, slurm_accounts = '{{}}' "
     "WHERE profile_id IS NOT NULL",
     "UPDATE projectv2 SET resource_id = NULL WHERE resource_id IS NOT NULL",
     "UPDATE taskgroupv2 SET resource_id = NULL WHERE resource_id IS NOT NULL",

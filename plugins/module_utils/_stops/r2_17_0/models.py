@@ -25,7 +25,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydanti
 )
 
 NOT_ALLOWED_IN_COMMANDS = frozenset(r"`#$&*()\|[]{};<>?!")  # string_tools.py
-PLACEHOLDER_PROJECT_DIR = "/PLACEHOLDER"  # what the 2.17.0 schema migration gives to every user
 
 
 def normalize_url(url: str) -> str:

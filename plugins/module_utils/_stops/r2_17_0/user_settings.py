@@ -17,8 +17,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.accept
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
     MIGRATIONS,
     NOT_ALLOWED_IN_COMMANDS,
-    PLACEHOLDER_PROJECT_DIR,
     normalize_url,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import (
+    PROFILE_NAME,
+    PROJECT_DIR,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_findings import FINDINGS
 
@@ -121,7 +124,7 @@ class SettingsCheck:
                 continue
             if values[setting] != value:
                 self._add("user.folder_rewritten", row.email, setting=setting, value=value, new=values[setting])
-        if values["project_dir"] == PLACEHOLDER_PROJECT_DIR:
+        if values["project_dir"] == PROJECT_DIR:
             bad.add("project_dir")
             self._invalid(row, "project_dir", "is what 2.17 gives to users who were not migrated")
         return bad
@@ -130,7 +133,7 @@ class SettingsCheck:
         """Do what the migration does with the user, and return the settings, not yet reported, that are refused."""
         try:
             self._model(
-                name=f"Profile {profile.get('username')}",
+                name=PROFILE_NAME.format(username=profile.get("username")),
                 resource_type=self._backend,
                 user_id=row.id,
                 project_dir=project_dir,

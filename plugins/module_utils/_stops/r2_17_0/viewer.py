@@ -21,7 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     read_env_file,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Paths
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import PLACEHOLDER_PROJECT_DIR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import PROJECT_DIR
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -123,7 +123,7 @@ def allowed_paths(scheme: Scheme, project_dir: str | None, folder: str | None, g
     """Return the folders that one user may see; ``folder`` is the name of the user's own one below the base folder."""
     if scheme.name == "none":
         return []
-    paths = {project_dir} if project_dir and project_dir != PLACEHOLDER_PROJECT_DIR else set()
+    paths = {project_dir} if project_dir and project_dir != PROJECT_DIR else set()
     if scheme.name == "users-folders" and folder and scheme.base_folder:
         paths.add(os.path.join(scheme.base_folder, folder))
     if scheme.name == "viewer-paths":

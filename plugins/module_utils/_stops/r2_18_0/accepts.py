@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Row, given
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.accepts import ACCEPTS as BEFORE
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import PLACEHOLDER_PROJECT_DIR
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import PROJECT_DIR
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0.models import (
     PROFILES,
     RESOURCES,
@@ -23,14 +23,14 @@ def changed_user(option: Row, present: Row) -> dict[str, Any]:
     changed = given(option, ("is_active", "is_verified", "slurm_accounts"))
     folder = option.get("project_dir")
     if folder is not None:
-        others = [one for one in present["project_dirs"] if one not in (folder, PLACEHOLDER_PROJECT_DIR)]
+        others = [one for one in present["project_dirs"] if one not in (folder, PROJECT_DIR)]
         changed["project_dirs"] = [folder, *others]
     return changed
 
 
 def project_folders(user: Row) -> list[str]:
     """See `Accepts`."""
-    return [one for one in user["project_dirs"] if one != PLACEHOLDER_PROJECT_DIR]
+    return [one for one in user["project_dirs"] if one != PROJECT_DIR]
 
 
 ACCEPTS = replace(

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import PROJECT_DIR
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import Rows
@@ -32,7 +34,7 @@ _ODD = "SELECT count(*) FROM user_oauth WHERE project_dirs <> '{}' OR project_di
 _RESET = (
     "UPDATE user_oauth SET project_dir = project_dirs[1], project_dirs = '{}' WHERE project_dirs <> '{}'",
     # what fractal-server writes for a user of whom it knows no directory
-    "UPDATE user_oauth SET project_dir = '/PLACEHOLDER' WHERE project_dir IS NULL",
+    f"UPDATE user_oauth SET project_dir = {literal(PROJECT_DIR)} WHERE project_dir IS NULL",
 )
 
 

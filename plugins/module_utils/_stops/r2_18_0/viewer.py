@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Paths
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.placeholders import PROJECT_DIR
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 
-_PATHS = """
-SELECT u.email, coalesce(array_agg(DISTINCT f.folder) FILTER (WHERE f.folder <> '/PLACEHOLDER'), '{}')
+_PATHS = f"""
+SELECT u.email, coalesce(array_agg(DISTINCT f.folder) FILTER (WHERE f.folder <> {literal(PROJECT_DIR)}), '{{}}')
 FROM user_oauth u LEFT JOIN (
     SELECT id, unnest(project_dirs) AS folder FROM user_oauth
     UNION
