@@ -69,6 +69,13 @@ options:
     type: list
     elements: str
     default: []
+  pythons:
+    description:
+      - Further interpreters to make environments with, for releases that do not run on the Python of the environment in
+        use. What only root can change in C(/usr/bin), C(/usr/local/bin) and C(/opt/*/bin) is found without.
+    type: list
+    elements: path
+    default: []
 extends_documentation_fragment:
   - fractal_ops.platform.lock
 """
@@ -143,8 +150,12 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     if params["state"] == "staged":
         there = [*instance["staged"], instance["version"]]
         missing = [version for version in params["releases"] if version not in there]
-        build = prepare_in_place if in_place else build_environment
-        built = [] if check_mode else [build(instance, version, arguments, os.environ) for version in missing]
+        built = []
+        for version in missing if not check_mode else ():
+            if in_place:
+                built.append(prepare_in_place(instance, version, arguments, os.environ))
+            else:
+                built.append(build_environment(instance, version, arguments, os.environ, params["pythons"]))
         return {"changed": bool(missing), "built": built, "environment": environment}
     if params["state"] == "tidy":
         removed = remove_partial(environment, check_mode)
@@ -186,6 +197,7 @@ def main() -> NoReturn:
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},
+            "pythons": {"type": "list", "elements": "path", "default": []},
         },
         required_if=[("state", "switched", ["release"]), ("state", "original", ["release"])],
         supports_check_mode=True,

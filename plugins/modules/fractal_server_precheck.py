@@ -47,6 +47,13 @@ options:
     type: list
     elements: str
     default: []
+  pythons:
+    description:
+      - Further interpreters to make environments with, for releases that do not run on the Python of the environment in
+        use. What only root can change in C(/usr/bin), C(/usr/local/bin) and C(/opt/*/bin) is found without.
+    type: list
+    elements: path
+    default: []
   backup_root:
     description: Folder where the backup will be written; its disk must have room.
     type: path
@@ -137,6 +144,7 @@ def main() -> NoReturn:
             "install_strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},
+            "pythons": {"type": "list", "elements": "path", "default": []},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
             "backup_method": {"type": "str", "choices": ["auto", "copy", "dump"], "default": "auto"},
             "backup_proof": {"type": "str", "choices": ["restore", "list", "none"], "default": "restore"},

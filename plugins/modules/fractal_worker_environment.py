@@ -56,6 +56,13 @@ options:
     type: list
     elements: str
     default: []
+  pythons:
+    description:
+      - Further interpreters to make environments with, for releases that do not run on the Python of the environment in
+        use. What only root can change in C(/usr/bin), C(/usr/local/bin) and C(/opt/*/bin) is found without.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -124,6 +131,7 @@ def main() -> None:
             "release": {"type": "str"},
             "wheelhouse": {"type": "path"},
             "pip_extra_args": {"type": "list", "elements": "str", "default": []},
+            "pythons": {"type": "list", "elements": "path", "default": []},
         },
         required_if=[("state", state, ["release"]) for state in ("staged", "switched", "original")],
         supports_check_mode=True,
@@ -135,7 +143,13 @@ def main() -> None:
     run_module(
         module,
         lambda: settle_worker(
-            options["python"], options["state"], options["release"], arguments, os.environ, module.check_mode
+            options["python"],
+            options["state"],
+            options["release"],
+            arguments,
+            os.environ,
+            module.check_mode,
+            options["pythons"],
         ),
     )
 

@@ -76,6 +76,7 @@ def settle_worker(
     pip_arguments: Sequence[str],
     environ: Mapping[str, str],
     check_mode: bool,
+    pythons: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Bring the environment to a state and return what there is then.
 
@@ -86,6 +87,7 @@ def settle_worker(
         pip_arguments: Further arguments of ``pip install``.
         environ: Environment of the tools.
         check_mode: Only say whether something would change.
+        pythons: Further interpreters, for a release that does not run on the environment's own.
 
     Raises:
         FractalError: The environment is none of a worker, or a tool fails.
@@ -96,7 +98,7 @@ def settle_worker(
     left = state == "original" and not check_mode and bool(remove_partial(worker.environment))  # by a killed build
     if changed and not check_mode:
         if state == "staged":
-            build_environment(worker.as_dict(), wanted, pip_arguments, environ)
+            build_environment(worker.as_dict(), wanted, pip_arguments, environ, pythons)
         elif state == "switched":
             switch(worker.environment, worker.version, wanted)
         else:

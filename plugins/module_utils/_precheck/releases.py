@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import python_supported
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import choose, for_the_whole_way
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -31,17 +32,18 @@ def check_path(host: ServerHost) -> Iterator[Finding]:
 
 
 def check_python(host: ServerHost) -> Iterator[Finding]:
-    """The environment's Python runs every release on the way."""
+    """There is a Python for every release on the way: the environment's, one that is named, or one of the host."""
+    there = host.interpreters
     for hop in host.hops:
-        if not python_supported(host.python_version, hop):
+        if choose(hop, there) is None:
             lowest, too_new = hop.python
             yield FINDINGS["release.python_unsupported"].finding(
                 hop.version,
                 lowest=lowest,
                 too_new=too_new,
                 environment=host.environment,
-                python=host.python_version,
-                current=host.version,
+                pythons=", ".join(dict.fromkeys(f"{one.version} ({one.path})" for one in there)),
+                whole=for_the_whole_way(host.hops),
             )
 
 
@@ -52,9 +54,11 @@ def check_environment(host: ServerHost) -> Iterator[Finding]:
     if not host.is_venv:
         yield FINDINGS["release.not_a_venv"].finding(host.environment)
         return
-    done = run([host.base_python, "-I", "-B", "-c", "import ensurepip, venv"], account=host.account)
-    if done.code != 0:
-        yield FINDINGS["release.no_venv"].finding(host.base_python, reason=done.last_words(1))
+    chosen = [choose(hop, host.interpreters) for hop in host.missing_releases]
+    for path in dict.fromkeys(one.path for one in chosen if one):
+        done = run([path, "-I", "-B", "-c", "import ensurepip, venv"], account=host.account)
+        if done.code != 0:
+            yield FINDINGS["release.no_venv"].finding(path, reason=done.last_words(1))
 
 
 def check_offered(host: ServerHost) -> Iterator[Finding]:
@@ -73,10 +77,14 @@ def check_offered(host: ServerHost) -> Iterator[Finding]:
     # all that the release needs can be asked of a folder in no time; of an index only the release itself
     source = ["--no-index", "--find-links", wheelhouse] if wheelhouse else ["--no-deps"]
     for hop in host.missing_releases:
+        other = None if python_supported(host.python_version, hop) else choose(hop, host.interpreters)
+        if other is None and not python_supported(host.python_version, hop):
+            continue  # check_python says it
+        as_other = ["--only-binary=:all:", "--python-version", other.version] if other else []
         with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
             os.chown(folder, host.account.uid, host.account.gid)
             command = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
-            command += ["--no-cache-dir", *arguments, *source, "--dest", folder]
+            command += ["--no-cache-dir", *arguments, *source, *as_other, "--dest", folder]
             done = run(
                 [*command, f"fractal-server=={hop.version}"],
                 account=host.account,

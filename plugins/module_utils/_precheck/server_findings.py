@@ -36,10 +36,10 @@ FINDINGS = rule_table(
     blocker(
         "release.python_unsupported",
         "Python too old or too new",
-        "fractal-server {subject} needs Python >= {lowest} and < {too_new}; the environment {environment} has "
-        "{python}.",
-        "Make an environment with a supported Python for fractal-server {current}, let the unit run it, and set "
-        "fractal_server_python.",
+        "fractal-server {subject} needs Python >= {lowest} and < {too_new}; for {environment} there is {pythons}.",
+        "Install such a Python with its venv into /usr/bin, /usr/local/bin or /opt/<name>/bin, or name it in "
+        "fractal_pythons. The whole way runs on {whole}. With fractal_install_strategy=in_place, the environment "
+        "itself needs it.",
         "fractal-server, pyproject.toml of the release",
     ),
     blocker(

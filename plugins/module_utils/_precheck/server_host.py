@@ -37,6 +37,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import Interpreter, candidates
 
 _TIMEOUT = 900  # seconds for all that is asked of the database
 
@@ -134,6 +135,16 @@ class ServerHost:
     def python_version(self) -> str:
         """Such as 3.11.2."""
         return self.instance.python_version if self.instance else self._python.python_version
+
+    @cached_property
+    def interpreters(self) -> list[Interpreter]:
+        """What new environments can be made with, the best first; an environment upgraded in place keeps its own.
+
+        Raises:
+            FractalError: One that the operator names does not run.
+        """
+        own = Interpreter(self.base_python, self.python_version)
+        return [own] if self.params["install_strategy"] == "in_place" else candidates(own, self.params["pythons"])
 
     @property
     def version(self) -> str | None:

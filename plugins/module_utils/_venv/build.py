@@ -38,7 +38,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
     remove_beside,
     rename_beside,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight, requirements
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import Interpreter, base_python
 
 _ALWAYS_THERE = frozenset({"pip", "setuptools", "wheel", "fractal-server"})
 # Importing needs settings, which nobody has checked yet: their absence says that the code is there.
@@ -118,13 +120,24 @@ def _as_recorded(record: str) -> bool:
 
 
 def build_environment(
-    instance: Mapping[str, Any], version: str, pip_arguments: Sequence[str], environ: Mapping[str, str]
+    instance: Mapping[str, Any],
+    version: str,
+    pip_arguments: Sequence[str],
+    environ: Mapping[str, str],
+    pythons: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Build the environment of ``version`` beside the instance's own, ready to take its path.
 
     Every script in it names the path that the environment will have after the switch, so that ``sys.executable`` of
     the running server stays the same text: fractal-server compares it with the worker interpreter
     (fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py).
+
+    Args:
+        instance: Whose environment.
+        version: The release.
+        pip_arguments: The operator's own.
+        environ: Environment of pip.
+        pythons: Further interpreters, for a release that does not run on the one in use.
 
     Raises:
         FractalError: pip cannot install the release or a package that the old environment had in addition, or the
@@ -141,11 +154,14 @@ def build_environment(
     old_umask = os.umask(0o022)
     try:
         owner = make_beside(partial, final)
-        make = [str(instance["base_python"]), "-m", "venv", "--prompt", os.path.basename(final), partial]
+        own = Interpreter(str(instance["base_python"]), str(instance.get("python_version", "")))
+        base = base_python(release(version), own, pythons) if own.version else own.path
+        make = [base, "-m", "venv", "--prompt", os.path.basename(final), partial]
         if _uses_system_site_packages(final):
             make.insert(3, "--system-site-packages")
         run_tool(make, environ, "create a virtual environment", owner)
         python = os.path.join(partial, "bin", os.path.basename(str(instance["python"])))
+        act_as(owner, _keep_name, python)
         install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments]
         run_tool([*install, *wanted], environ, f"install fractal-server {version}", owner)
         carried = additional_packages(distributions(str(instance["python"])), distributions(python))
@@ -163,6 +179,12 @@ def build_environment(
         os.umask(old_umask)
         remove_beside(partial)
     return {"path": target, "version": version, "carried_over": [mask_urls(one) for one in carried]}
+
+
+def _keep_name(python: str) -> None:
+    """Let the interpreter be found by the name that unit and workers know, such as python3.11, whatever it is."""
+    if not os.path.lexists(python):
+        os.symlink("python3", python)
 
 
 def _write_for_oneself(path: str, text: str) -> None:

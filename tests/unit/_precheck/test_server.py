@@ -34,6 +34,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     check_oauth_way_back,
     gone_calls,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import Interpreter
 
 
 def unit(**values: Any) -> Any:
@@ -67,7 +68,9 @@ def host(**values: Any) -> Any:
         "backend": "slurm_sudo",
         "values": {},
     }
-    return SimpleNamespace(**{**base, **values})
+    made = {**base, **values}
+    own = Interpreter(made["base_python"], made["python_version"])
+    return SimpleNamespace(**{"interpreters": [own, *made.get("more", ())], **made})
 
 
 def interpreter(path: Path, version: str) -> None:
@@ -87,6 +90,18 @@ def ids(found: Any) -> list[tuple[str, str]]:
 def test_python_of_each_release_on_the_way(version: str, good: bool) -> None:
     expected = [] if good else [("release.python_unsupported", hop) for hop in ("2.17.0", "2.17.2")]
     assert ids(check_python(host(python_version=version))) == expected
+
+
+def test_a_python_that_lacks_is_told_with_what_would_do_for_the_whole_way() -> None:
+    whole = hops("2.16.6", "2.26.0")
+    [finding, other] = check_python(host(hops=whole))
+    assert (finding.subject, other.subject) == ("2.23.0", "2.26.0")
+    assert "there is 3.11.2 (" in finding.message and "The whole way runs on 3.13." in finding.fix
+    there = [Interpreter("/usr/bin/python3.12", "3.12.1")]
+    [finding] = check_python(host(hops=whole, more=there))
+    assert finding.subject == "2.26.0" and "3.12.1 (/usr/bin/python3.12)" in finding.message
+    there.append(Interpreter("/opt/p/bin/python3.13", "3.13.0"))
+    assert ids(check_python(host(hops=whole, more=there))) == []
 
 
 def test_new_environments_can_be_made(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ class Instance:
 
 ENVIRONMENT_OPTIONS: dict[str, Any] = {
     "service": "s", "python": None, "state": "staged", "releases": [], "release": None, "original": None,
-    "packages": None, "strategy": "staged", "wheelhouse": None, "pip_extra_args": [],
+    "packages": None, "strategy": "staged", "wheelhouse": None, "pip_extra_args": [], "pythons": [],
 }  # fmt: skip
 
 
