@@ -39,6 +39,7 @@ OPTIONS: dict[str, Any] = {
     "install_strategy": "staged",
     "wheelhouse": None,
     "pip_extra_args": [],
+    "pythons": [],
     "backup_root": "/var/backups/fractal",
     "backup_method": "auto",
     "backup_proof": "restore",
