@@ -102,8 +102,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     find_backup,
-    finished_backups,
     read_manifest,
+    without_dump,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
@@ -122,7 +122,7 @@ def find(params: Mapping[str, Any]) -> dict[str, Any]:
         "hold": hold.as_dict() if hold else None,
         "backup": None,
         "folder": folder,
-        "without_dump": [one for one in finished_backups(folder) if read_manifest(one)["dump"] is None],
+        "without_dump": without_dump(folder),
     }
     if path is None:
         return {**result, "ran_before": hold is None or hold.ran_before}

@@ -53,6 +53,9 @@ options:
     type: str
     choices: [staged, in_place]
     default: staged
+  backup_root:
+    description: Folder for backups, to say which have no dump yet. Server only.
+    type: path
   release:
     description:
       - The release of fractal-server that is to read the environment file. Server only.
@@ -121,6 +124,12 @@ environment:
     - If the file cannot be examined, C(failed) is V(true) and C(msg) says why.
   returned: if there is an instance
   type: dict
+backups:
+  description: Of fractal-server, in C(without_dump) the finished backups that are a frozen copy alone.
+  returned: with O(kind=server), if there is an instance
+  type: dict
+  sample:
+    without_dump: []
 process:
   description: For fractal-web, whether it runs and has to be started anew (C(stale)); or C(failed) and C(msg).
   returned: with O(kind=web), if there is an instance
@@ -240,7 +249,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.obse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SERVER = ("python", "url", "strategy", "release", "default_group_name", "oauth_client")
+_SERVER = ("python", "url", "strategy", "backup_root", "release", "default_group_name", "oauth_client")
 _WEB = ("env_file", "url", "default_group_name", "runner_backend", "oauth_client_name")
 
 
@@ -259,6 +268,7 @@ def main() -> NoReturn:
             "env_file": {"type": "path"},
             "url": {"type": "str"},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
+            "backup_root": {"type": "path"},
             "release": {"type": "str"},
             "default_group_name": {"type": "str", "choices": ["All", ""], "default": "All"},
             "oauth_client": {"type": "str"},

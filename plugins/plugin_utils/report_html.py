@@ -57,7 +57,7 @@ _TONES = {
     "good": ("upgraded", "passed", "done now", "done", "up to date", "verified", "rolled back"),
 }
 _SIGNS = {"bad": "✕", "warn": "!", "good": "✓", "plain": "○"}
-_BEFORE_THE_WINDOW = ("stage",)
+_OUTSIDE_THE_WINDOW = ("stage", "archive")
 
 
 def tone(word: str) -> str:
@@ -94,7 +94,7 @@ def render_index(records: Iterable[Mapping[str, Any]]) -> str:
 
 def timeline(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the stages of the window, each with where it begins and how long it is, in percent of the window."""
-    ran = [one for one in record["stages"] if one["seconds"] is not None and one["name"] not in _BEFORE_THE_WINDOW]
+    ran = [one for one in record["stages"] if one["seconds"] is not None and one["name"] not in _OUTSIDE_THE_WINDOW]
     total = max(record["window_seconds"] or 0, sum(one["seconds"] for one in ran))
     parts = [(one["title"], stage_state(one), one["seconds"]) for one in ran]
     rest = total - sum(one["seconds"] for one in ran)

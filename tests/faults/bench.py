@@ -100,6 +100,7 @@ OTHER_GROUPS = sql(
 )
 DATABASES = sql("SELECT datname FROM pg_database WHERE datname LIKE 'fractal%' ORDER BY 1")
 KEPT_ASIDE = sql("SELECT datname FROM pg_database WHERE datname LIKE '%\\_failed\\_%'")
+FROZEN = sql("SELECT datname FROM pg_database WHERE datname LIKE '%\\_frozen\\_%'")
 # What is made anew by each run, or counts its time; everything else must be equal. Groups are told apart by hand.
 VOLATILE = {"resource": ["timestamp_created"]}
 SECRET_VARIABLE = re.compile(r"^\w*(?:PASSWORD|SECRET|_KEY)=['\"]?([^'\"\s]{8,})", re.MULTILINE)
@@ -163,7 +164,9 @@ class Bench:
         return {
             "rows": self._rows(),
             "groups": self.on("server", OTHER_GROUPS).splitlines(),
-            "databases": [one for one in self.on("server", DATABASES).splitlines() if "_failed_" not in one],
+            "databases": [
+                one for one in self.on("server", DATABASES).splitlines() if not re.search("_(failed|frozen)_", one)
+            ],
             "server": self.on("server", SERVER_STATE).splitlines(),
             "web": self.on("web", WEB_STATE).splitlines(),
         }
@@ -192,8 +195,8 @@ class Bench:
             raise Failed(f"{what}:\n" + "\n".join(found))
 
     def clean_up(self) -> None:
-        """Do what the operator does when sure: drop the databases that were kept aside."""
-        for name in self.kept_aside():
+        """Do what the operator does when sure: drop the databases that were kept aside, and the frozen copies."""
+        for name in [*self.kept_aside(), *self.on("server", FROZEN).split()]:
             self.on("server", sql(f'DROP DATABASE "{name}"'))
 
     def kept_aside(self) -> list[str]:

@@ -20,8 +20,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     FORMAT_WITH_COPY,
     Backup,
     explained,
-    finished_backups,
     open_backup,
+    without_dump,
     write_manifest,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -53,7 +53,7 @@ def archive_backups(
     Raises:
         FractalError: A dump could not be made or proved, or a copy is not what it was. The backup is as before.
     """
-    waiting = [path for path in finished_backups(root) if not open_backup(path, verify=False).has_dump]
+    waiting = without_dump(root)
     result: dict[str, Any] = {"archived": [], "gone": [], "dump_seconds": 0.0, "proof_seconds": 0.0}
     if check_mode or not waiting:
         return {"changed": bool(waiting), **result}
@@ -76,7 +76,7 @@ def drop_other_copies(
 
     Returns their names.
     """
-    alone = [os.path.basename(path) for path in finished_backups(root) if not open_backup(path, verify=False).has_dump]
+    alone = [os.path.basename(path) for path in without_dump(root)]
     told = service_side(installation, python).call(drop_superseded, installation, [run, *alone], check_mode)
     return [str(name) for name in told["names"]]
 

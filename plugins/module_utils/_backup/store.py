@@ -212,6 +212,11 @@ def finished_backups(folder: str) -> list[str]:
     return []
 
 
+def without_dump(folder: str) -> list[str]:
+    """Return the finished backups in a folder that are a frozen copy alone, the newest first."""
+    return [path for path in finished_backups(folder) if read_manifest(path)["dump"] is None]
+
+
 def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False) -> list[str]:
     """Remove finished backups beyond the ``keep`` newest, but not the one called ``spared``; return their paths.
 

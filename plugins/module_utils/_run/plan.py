@@ -40,6 +40,7 @@ class StageName(str, Enum):
     DATA = "data"
     WORKERS = "workers"
     START = "start"
+    ARCHIVE = "archive"
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class ServerPlan:
 
     @property
     def pending(self) -> bool:
-        """Whether anything is left to do."""
-        return any(stage.state == PENDING for stage in self.stages)
+        """Whether anything is left to do of the upgrade itself."""
+        return self._left_but("archive")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""
@@ -90,11 +91,14 @@ class ServerPlan:
         return {name.value: name.value in left for name in StageName}
 
     def _opens_window(self) -> bool:
-        return any(stage.state == PENDING and stage.name != "stage" for stage in self.stages)
+        return self._left_but("stage", "archive")
 
     def _needs_the_service_down(self) -> bool:
         """Return whether more is to do than to start the service: one that only has not answered yet is not stopped."""
-        return any(stage.state == PENDING and stage.name not in ("stage", "start") for stage in self.stages)
+        return self._left_but("stage", "start", "archive")
+
+    def _left_but(self, *names: str) -> bool:
+        return any(stage.state == PENDING and stage.name not in names for stage in self.stages)
 
 
 def plan_server(
@@ -103,6 +107,7 @@ def plan_server(
     target: str,
     workers: Iterable[Mapping[str, Any]] = (),
     steps: Iterable[str] = (),
+    without_dump: Iterable[str] = (),
 ) -> ServerPlan:
     """Return the plan for one server.
 
@@ -112,6 +117,7 @@ def plan_server(
         target: The release to arrive at.
         workers: ``host``, ``version`` and ``staged`` of each environment of the workers that is not the server's own.
         steps: The releases up to the target whose step of the environment file is not done.
+        without_dump: Backups that are a frozen copy alone: an upgrade that was killed after its window left them so.
     """
     try:
         wanted = release(target)
@@ -129,7 +135,7 @@ def plan_server(
         start=at.version if at.version == instance["version"] else str(instance["version"]),
         target=target,
         hops=[hop.version for hop in route],
-        stages=_stages(instance, database, at, route, wanted, list(workers), list(steps)),
+        stages=[*_stages(instance, database, at, route, wanted, list(workers), list(steps)), *_archive(without_dump)],
     )
 
 
@@ -276,6 +282,13 @@ def _stages(
         )
     )
     return stages
+
+
+def _archive(without_dump: Iterable[str]) -> list[Stage]:
+    """Return the stage that is there only where an earlier run has not done it: it needs nothing but a live service."""
+    waiting = ", ".join(without_dump)
+    title = "Make the dump of the frozen copy"
+    return [_stage("archive", title, True, f"without a dump: {waiting}", "")] if waiting else []
 
 
 def _stage(name: str, title: str, pending: bool, why_pending: str, why_done: str, at: str = "") -> Stage:

@@ -152,6 +152,7 @@ def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> li
         "environment_file": facts.get(facts_of.UPGRADE_ENV),
         "workers": _together(facts.get(facts_of.UPGRADE_WORKERS) or []),
         "start": facts.get(facts_of.UPGRADE_START),
+        "archive": facts.get(facts_of.BACKUP_ARCHIVED),
     }
     results = (facts.get(facts_of.UPGRADE_HOPS) or {}).get("results", [])
     hops = {hop.get(facts_of.UPGRADE_RELEASE): hop for hop in results}

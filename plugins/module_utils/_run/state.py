@@ -134,7 +134,8 @@ def server_state(
                 CHECK_FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
             )
         elif database:
-            plan = plan_server(instance, database, target, workers, steps).as_dict()
+            waiting = (seen.get("backups") or {}).get("without_dump", [])
+            plan = plan_server(instance, database, target, workers, steps, waiting).as_dict()
             lost = database.get("lost", [])
             if instance["hold"] and lost:
                 found.append(FINDINGS["migration.lost"].finding(instance["service"], users=", ".join(lost)).as_dict())

@@ -8,9 +8,11 @@ A part that cannot be seen never hides the others: it says why (``failed`` and `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import without_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
@@ -27,15 +29,17 @@ def observe_server(
     python: str | None = None,
     url: str | None = None,
     strategy: str = "staged",
+    backup_root: str | None = None,
     **of_the_file: Any,
 ) -> dict[str, Any]:
-    """Return ``instance``, ``database`` and ``environment`` of a fractal-server; without an instance, the ``reason``.
+    """Return ``instance``, ``database``, ``environment`` and ``backups`` of a fractal-server, or only the ``reason``.
 
     Args:
         service: Name of its unit.
         python: Its interpreter, if the unit does not lead to it.
         url: Its address on the host, if the unit does not tell.
         strategy: How the next releases get installed.
+        backup_root: Folder for backups, to look for frozen copies that have no dump yet.
         of_the_file: Options of the environment file's migration: ``release``, ``default_group_name``,
             ``oauth_client``.
     """
@@ -48,6 +52,7 @@ def observe_server(
         "instance": instance,
         "database": database,
         "environment": _part(lambda: _server_file(service, instance, database, of_the_file)),
+        "backups": _part(lambda: {"without_dump": _without_dump(instance, backup_root)}),
     }
 
 
@@ -90,6 +95,10 @@ def _database(service: str, python: str) -> dict[str, Any]:
         return service_side(installation, python).call(read_state, installation)
     except FractalError as error:
         return {"reachable": False, "reason": str(error)}
+
+
+def _without_dump(instance: Mapping[str, Any], backup_root: str | None) -> list[str]:
+    return without_dump(os.path.join(backup_root, instance["service"])) if backup_root else []
 
 
 def _server_file(

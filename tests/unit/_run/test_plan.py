@@ -57,7 +57,17 @@ def test_a_working_old_instance_has_everything_to_do():
 def test_of_each_stage_it_is_known_whether_it_is_to_be_done():
     todo = plan_server(instance(staged=["2.17.0"]), database(), "2.17.0").as_dict()["todo"]
     assert set(todo) == {name.value for name in StageName}
-    assert [name for name, left in todo.items() if not left] == ["stage", "workers"]
+    assert [name for name, left in todo.items() if not left] == ["stage", "workers", "archive"]
+
+
+def test_a_dump_that_was_not_made_is_to_be_made_without_another_window():
+    finished = instance("2.17.0", "2.17", active="active")
+    known = {name: value for name, value in finished.items() if name != "steps"}
+    plan = plans.plan_server(known, database("2.17.0", "done"), "2.17.0", without_dump=["/backups/r"]).as_dict()
+    assert [stage["name"] for stage in plan["stages"] if stage["state"] == "pending"] == ["archive"]
+    assert plan["todo"]["archive"] and plan["finished"]
+    assert not plan["pending"] and not plan["window"] and not plan["down"]
+    assert "/backups/r" in plan["stages"][-1]["reason"]
     assert not any(plan_server(instance(), database("none"), "2.17.0").as_dict()["todo"].values())
 
 

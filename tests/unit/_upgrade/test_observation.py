@@ -10,13 +10,18 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import observation
 from ansible_collections.fractal_ops.platform.plugins.modules import fractal_observe
 
-SERVER = {"env_file": "/srv/.fractal_server.env", "python": "/v/bin/python3", "version": "2.16.6"}
+SERVER = {
+    "service": "fractal-server.service",
+    "env_file": "/srv/.fractal_server.env",
+    "python": "/v/bin/python3",
+    "version": "2.16.6",
+}
 WEB = {"env_file": "/web/.env", "version": "1.20.1", "active_state": "active"}
 STATE = {"reachable": True, "revision": "83bc2ad3ffcc", "data_migration": "done", "stop": "2.17.0"}
 OPTIONS = dict.fromkeys(
-    "service python env_file url release oauth_client oauth_client_name runner_backend".split()
+    "service python env_file url backup_root release oauth_client oauth_client_name runner_backend".split()
 ) | {"strategy": "staged", "default_group_name": "All"}  # fmt: skip
-PARTS = ("discover_server", "discover_web", "read_state", "env_task", "is_stale")
+PARTS = ("discover_server", "discover_web", "read_state", "env_task", "is_stale", "without_dump")
 
 
 class Host:
@@ -28,6 +33,7 @@ class Host:
             "discover_web": SimpleNamespace(as_dict=lambda: dict(WEB)),
             "read_state": STATE,
             "is_stale": False,
+            "without_dump": ["/backups/fractal-server.service/r"],
         }
         self.asked: dict[str, tuple[Any, ...]] = {}
         self.file: dict[str, Any] = {}
@@ -87,6 +93,9 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
     assert host.doors == 1
     assert host.asked["discover_server"] == ("fractal-server", None, "http://127.0.0.1:1", "staged")
     assert host.asked["read_state"] == ("fractal-server",)
+    assert seen["backups"] == {"without_dump": []}, "nobody said where backups are"
+    assert look(backup_root="/backups")["backups"] == {"without_dump": ["/backups/fractal-server.service/r"]}
+    assert host.asked["without_dump"] == ("/backups/fractal-server.service",)
     assert (host.file["release"], host.file["oauth_client"], host.file["path"]) == (
         *("2.17.0", "google"),
         SERVER["env_file"],
@@ -121,8 +130,9 @@ def test_what_cannot_be_seen_hides_nothing_else(host: Host) -> None:
     assert look()["database"] == {"reachable": False, "reason": "The server refuses."}
     host.answers["read_state"] = KeyError("tables")
     host.answers["env_task"] = FractalError("There is no environment file.")
-    seen = look()
-    assert seen["instance"] == SERVER
+    host.answers["without_dump"] = FractalError("/backups can be changed by others.")
+    seen = look(backup_root="/backups")
+    assert seen["instance"] == SERVER and seen["backups"]["failed"]
     assert seen["database"] == {"failed": True, "msg": "KeyError: 'tables'"}
     assert seen["environment"] == {"failed": True, "msg": "There is no environment file."}
     host.answers["is_stale"] = FileNotFoundError("/web")
