@@ -94,12 +94,12 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
     assert host.asked["discover_server"] == ("fractal-server", None, "http://127.0.0.1:1", "staged")
     assert host.asked["read_state"] == ("fractal-server",)
     assert seen["backups"] == {"without_dump": []}, "nobody said where backups are"
-    assert look(backup_root="/backups")["backups"] == {"without_dump": ["/backups/fractal-server.service/r"]}
-    assert host.asked["without_dump"] == ("/backups/fractal-server.service",)
     assert (host.file["release"], host.file["oauth_client"], host.file["path"]) == (
         *("2.17.0", "google"),
         SERVER["env_file"],
     )
+    assert look(backup_root="/backups")["backups"] == {"without_dump": ["/backups/fractal-server.service/r"]}
+    assert host.asked["without_dump"] == ("/backups/fractal-server.service",)
 
 
 @pytest.mark.parametrize(
