@@ -21,9 +21,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     explained,
     write_synced,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import FileState, read_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import Owner, account_named
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import account_named
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     SERVER_ENV_FILE,
@@ -40,7 +41,7 @@ class InstanceFile:
     """A file that configures an instance, there or not, and the account whose rights count (None: see `owner_of`)."""
 
     path: str
-    owner: Owner | None = None
+    owner: Account | None = None
 
 
 def instance_files(installation: Installation, unit: Unit | None, extra: Iterable[str] = ()) -> list[InstanceFile]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.instance_files import named_by_root
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import LARGEST_FILE, read_manifest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import (
     make_folders,
@@ -20,7 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files i
     remove_file,
     write_file,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import Owner, account_named
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import account_named
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 
 
@@ -57,7 +58,7 @@ def restore_files(backup: str, created: Iterable[str], check_mode: bool = False)
     return changes
 
 
-def _rights(paths: Iterable[str], service: Mapping[str, Any] | None) -> dict[str, Owner | None]:
+def _rights(paths: Iterable[str], service: Mapping[str, Any] | None) -> dict[str, Account | None]:
     """Return for each path the account whose rights count, None for that of its folder."""
     if service is None:
         return dict.fromkeys(paths)
@@ -65,7 +66,7 @@ def _rights(paths: Iterable[str], service: Mapping[str, Any] | None) -> dict[str
     return {path: None if named_by_root(unit, path) else account for path in paths}
 
 
-def _done(owner: Owner | None, work: Any, *arguments: Any) -> bool:
+def _done(owner: Account | None, work: Any, *arguments: Any) -> bool:
     try:
         work(*arguments)
     except FractalError:
@@ -83,7 +84,7 @@ def _intact(backup: str, entry: Mapping[str, Any]) -> bytes:
     return found.content
 
 
-def _is_as_it_was(entry: Mapping[str, Any], content: bytes, owner: Owner | None) -> bool:
+def _is_as_it_was(entry: Mapping[str, Any], content: bytes, owner: Account | None) -> bool:
     if entry["link"] != _link(entry["path"]):
         return False
     try:
@@ -94,7 +95,7 @@ def _is_as_it_was(entry: Mapping[str, Any], content: bytes, owner: Owner | None)
     return now is not None and now.content == content and (now.uid, now.gid, now.mode) == wanted
 
 
-def _put_back(entry: Mapping[str, Any], content: bytes, owner: Owner | None) -> None:
+def _put_back(entry: Mapping[str, Any], content: bytes, owner: Account | None) -> None:
     path, link = entry["path"], entry["link"]
     make_folders(os.path.dirname(path), owner)
     if link is not None and _link(path) != link:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd gives to services
 
+_NOGROUP = 65534
+
 
 @dataclass(frozen=True)
 class Account:
-    """An account to run a program as."""
+    """An account to run a program as, or with whose rights to work: ``gid`` is the group that it works with."""
 
     name: str
     uid: int
@@ -49,13 +51,28 @@ class Account:
             return cls.named("nobody")
 
     @classmethod
-    def of_uid(cls, uid: int) -> Account:
-        """Return the account with a number; one without a name has no home and no further groups."""
+    def of_uid(cls, uid: int, gid: int | None = None) -> Account:
+        """Return the account with a number; one without a name has no home and no further groups.
+
+        Args:
+            uid: Its number.
+            gid: The group that it is to work with, which counts if it is a member, or has no name.
+        """
         try:
             entry = pwd.getpwuid(uid)
         except KeyError:
-            return cls("", uid, 65534, "/")
-        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+            return cls(str(uid), uid, gid or _NOGROUP, "/")
+        found = cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+        return replace(found, gid=gid) if gid is not None and gid in found.groups else found
+
+    @property
+    def groups(self) -> list[int]:
+        """All its groups; none for an account without a name."""
+        try:
+            own = pwd.getpwnam(self.name).pw_gid
+        except KeyError:
+            return []
+        return os.getgrouplist(self.name, own)
 
     @property
     def is_own(self) -> bool:
@@ -72,5 +89,4 @@ class Account:
         """The options of ``subprocess`` that change to the account; none for one's own."""
         if self.is_own:
             return {}
-        groups = os.getgrouplist(self.name, self.gid) if self.name else []
-        return {"user": self.uid, "group": self.gid, "extra_groups": groups}
+        return {"user": self.uid, "group": self.gid, "extra_groups": self.groups}

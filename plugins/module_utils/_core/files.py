@@ -14,9 +14,9 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
-    Owner,
     Place,
     act_as,
     locate,
@@ -39,7 +39,7 @@ class FileState:
     mode: int
 
 
-def read_file(path: str, limit: int, owner: Owner | None = None) -> FileState | None:
+def read_file(path: str, limit: int, owner: Account | None = None) -> FileState | None:
     """Return the file at ``path``, or None if there is none.
 
     Args:
@@ -71,7 +71,7 @@ def read_file(path: str, limit: int, owner: Owner | None = None) -> FileState | 
     return FileState(path, content, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
 
 
-def _open(path: str, owner: Owner | None) -> int:
+def _open(path: str, owner: Account | None) -> int:
     # without O_NONBLOCK, opening a named pipe would wait for a writer
     flags = os.O_RDONLY | os.O_NONBLOCK
     place = Place(path, owner) if owner else locate(path)
@@ -98,7 +98,7 @@ def narrow_mode(mode: int, widest: int) -> int:
 
 
 def write_file(
-    path: str, content: bytes, uid: int, gid: int, mode: int, owner: Owner | None = None, follow: bool = True
+    path: str, content: bytes, uid: int, gid: int, mode: int, owner: Account | None = None, follow: bool = True
 ) -> None:
     """Replace ``path`` atomically: readers see the whole old file or the whole new one, also after a power cut.
 
@@ -151,7 +151,7 @@ def check_writable(path: str) -> None:
         raise FractalError(f"Cannot write {path}: {error.strerror}.{_whose(path, error)}") from error
 
 
-def remove_file(path: str, owner: Owner | None = None) -> bool:
+def remove_file(path: str, owner: Account | None = None) -> bool:
     """Remove a file, or the link that ``path`` is, and return whether there was one.
 
     Raises:
@@ -168,7 +168,7 @@ def remove_file(path: str, owner: Owner | None = None) -> bool:
     return True
 
 
-def make_link(path: str, target: str, owner: Owner | None = None) -> None:
+def make_link(path: str, target: str, owner: Account | None = None) -> None:
     """Make ``path`` a link to ``target``, in place of the file that may be there.
 
     Raises:
@@ -182,7 +182,7 @@ def make_link(path: str, target: str, owner: Owner | None = None) -> None:
         raise FractalError(f"Cannot make the link {path}: {error.strerror}.{_whose(path, error)}") from error
 
 
-def make_folders(path: str, owner: Owner | None = None) -> None:
+def make_folders(path: str, owner: Account | None = None) -> None:
     """Make a folder and those that it lies in, each as whoever can change the one before it.
 
     Raises:

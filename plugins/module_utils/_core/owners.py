@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 
 Result = TypeVar("Result")
@@ -37,30 +38,14 @@ _LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
-class Owner:
-    """An account whose folders are worked in: user and group number, further groups, and its name for messages."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    name: str
-    home: str = "/"
-
-    @property
-    def subprocess_options(self) -> dict[str, Any]:
-        """Options of ``subprocess`` to run a program as this account."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups)}
-
-
-@dataclass(frozen=True)
 class Place:
     """Where a path leads: ``path`` has no link in what only root can change; ``owner`` has the rest, None for root."""
 
     path: str
-    owner: Owner | None
+    owner: Account | None
 
 
-def owner_of(path: str) -> Owner | None:
+def owner_of(path: str) -> Account | None:
     """Return the account with whose rights to work at ``path``, None for one's own. See `locate`."""
     return locate(path).owner
 
@@ -129,7 +114,7 @@ def refuse_unless_root_only(path: str, purpose: str) -> None:
         )
 
 
-def owner_of_program(path: str) -> Owner | None:
+def owner_of_program(path: str) -> Account | None:
     """Return the account with whose rights alone a program may run, as that account can change it; None for nobody."""
     place = locate(path)
     if place.owner is not None or os.geteuid() != 0:
@@ -139,13 +124,13 @@ def owner_of_program(path: str) -> Owner | None:
     except OSError:
         return None
     if found.st_uid != 0:
-        return _account(found.st_uid)
+        return Account.of_uid(found.st_uid)
     if found.st_mode & 0o022 and (found.st_mode & 0o002 or found.st_gid != 0):
         raise FractalError(f"{path} is not run, as other accounts can change it. Run: chmod go-w {place.path}")
     return None
 
 
-def account_named(name: str) -> Owner | None:
+def account_named(name: str) -> Account | None:
     """Return the account of a unit to work with, None if it is one's own.
 
     Raises:
@@ -155,10 +140,10 @@ def account_named(name: str) -> Owner | None:
         uid = int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
     except KeyError as error:
         raise FractalError(f"The account {name} does not exist on this host.") from error
-    return None if os.geteuid() != 0 or uid == 0 else _account(uid)
+    return None if os.geteuid() != 0 or uid == 0 else Account.of_uid(uid)
 
 
-def act_as(owner: Owner | None, work: Callable[..., Result], *arguments: Any, timeout: float = 3600) -> Result:
+def act_as(owner: Account | None, work: Callable[..., Result], *arguments: Any, timeout: float = 3600) -> Result:
     """Call a function with an account's rights, in a child process, and return what it returns (plain data).
 
     Args:
@@ -180,7 +165,7 @@ def act_as(owner: Owner | None, work: Callable[..., Result], *arguments: Any, ti
     return result
 
 
-def open_as(owner: Owner | None, path: str, flags: int) -> int:
+def open_as(owner: Account | None, path: str, flags: int) -> int:
     """Open a file or folder with an account's rights and return its descriptor.
 
     Raises:
@@ -194,8 +179,8 @@ def open_as(owner: Owner | None, path: str, flags: int) -> int:
 
 @contextlib.contextmanager
 def opened_folder(
-    path: str, owner: Owner | None = None, follow: bool = False
-) -> Iterator[tuple[int, str, Owner | None]]:
+    path: str, owner: Account | None = None, follow: bool = False
+) -> Iterator[tuple[int, str, Account | None]]:
     """Yield a descriptor of the folder that holds ``path``, the name in it, and with whose rights it was opened.
 
     Whatever is done at that name by the descriptor, without following links, stays in a folder that this account may
@@ -246,20 +231,20 @@ def _own_folder(path: str, follow: bool) -> tuple[str, list[int]]:
     return name, [descriptor]
 
 
-def _refuse_foreign_folder(descriptor: int, path: str, owner: Owner) -> None:
+def _refuse_foreign_folder(descriptor: int, path: str, owner: Account) -> None:
     folder = os.fstat(descriptor)
     if folder.st_mode & stat.S_ISVTX and folder.st_uid != owner.uid:
         raise FractalError(f"{path} leads to a folder that many accounts share; nothing is changed there.")
 
 
-def _who_changes(path: str, found: os.stat_result) -> Owner | None:
+def _who_changes(path: str, found: os.stat_result) -> Account | None:
     """Return the account beside root that can change the entries of a folder, None if there is none.
 
     Raises:
         FractalError: There are several, so nothing that lies there can be relied on.
     """
     if found.st_uid != 0:
-        return _account(found.st_uid, found.st_gid)
+        return Account.of_uid(found.st_uid, found.st_gid)
     if found.st_mode & stat.S_ISVTX or not stat.S_ISDIR(found.st_mode):
         return None  # what root has there, only root can rename
     if found.st_mode & 0o002:
@@ -286,7 +271,7 @@ def _has_access_list(path: str) -> bool:
         return False
 
 
-def _only_member(gid: int) -> Owner | None:
+def _only_member(gid: int) -> Account | None:
     """Return the account that has the group ``gid`` for itself, as useradd makes it, or None."""
     try:
         group = grp.getgrgid(gid)
@@ -294,24 +279,13 @@ def _only_member(gid: int) -> Owner | None:
     except KeyError:
         return None
     alone = entry.pw_gid == gid and set(group.gr_mem) <= {entry.pw_name} and entry.pw_uid != 0
-    return _account(entry.pw_uid, gid) if alone else None
-
-
-def _account(uid: int, gid: int | None = None) -> Owner:
-    """Return an account; ``gid`` is the group that it works with, if it is a member."""
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        return Owner(uid, uid if gid in (None, 0) else int(gid or uid), (), str(uid))
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    gid = gid if gid is not None and gid in groups else entry.pw_gid
-    return Owner(uid, gid, tuple(groups), entry.pw_name, entry.pw_dir)
+    return Account.of_uid(entry.pw_uid, gid) if alone else None
 
 
 # -- the child --------------------------------------------------------------------------------------------------------
 
 
-def _in_child(owner: Owner, work: Callable[[], tuple[Any, list[int]]], timeout: float) -> tuple[Any, list[int]]:
+def _in_child(owner: Account, work: Callable[[], tuple[Any, list[int]]], timeout: float) -> tuple[Any, list[int]]:
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -334,7 +308,7 @@ def _in_child(owner: Owner, work: Callable[[], tuple[Any, list[int]]], timeout: 
     return _result_of(message, owner), descriptors
 
 
-def _become(owner: Owner) -> None:
+def _become(owner: Account) -> None:
     os.setgroups(owner.groups)
     os.setresgid(owner.gid, owner.gid, owner.gid)
     os.setresuid(owner.uid, owner.uid, owner.uid)
@@ -379,7 +353,7 @@ def _receive(stream: socket.socket, deadline: float) -> tuple[bytes, list[int]]:
         message += part
 
 
-def _result_of(message: bytes, owner: Owner) -> Any:
+def _result_of(message: bytes, owner: Account) -> Any:
     if not message:
         raise FractalError(f"What was done as the account {owner.name} was ended from outside. Run again.")
     answer = json.loads(message)

@@ -19,9 +19,10 @@ import os
 import shutil
 import tempfile
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import Owner, act_as, owner_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import act_as, owner_of
 
 _TRIES = 10  # to remove a folder in which somebody else still writes
 
@@ -118,7 +119,7 @@ def _remove_own_link(old: str) -> bool:
     return True
 
 
-def make_beside(folder: str, example: str) -> Owner | None:
+def make_beside(folder: str, example: str) -> Account | None:
     """Make an empty folder for the account that ``example`` belongs to. Return with whose rights to fill it.
 
     Only what root alone can rename is given away, so nothing else can be in its place.

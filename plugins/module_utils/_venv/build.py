@@ -20,11 +20,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
-    Owner,
     account_named,
     act_as,
     owner_of,
@@ -352,7 +352,7 @@ def relocate(environment: str, final: str) -> None:
 
 
 def run_tool(
-    command: Sequence[str], environ: Mapping[str, str], purpose: str, owner: Owner | None = None, **options: Any
+    command: Sequence[str], environ: Mapping[str, str], purpose: str, owner: Account | None = None, **options: Any
 ) -> str:
     """Run a program and return its standard output.
 

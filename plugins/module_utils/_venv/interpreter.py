@@ -96,5 +96,4 @@ def keeper(program: str) -> Account:
     """
     if os.geteuid() != 0:
         return Account.named(None)
-    owner = owner_of_program(program)
-    return Account.of_uid(owner.uid) if owner else Account.named("nobody")
+    return owner_of_program(program) or Account.named("nobody")
