@@ -85,6 +85,12 @@ CASES = {
         ["-e", "fractal_wheelhouse=/nonexistent", "-e", '{"fractal_accept": ["release.not_offered"]}'],
         "2.17.0",
     ),
+    "folders in the viewer that go": (
+        "true",
+        "true",
+        ["-e", "fractal_target_version=2.18.5"],
+        "4 user(s) lose folders: alice@example.org loses /data/imaging, /data/shared; ",
+    ),
     "unit missing": ("true", "true", ["-e", "fractal_server_service=no-such-unit"], "no-such-unit.service"),
 }
 

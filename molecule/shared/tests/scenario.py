@@ -29,15 +29,24 @@ class Target:
     version: str
     alembic_head: str
     dropped: frozenset[tuple[str, str]]  # columns that the release takes away; "*" stands for the whole table
-    web: str = "1.21.1"
+    web: str
+    schema_of: str  # the releases that have this schema
+    folders: str  # the column of user_oauth with a user's project folder or folders
+    unread: frozenset[str] = frozenset()  # variables that 2.17.0 reads and the release does not
 
 
 _TO_2_17_0 = frozenset({("user_oauth", "username")})
-_TO_2_17_1 = _TO_2_17_0 | {("user_settings", "*"), ("user_oauth", "user_settings_id")}
+_TO_2_18_5 = _TO_2_17_0 | {
+    *(("user_settings", "*"), ("user_oauth", "user_settings_id")),
+    *(("usergroup", "viewer_paths"), ("user_oauth", "project_dir")),
+    *(("taskgroupv2", "venv_size_in_kB"), ("taskgroupv2", "venv_file_number")),
+}
 TARGETS = {
-    "2.17.0": Target("2.17.0", "83bc2ad3ffcc", _TO_2_17_0),
-    "2.17.1": Target("2.17.1", "7673fe18c05d", _TO_2_17_1),
-    "2.17.2": Target("2.17.2", "e0e717ae2f26", _TO_2_17_1),
+    "2.17.0": Target("2.17.0", "83bc2ad3ffcc", _TO_2_17_0, "1.21.1", "2.17.0", "project_dir"),
+    "2.18.5": Target(
+        *("2.18.5", "068496367952", _TO_2_18_5, "1.22.2", "2.18.2 to 2.18.6", "project_dirs"),
+        frozenset({"FRACTAL_DATA_AUTH_SCHEME"}),
+    ),
 }
 
 

@@ -12,7 +12,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-VERSIONS = ("1.20.1", "1.21.1")
+VERSIONS = ("1.20.1", "1.21.1", "1.22.2")
 NODE_MAJOR = 18
 LICENSE = "A stand-in for fractal-web, for tests only. GPL-3.0-or-later, as the collection it belongs to.\n"
 

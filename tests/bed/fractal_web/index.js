@@ -1,6 +1,6 @@
 /*
  * A STAND-IN for fractal-web, for tests only. fractal-web's release archives can't be had from a package index, so this
- * small server takes its place. It keeps to what an upgrade touches of the real releases 1.20 and 1.21: the layout of
+ * small server takes its place. It keeps to what an upgrade touches of the real releases 1.20 to 1.22: the layout of
  * the archive, the environment variables, `/alive`, the pages `/` and `/auth/login`, and the way to the server's API.
  */
 import { createServer, request } from 'node:http';
@@ -11,6 +11,15 @@ const [major, minor] = version.split('.').map(Number);
 const knowsDefaultGroup = major > 1 || minor >= 21;
 const env = process.env;
 
+/* Since 1.22.0 the start ends at a value that is not among these (src/environment-variables.js). */
+const levels = ['all', 'mark', 'trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'];
+const allowed = {
+  FRACTAL_RUNNER_BACKEND: ['local', 'slurm_sudo', 'slurm_ssh'],
+  AUTH_COOKIE_SECURE: ['true', 'false'],
+  LOG_LEVEL_FILE: levels,
+  LOG_LEVEL_CONSOLE: levels,
+};
+
 for (const name of ['FRACTAL_SERVER_HOST', 'FRACTAL_RUNNER_BACKEND']) {
   if (!env[name]) {
     console.error(`fractal-web: missing environment variable ${name}`);
@@ -20,6 +29,13 @@ for (const name of ['FRACTAL_SERVER_HOST', 'FRACTAL_RUNNER_BACKEND']) {
 if (knowsDefaultGroup && env.FRACTAL_DEFAULT_GROUP_NAME && env.FRACTAL_DEFAULT_GROUP_NAME !== 'All') {
   console.error("fractal-web: FRACTAL_DEFAULT_GROUP_NAME must be 'All' or empty");
   process.exit(1);
+}
+
+for (const [name, values] of Object.entries(major > 1 || minor >= 22 ? allowed : {})) {
+  if (env[name] && !values.includes(env[name])) {
+    console.error(`fractal-web: ${name} has the value ${env[name]}, allowed are ${values.join(', ')}`);
+    process.exit(2);
+  }
 }
 
 const server = env.FRACTAL_SERVER_HOST.replace(/\/$/, '');
