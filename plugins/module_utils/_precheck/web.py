@@ -34,6 +34,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web
     stage_web_release,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web_values import refused_values
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import RELEASES, release
 
 _COOKIE = "fastapiusersauth"
@@ -155,7 +156,8 @@ def check_port(host: WebHost) -> Iterator[Finding]:
 
 
 def check_variables(host: WebHost) -> Iterator[Finding]:
-    """Variables that mean something else than their names say, or than they used to."""
+    """Variables that mean something else than their names say, or than they used to, or that the release refuses."""
+    yield from refused_values(host.values, host.version)
     cookie = host.values.get("AUTH_COOKIE_NAME", _COOKIE)
     if cookie != _COOKIE:
         yield FINDINGS["web.cookie_name"].finding("AUTH_COOKIE_NAME", value=cookie, version=host.version)

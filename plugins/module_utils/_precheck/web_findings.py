@@ -130,6 +130,14 @@ FINDINGS = rule_table(
         "fractal-web 1.21.1, docs/environment-variables.md",
     ),
     FindingRule(
+        "web.value_refused",
+        "blocker",
+        "A value at which fractal-web does not start",
+        "{subject} is not {wanted}; fractal-web {version} does not start with anything else.",
+        "Set {subject} to {wanted}.",
+        "fractal-web 1.22.0, src/environment-variables.js",
+    ),
+    FindingRule(
         "web.cookie_name",
         "warning",
         "AUTH_COOKIE_NAME is not honoured",

@@ -97,6 +97,38 @@ def test_oauth_over_plain_http_on_the_own_machine_is_fine(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("AUTH_COOKIE_SECURE", ["true", "false", ""], ["True", "1"]),
+        ("AUTH_COOKIE_SAME_SITE", ["lax"], ["Lax"]),
+        ("LOG_LEVEL_CONSOLE", ["info", "off"], ["INFO", "warning"]),
+        ("FRACTAL_HIDE_BASIC_AUTH", ["true"], ["yes"]),
+        (
+            "PUBLIC_FRACTAL_DATA_URL",
+            ["https://x.org/data", "http:x", "HTTP://localhost:3000", "localhost:3000", " https://x"],
+            ["x.org/data", "/data", "//x.org", "http://", "https:", "http://?x"],
+        ),
+    ],
+)
+def test_values_at_which_the_new_release_does_not_start(
+    tmp_path: Path, name: str, good: list[str], bad: list[str]
+) -> None:
+    """1.21 takes them all."""
+    for value in (*good, *bad):
+        expected = [("web.value_refused", name)] if value in bad else []
+        for version, wanted in (("1.21.1", []), ("1.22.2", expected), ("1.29.6", expected)):
+            found = host(tmp_path, {"version": version}, values={name: value}, version=version)
+            assert [one for one in ids(found) if one[0] == "web.value_refused"] == wanted, (version, value)
+
+
+def test_a_refused_address_is_told_without_its_password(tmp_path: Path) -> None:
+    values = {"PUBLIC_FRACTAL_DATA_URL": "//ann:s3cret@x.org"}
+    found = check_web(host(tmp_path, {"version": "1.22.2"}, values=values, version="1.22.2"))
+    assert "web.value_refused" in {one.id for one in found}
+    assert "s3cret" not in str([one.as_dict() for one in found])
+
+
+@pytest.mark.parametrize(
     ("instance", "answer", "expected"),
     [
         ({}, Alive(problem="refused"), ["web.no_answer"]),
