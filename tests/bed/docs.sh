@@ -23,7 +23,7 @@ for page in docs/*.md; do
     name=$(basename "$page" .md)
     grep -qE "^(.*<)?$name>?\$" docs/docsite/index.md || sed -i "s/^architecture$/&\n$name/" "$work/source/index.md"
 done
-sed -E 's#\]\(docs/([a-z_-]+\.md)#](\1#g' README.md > "$work/source/readme.md"
+sed -E 's#\]\(docs/([a-z_-]+\.(md|png))#](\1#g' README.md > "$work/source/readme.md"
 cp CHANGELOG.md "$work/source/changelog.md"
 
 sphinx-build -q -W --keep-going -j 2 -b html -d "$work/doctrees" "$work/source" "$work/html"
