@@ -30,7 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -83,11 +83,11 @@ def _known_variables() -> dict[str, dict[str, Any]]:
 
 
 def refused_records(
-    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], run: list[str], playbook: str
+    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], run: list[str], playbook: str, tags: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Return the records of a run that is refused before any host is contacted; none if it is not."""
     values = {name: _own_variables(hostvars[name]) for name in {*run, *(one for row in groups.values() for one in row)}}
-    found = refusals(values, groups, run, playbook, _known_variables())
+    found = refusals(values, groups, run, playbook, _known_variables(), tags)
     return refused(found, [name for name in groups.get("fractal_server", []) if name in run])
 
 

@@ -52,6 +52,12 @@ FINDINGS = rule_table(
         "Correct --limit: it names hosts or groups of the inventory.",
     ),
     blocker(
+        "run.tags",
+        "A run of some tasks only",
+        "The run is to have only some of its tasks ({tags}), and what is left out would count as done.",
+        "Leave out --tags and --skip-tags. What is done already is found, and not done again.",
+    ),
+    blocker(
         "run.server_unknown",
         "A server that is not in the inventory",
         "{subject} says fractal_server_host: {named}, but fractal_server has no such host.{hint}",
@@ -78,6 +84,7 @@ def refusals(
     run: Collection[str],
     playbook: str,
     specs: Mapping[str, Mapping[str, Any]],
+    tags: Collection[str] = (),
 ) -> dict[str, list[Finding]]:
     """Return what the run is refused for, by server; under an empty name what concerns no server of the run.
 
@@ -87,9 +94,12 @@ def refusals(
         run: The hosts of the run, as ``--limit`` leaves them.
         playbook: Name of the playbook.
         specs: The options of all roles by name.
+        tags: By which tags tasks are chosen, or left out.
     """
     servers = [name for name in groups.get(SERVER, []) if name in run]
     found: dict[str, list[Finding]] = {"": list(_about_groups(hostvars, groups, run)), **{name: [] for name in servers}}
+    if tags:
+        found[""].append(FINDINGS["run.tags"].finding("--tags", tags=", ".join(sorted(tags))))
     for name in run:
         if any(name in groups.get(group, []) for group in GROUPS):
             about = server_of(hostvars, groups, name)

@@ -94,6 +94,16 @@ def test_misspelt_groups_are_told_before_any_host_is_contacted(tmp_path: Path, p
     assert "The group fractal-web means nothing here. Did you mean fractal_web?" in said
 
 
+@pytest.mark.parametrize("tags", [("--tags", "window"), ("--skip-tags", "backup")])
+@pytest.mark.parametrize("playbook", ["precheck", "upgrade"])
+def test_a_run_of_some_tasks_is_refused_before_any_host_is_contacted(
+    tmp_path: Path, playbook: str, tags: tuple[str, str]
+) -> None:
+    run = ran(tmp_path, playbook, PAIR, *tags)
+    assert run.code != 0 and run.plays == 1 and run.sent == {}
+    assert f"only some of its tasks ({tags[1]})" in run.screen
+
+
 def test_a_web_group_that_is_misspelt_does_not_leave_the_web_out(tmp_path: Path) -> None:
     run = ran(tmp_path, "upgrade", PAIR.replace("[fractal_web]", "[fractal_webs]"))
     assert run.code != 0 and run.plays == 1 and "Did you mean fractal_web?" in run.screen

@@ -109,3 +109,8 @@ def test_the_filter_tells_only_what_it_can_judge() -> None:
         ("variable.invalid", "fractal_on_failure"),
     ]
     assert record["outcome"] == "blocked" and record["name"] == "s"
+
+
+def test_a_run_of_some_tasks_is_refused_and_names_the_tags() -> None:
+    found = refusals(VARS, TWO, list(VARS), "upgrade", SPECS, ["window", "backup"])
+    assert ids(found) == {"": ["run.tags"]} and "(backup, window)" in found[""][0].message
