@@ -27,7 +27,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Answer, Api, request
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.session import Session
 from postgres_cluster import Cluster, Database

@@ -15,12 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import (
-    Reader,
-    Reference,
-    interpolate,
-    parse,
-)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
@@ -31,6 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     lock_holders,
     told,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     RELEASES,
     first_release_with_head,
@@ -189,26 +184,6 @@ class Installation:
         if not self.env_file:
             return {}
         return {**read_env_file(self.env_file, self.process_environment), **self.process_environment}
-
-
-def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that an environment file gives to a fractal-server that only reads it, ``${…}`` filled in.
-
-    Raises:
-        FractalError: It cannot be read.
-    """
-    try:
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise FractalError(f"Cannot read fractal-server's environment file {path}: {reason}.") from error
-    values = interpolate(parse(text, Reader.DOTENV_1_2), environ, file_wins=True)
-    return {
-        key: "".join((piece.default or "") if isinstance(piece, Reference) else piece for piece in value)
-        for key, value in values.items()
-        if value is not None
-    }
 
 
 def find_installation(params: Mapping[str, Any]) -> Installation:

@@ -26,8 +26,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     SERVER_ENV_FILE,
-    read_env_file,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.address import (
     AddressUnknown,
     server_addresses,

@@ -17,8 +17,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     Installation,
     guarded_options,
     installation_settings,
-    read_env_file,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import mask
 
 _TIMEOUT = 24 * 3600.0  # seconds: no migration takes that long, but one of them may take hours

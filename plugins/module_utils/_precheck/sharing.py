@@ -17,8 +17,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     SERVER_ENV_FILE,
-    read_env_file,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.command_line import (
     Surroundings,
     read_command,

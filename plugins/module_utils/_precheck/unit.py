@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ansible.module_utils.urls import open_url
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import systemctl
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:

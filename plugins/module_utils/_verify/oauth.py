@@ -16,7 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_cl
     request,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import (
     CLIENT_NAME,
     PARTS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -59,3 +61,13 @@ def test_of_a_loop_the_item_that_failed_says_why() -> None:
 @pytest.mark.parametrize("action", ["ansible.builtin.fail", "ansible.builtin.assert", "fail"])
 def test_a_task_that_only_tells_is_not_named(action: str) -> None:
     assert failure({"msg": "set-db broke"}, {"name": "Say what happened", "action": action}) == "set-db broke"
+
+
+def test_the_filters_load_no_library_of_the_service_side() -> None:
+    """Ansible loads them anew in each task that uses one: a library there costs every such task."""
+    code = (
+        "import sys; import ansible_collections.fractal_ops.platform.plugins.filter.upgrade; "
+        "print(sorted({'sqlalchemy', 'psycopg', 'pydantic'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

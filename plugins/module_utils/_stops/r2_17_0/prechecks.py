@@ -14,8 +14,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     blocker,
     rule_table,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import text_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import findings_told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
