@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
@@ -25,7 +25,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
     ServerInstance,
     discover_server,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseFacts, told
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import (
+    DatabaseFacts,
+    findings_told,
+    told,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.in_database import check_database
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import BACKENDS, backend_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
@@ -38,6 +42,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.rel
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import Interpreter, candidates
+
+if TYPE_CHECKING:
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 
 _TIMEOUT = 900  # seconds for all that is asked of the database
 
@@ -215,3 +222,22 @@ class ServerHost:
             drops_settings=self.drops_settings,
         )
         return told(answer)
+
+    def ask_database(self, check: Callable[..., dict[str, Any]], *options: Any) -> list[Finding]:
+        """Return the findings of a further check that is made in the database, in a child of its own.
+
+        Where the database cannot be reached there are none, as that is told once for all.
+
+        Args:
+            check: What the child calls with the installation and ``options``; it returns ``findings`` as plain data.
+            options: Plain data.
+        """
+        try:
+            answer = self.door.call(check, self.installation, *options)
+        except FractalError:
+            try:
+                _reachable = self.facts
+            except FractalError:
+                return []
+            raise
+        return findings_told(answer)

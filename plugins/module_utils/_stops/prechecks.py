@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import blocker, rule_table
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import findings_told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import why_not_implemented
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.preconditions import refused_rows
@@ -46,7 +45,7 @@ def check_rows(host: ServerHost) -> Iterator[Finding]:
         return
     target = host.hops[-1].version
     aborts = host.params["jobs_in_flight"] == "abort"
-    yield from findings_told(host.door.call(refused_rows, host.installation, str(host.version), target, aborts))
+    yield from host.ask_database(refused_rows, str(host.version), target, aborts)
 
 
 ALWAYS: tuple[tuple[str, Check], ...] = (("stops", check_implemented), ("rows", check_rows))

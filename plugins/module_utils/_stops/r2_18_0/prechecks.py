@@ -22,7 +22,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     database_state,
     installation_settings,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import findings_told
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Paths
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.preconditions import FINDINGS as ROWS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import ResourceAndProfiles
@@ -118,7 +117,7 @@ def _is_below(path: str, folder: str) -> bool:
 def check_viewer(host: ServerHost) -> Iterator[Finding]:
     """Nobody loses a folder in the viewer without a word."""
     if host.hops:
-        yield from findings_told(host.door.call(viewer_findings, host.installation))
+        yield from host.ask_database(viewer_findings)
 
 
 def check_dotted_settings(host: ServerHost) -> Iterator[Finding]:
