@@ -115,10 +115,14 @@ def check_node(host: WebHost) -> Iterator[Finding]:
 
 
 def check_pairing(host: WebHost) -> Iterator[Finding]:
-    """The release is the one made for the server's."""
-    if host.server_version and release(host.server_version).web != host.version:
-        web = release(host.server_version).web
-        yield FINDINGS["web.version_pairing"].finding(host.version, server=host.server_version, web=web)
+    """The release is the one made for the server's, as far as that is known."""
+    if not host.server_version:
+        return
+    server = release(host.server_version)
+    if server.web != host.version:
+        yield FINDINGS["web.version_pairing"].finding(host.version, server=server.version, web=server.web)
+    elif not server.web_documented:
+        yield FINDINGS["web.pairing_not_listed"].finding(host.version, server=server.version)
 
 
 def check_archive(host: WebHost) -> Iterator[Finding]:

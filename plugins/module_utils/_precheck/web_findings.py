@@ -44,6 +44,15 @@ FINDINGS = rule_table(
         _COMPATIBILITY,
     ),
     FindingRule(
+        "web.pairing_not_listed",
+        "info",
+        "Nothing official says which fractal-web belongs to the server",
+        "Fractal's own table names no fractal-web for fractal-server {server}. {subject} is the newest that it names, "
+        "and each address that this calls is still there; that was compared, not tried.",
+        "Try it on a copy first, or set fractal_web_version to what Fractal recommends meanwhile.",
+        _COMPATIBILITY,
+    ),
+    FindingRule(
         "web.disk_full",
         "blocker",
         "No room for the new release",

@@ -324,6 +324,23 @@ def test_the_stops_on_the_way_tell_what_to_check(
     assert {name for name, _check in checks_on_the_way(checked)} == {"stops", "rows", *own}
 
 
+def test_further_questions_to_a_database_that_is_down_say_nothing_and_other_errors_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Down:
+        def call(self, *_arguments: Any, **_more: Any) -> dict[str, Any]:
+            raise FractalError("it is down")
+
+    checked = ServerHost({})
+    checked.__dict__["installation"] = None
+    monkeypatch.setattr(ServerHost, "door", Down())
+    monkeypatch.setattr(ServerHost, "facts", property(lambda _host: Down().call()))
+    assert checked.ask_database(dict) == []
+    monkeypatch.setattr(ServerHost, "facts", "reachable")
+    with pytest.raises(FractalError, match="it is down"):
+        checked.ask_database(dict)
+
+
 def test_sizes(tmp_path: Path) -> None:
     assert [human_size(size) for size in (0, 999, 1500, 2e6, 3.2e9, 5e12)] == [
         "0 B", "999 B", "1.5 kB", "2.0 MB", "3.2 GB", "5.0 TB",

@@ -208,3 +208,18 @@ def test_nobody_to_ask_for_help(tmp_path: Path) -> None:
     assert [name for name, _subject in ids(host(tmp_path, values={"PUBLIC_FRACTAL_ADMIN_SUPPORT_EMAIL": ""}))] == [
         "web.no_support_address"
     ]
+
+
+@pytest.mark.parametrize(
+    ("server", "version", "expected"),
+    [
+        ("2.17.0", "1.21.1", []),
+        ("2.24.2", "1.29.6", []),
+        ("2.26.0", "1.29.6", ["web.pairing_not_listed"]),
+        ("2.26.0", "1.29.5", ["web.version_pairing"]),
+        (None, "1.29.6", []),
+    ],
+)
+def test_what_belongs_together_and_what_nobody_says(server: str | None, version: str, expected: list[str]) -> None:
+    checked: Any = SimpleNamespace(server_version=server, version=version)
+    assert [finding.id for finding in _web_checks.check_pairing(checked)] == expected
