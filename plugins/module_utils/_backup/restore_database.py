@@ -42,7 +42,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.exc
     administration,
     exchange,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import find_copy, oid_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import (
+    find_copy,
+    oid_of,
+    opened_again,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.in_place import (
     InPlace,
     comparable,
@@ -433,7 +437,7 @@ def _give_back(
     refused = cannot_carry(admin, copy) if exists else []
     if complete and refused:
         raise _OtherWay(f"The frozen copy would have to do without {'; '.join(refused)}.")
-    together = finish_like(admin, copy, exists, refused)
+    together = [opened_again(copy), *finish_like(admin, copy, exists, refused)]
     aside = free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
     comment = comment_of(admin, settings.dbname)
     admin.close()  # nobody may be connected to a database that is renamed

@@ -199,6 +199,11 @@ def drop_copies(connection: Connection, dbname: str, spared: Iterable[str], chec
     return names
 
 
+def opened_again(name: str) -> str:
+    """Return the statement that opens a copy to others, as every database begins."""
+    return f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(name)} TO PUBLIC"
+
+
 def _create(connection: Connection, settings: DatabaseSettings, made_by: str, server: int) -> str:
     """Copy the database, closed to everybody, and return the copy's name."""
     strategy = " STRATEGY file_copy" if server >= _WITH_STRATEGY else ""

@@ -203,7 +203,6 @@ def finish_like(connection: Connection, name: str, exists: bool, without: Sequen
     properties = _properties(connection, name) if exists else []
     return [
         f"ALTER DATABASE {quoted(name)} RESET ALL",
-        f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(name)} TO PUBLIC",  # as every database begins
         *(statement for statement in properties if statement not in without),
     ]
 

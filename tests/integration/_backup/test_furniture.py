@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import restore_database as _restoring
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import note_after, open_backup, tidy_up
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import exchange as _exchanging
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
@@ -229,7 +229,7 @@ def test_a_database_can_be_made_but_not_reached(
 
 
 def test_somebody_stays_connected(new_instance: NewInstance, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_restoring, "_PATIENCE", 0.2)
+    monkeypatch.setattr(_exchanging, "_PATIENCE", 0.2)
     instance = new_instance()
     before = dump_of(instance.database)
     backup = instance.back_up()
