@@ -97,7 +97,7 @@ class Api:
         form = {"username": email, "password": password}
         return Api(self.server, self.call("POST", "/auth/token/login/", form=form)["access_token"])
 
-    def wait(self, path: str, wanted: set[str], failed: set[str], seconds: int = 120) -> Any:
+    def wait(self, path: str, wanted: set[str], failed: set[str], seconds: int = 600) -> Any:
         """Read an object until its status is a wanted one; stop with its log when it is a failed one."""
         end = time.monotonic() + seconds
         while True:

@@ -36,7 +36,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     query = f"workflow_id={job['workflow']}&dataset_id={job['dataset']}"
     before = time.time()
     made = call("POST", f"{path}/job/submit/?{query}", token, {})
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while made["status"] == "submitted" and time.monotonic() < end:
         time.sleep(0.5)
         made = call("GET", f"{path}/job/{made['id']}/", token)
