@@ -33,10 +33,16 @@ MUTATIONS = (
         Mutation(f"precheck without {row}", UTILS + "_precheck/server.py", f"    ({row}),\n", "", "_precheck")
         for row in (
             '"disk", check_disk',
-            '"clock", check_clock',
             '"OpenID provider", check_openid_provider',
             '"SLURM users", check_slurm_users',
         )
+    ),
+    Mutation(
+        "precheck without the clock",
+        UTILS + "_precheck/in_database.py",
+        '    ("clock", check_clock),\n',
+        "",
+        "_precheck",
     ),
     Mutation(
         "way out of 2.16 without clients",
@@ -48,7 +54,7 @@ MUTATIONS = (
     Mutation(
         "schema goes past a stop",
         UTILS + "_upgrade/schema.py",
-        'database["data_migration"] != "done"',
+        'database["data_migration"] in ("pending", "partial")',
         'database["data_migration"] == "never"',
         "_stops",
     ),
@@ -142,8 +148,8 @@ MUTATIONS = (
     Mutation(
         "a host ends the run",
         "playbooks/upgrade.yml",
-        "hosts: fractal_web:localhost",
-        "hosts: fractal_web",
+        "      rescue:\n",
+        "      always:\n",
         "roles/test_playbooks.py",
     ),
     Mutation(
