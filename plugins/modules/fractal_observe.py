@@ -119,7 +119,7 @@ reason:
   type: str
 environment:
   description:
-    - What M(fractal_ops.platform.fractal_env_migrate) returns with O(state=examined); C(changed) says whether it would
+    - What M(fractal_ops.platform.fractal_env_migrate) returns with C(state=examined); C(changed) says whether it would
       change the file.
     - If the file cannot be examined, C(failed) is V(true) and C(msg) says why.
   returned: if there is an instance

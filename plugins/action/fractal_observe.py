@@ -5,6 +5,8 @@
 A host that is lost, or that lets nobody become root, is a failed task like any other. Ansible would take it out of the
 run instead: no rescue would keep why, nothing would unlock what is left, and where it was the only host of a play, the
 playbook would end there, without verification and without a report.
+
+It bears the name of one of them because ansible-test wants a module beside each action plugin.
 """
 
 from __future__ import annotations
