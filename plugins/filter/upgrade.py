@@ -83,7 +83,11 @@ def _known_variables() -> dict[str, dict[str, Any]]:
 
 
 def refused_records(
-    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], run: list[str], playbook: str, tags: Sequence[str] = ()
+    hostvars: Mapping[str, Any],
+    groups: Mapping[str, list[str]],
+    run: list[str],
+    playbook: str,
+    tags: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Return the records of a run that is refused before any host is contacted; none if it is not."""
     values = {name: _own_variables(hostvars[name]) for name in {*run, *(one for row in groups.values() for one in row)}}
