@@ -94,7 +94,7 @@ def test_misspelt_groups_are_told_before_any_host_is_contacted(tmp_path: Path, p
     assert "The group fractal-web means nothing here. Did you mean fractal_web?" in said
 
 
-@pytest.mark.parametrize("tags", [("--tags", "window"), ("--skip-tags", "backup")])
+@pytest.mark.parametrize("tags", [("--tags", "window"), ("--skip-tags", "untagged")])
 @pytest.mark.parametrize("playbook", ["precheck", "upgrade"])
 def test_a_run_of_some_tasks_is_refused_before_any_host_is_contacted(
     tmp_path: Path, playbook: str, tags: tuple[str, str]
@@ -102,6 +102,12 @@ def test_a_run_of_some_tasks_is_refused_before_any_host_is_contacted(
     run = ran(tmp_path, playbook, PAIR, *tags)
     assert run.code != 0 and run.plays == 1 and run.sent == {}
     assert f"only some of its tasks ({tags[1]})" in run.screen
+
+
+def test_skipping_tags_that_no_task_has_leaves_nothing_out(tmp_path: Path) -> None:
+    """Molecule skips two of its own in whatever it runs."""
+    run = ran(tmp_path, "precheck", PAIR, "--skip-tags", "molecule-notest,notest")
+    assert run.plays > 1 and "only some of its tasks" not in run.screen
 
 
 def test_a_web_group_that_is_misspelt_does_not_leave_the_web_out(tmp_path: Path) -> None:
