@@ -217,6 +217,14 @@ def without_dump(folder: str) -> list[str]:
     return [path for path in finished_backups(folder) if read_manifest(path)["dump"] is None]
 
 
+def newest_without_dump(folder: str) -> list[str]:
+    """Return the newest backup if it is a frozen copy alone. Older ones wait for the next upgrade, if for anything.
+
+    One whose copy a rollback gave back never gets a dump; once there is a newer one, no run has to look at it.
+    """
+    return [path for path in finished_backups(folder)[:1] if read_manifest(path)["dump"] is None]
+
+
 def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False) -> list[str]:
     """Remove finished backups beyond the ``keep`` newest, but not the one called ``spared``; return their paths.
 

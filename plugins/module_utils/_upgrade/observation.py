@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import without_dump
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import newest_without_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
@@ -98,7 +98,7 @@ def _database(service: str, python: str) -> dict[str, Any]:
 
 
 def _without_dump(instance: Mapping[str, Any], backup_root: str | None) -> list[str]:
-    return without_dump(os.path.join(backup_root, instance["service"])) if backup_root else []
+    return newest_without_dump(os.path.join(backup_root, instance["service"])) if backup_root else []
 
 
 def _server_file(

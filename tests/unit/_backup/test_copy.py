@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import archive, copy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
+    newest_without_dump,
     open_backup,
     partial_path,
     run_of_partial,
+    without_dump,
     write_manifest,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -121,6 +123,13 @@ def test_a_backup_that_is_a_copy_alone(root: Path) -> None:
     with pytest.raises(FractalError, match="not a finished backup"):
         open_backup(str(root / "r"))
     assert run_of_partial(partial_path(str(root), "20261126T170000Z")) == "20261126T170000Z"
+
+
+def test_only_the_newest_backup_asks_for_its_dump(root: Path) -> None:
+    assert newest_without_dump(str(root)) == without_dump(str(root)) == [str(root / "r")]
+    (root / "s").mkdir()
+    write_manifest(str(root / "s"), manifest(created="2027", dump={"file": "database.dump"}))
+    assert newest_without_dump(str(root)) == [] and without_dump(str(root)) == [str(root / "r")]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ STATE = {"reachable": True, "revision": "83bc2ad3ffcc", "data_migration": "done"
 OPTIONS = dict.fromkeys(
     "service python env_file url backup_root release oauth_client oauth_client_name runner_backend".split()
 ) | {"strategy": "staged", "default_group_name": "All"}  # fmt: skip
-PARTS = ("discover_server", "discover_web", "read_state", "env_task", "is_stale", "without_dump")
+PARTS = ("discover_server", "discover_web", "read_state", "env_task", "is_stale", "newest_without_dump")
 
 
 class Host:
@@ -33,7 +33,7 @@ class Host:
             "discover_web": SimpleNamespace(as_dict=lambda: dict(WEB)),
             "read_state": STATE,
             "is_stale": False,
-            "without_dump": ["/backups/fractal-server.service/r"],
+            "newest_without_dump": ["/backups/fractal-server.service/r"],
         }
         self.asked: dict[str, tuple[Any, ...]] = {}
         self.file: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
         SERVER["env_file"],
     )
     assert look(backup_root="/backups")["backups"] == {"without_dump": ["/backups/fractal-server.service/r"]}
-    assert host.asked["without_dump"] == ("/backups/fractal-server.service",)
+    assert host.asked["newest_without_dump"] == ("/backups/fractal-server.service",)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_cannot_be_seen_hides_nothing_else(host: Host) -> None:
     assert look()["database"] == {"reachable": False, "reason": "The server refuses."}
     host.answers["read_state"] = KeyError("tables")
     host.answers["env_task"] = FractalError("There is no environment file.")
-    host.answers["without_dump"] = FractalError("/backups can be changed by others.")
+    host.answers["newest_without_dump"] = FractalError("/backups can be changed by others.")
     seen = look(backup_root="/backups")
     assert seen["instance"] == SERVER and seen["backups"]["failed"]
     assert seen["database"] == {"failed": True, "msg": "KeyError: 'tables'"}
