@@ -69,6 +69,7 @@ EXPECTED = {
     ("database.not_readable", "fractal"),
     ("database.not_owner", "fractal"),
     ("database.no_createdb", "fractal"),
+    ("database.no_frozen_copy", "fractal_db"),
     ("database.revision_differs", "fractal_db"),
     ("work.job_stale", "job"),
     ("work.activity_stale", "activity"),

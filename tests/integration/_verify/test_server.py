@@ -266,6 +266,7 @@ def test_an_interpreter_that_is_gone_fails_the_collection(local: FractalFolder, 
 def test_a_task_that_fails_fails_the_job_and_nothing_stays(local: FractalFolder, served: Start) -> None:
     session = served(local).session(ANN)
     session.me = session.api.get("/auth/current-user/")
+    session.folder = session.me["project_dir"]
     before = in_use(local)
     broken = {**PROBE, "read.py": "raise SystemExit('the disk is full')\n"}
     checks = by_id(probe(session, broken, 120))
@@ -289,6 +290,7 @@ def test_without_slurm_the_job_fails(migrated: FractalFolder, served: Start, rel
 def test_what_cannot_be_removed_is_told(local: FractalFolder, served: Start) -> None:
     session = served(local).session(ANN)
     session.me = session.api.get("/auth/current-user/")
+    session.folder = session.me["project_dir"]
 
     class Nobody(Session):
         def user_folders(self) -> Any:
