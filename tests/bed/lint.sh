@@ -26,13 +26,22 @@ types() { # the collection is source here, not an installed package: hence no PY
     env -u PYTHONPATH MYPYPATH="$PWD/.cache/collections" mypy --no-error-summary -p "$package.module_utils" -p "$package.modules"
 }
 
+documentation() { # its temporary folder's name is in each page: one that ends in _ looks like a reference there
+    local log
+    log=$(antsibull-docs lint-collection-docs --plugin-docs . 2>&1) && return
+    case $log in
+        *'Unknown target name: "antsibull-docs-'*) antsibull-docs lint-collection-docs --plugin-docs . ;;
+        *) echo "$log"; return 1 ;;
+    esac
+}
+
 # Two at a time: ansible-test takes about as long as all the others together.
 check "ansible-test sanity" "$BED/sanity.sh" .cache/venv &
 check ruff ruff check --quiet .
 check "ruff format" ruff format --quiet --check .
 check mypy types
 check ansible-lint ansible-lint -q --nocolor --offline
-check antsibull-docs antsibull-docs lint-collection-docs --plugin-docs .
+check antsibull-docs documentation
 check antsibull-changelog antsibull-changelog lint
 check reuse reuse lint --quiet
 check galaxy-importer "$BED/galaxy.sh"
