@@ -9,7 +9,6 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     Installation,
@@ -24,24 +23,22 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.fro
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import (
     data_folder,
-    postmaster_of,
+    size_and_postmaster,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import sensible
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 
 # Room, compared with the database: for the copy, and beside it later for the one that proves the dump; some is spare.
 _ROOM = 2.4
-_SIZE = "SELECT pg_database_size(current_database()), pg_backend_pid()"
 
 
 def why_not_copied(door: Door, installation: Installation) -> list[str]:
     """Return, in words, what forbids a frozen copy: rights, place, and room where that is known."""
     told = door.call(ask_about_copy, installation)
-    try:
+    with sensible():
         return [*map(str, told["why_not"]), *no_room(int(told["size_bytes"]), int(told["postmaster"]))]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error
 
 
 def no_room(size: int, postmaster: int) -> list[str]:
@@ -62,8 +59,8 @@ def no_room(size: int, postmaster: int) -> list[str]:
 def ask_about_copy(installation: Installation) -> dict[str, Any]:
     """Return ``why_not`` a copy can be made, as far as the database tells, its ``size_bytes`` and ``postmaster``."""
     with connect(installation_settings(installation), read_only=True) as connection:
-        size, pid = connection.exec_driver_sql(_SIZE).one()
-        return {"why_not": why_no_copy(connection), "size_bytes": size, "postmaster": postmaster_of(pid)}
+        size, postmaster = size_and_postmaster(connection)
+        return {"why_not": why_no_copy(connection), "size_bytes": size, "postmaster": postmaster}
 
 
 def copy_database(installation: Installation, run: str, complete: bool) -> dict[str, Any]:

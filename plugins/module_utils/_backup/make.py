@@ -9,13 +9,11 @@ backup, and is never touched again, but to add the dump of a frozen copy.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import glob
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +43,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     partial_path,
     refuse_unsafe_root,
     run_of_partial,
+    write_json,
     write_manifest,
     write_synced,
 )
@@ -55,7 +54,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import Contents, ContentsAfter
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import (
+    A_DAY,
+    sensible,
+    service_side,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
@@ -137,19 +140,13 @@ def note_after(installation: Installation, python: str | None, path: str, check_
     """
     backup = open_backup(path, verify=False)
     answer = service_side(installation, python).call(read_after, installation, backup.manifest["contents"])
-    try:
+    with sensible():
         after = ContentsAfter.from_dict(answer)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error
     note = os.path.join(path, AFTER)
     changed = not os.path.exists(note) or backup.contents_after != after
     if changed and not check_mode:
         with explained("write", note):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(note + ".partial")
-            write_synced(note + ".partial", json.dumps(after.as_dict(), indent=2, ensure_ascii=False).encode())
-            os.replace(note + ".partial", note)
-            sync_folder(path)
+            write_json(note, after.as_dict())
     return {"changed": changed, "noted": sorted(after.tables)}
 
 
@@ -241,15 +238,6 @@ def dumped(
             },
             "contents": Contents.from_dict(told["contents"]).as_dict(),
         }
-
-
-@contextlib.contextmanager
-def sensible() -> Iterator[None]:
-    """Refuse an answer of the service account's child that is not one of this collection's."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error
 
 
 def _refuse_without_copy(reasons: Sequence[str]) -> None:

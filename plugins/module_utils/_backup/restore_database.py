@@ -31,6 +31,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
+    DBAPIError,
     Installation,
     connect,
     installation_settings,
@@ -87,12 +88,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.exc import DBAPIError
-else:
-    try:
-        from sqlalchemy.exc import DBAPIError
-    except ImportError:
-        DBAPIError = Exception
 
 METHODS = ("auto", "exchange", "fresh_database", "in_place")
 
@@ -438,11 +433,18 @@ def _give_back(
     if complete and refused:
         raise _OtherWay(f"The frozen copy would have to do without {'; '.join(refused)}.")
     together = [opened_again(copy), *finish_like(admin, copy, exists, refused)]
+    return {"kept_aside": _take_the_name(admin, settings, copy, run, exists, together), "left_out": refused}
+
+
+def _take_the_name(
+    admin: Connection, settings: DatabaseSettings, incoming: str, run: str, exists: bool, together: list[str]
+) -> str:
+    """Give a database the name of the instance's, and return the name of what had it, which is kept aside."""
     aside = free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
     comment = comment_of(admin, settings.dbname)
     admin.close()  # nobody may be connected to a database that is renamed
-    exchange(settings, copy, aside, comment, mark_of(FAILED, run, settings.dbname, aside), together)
-    return {"kept_aside": aside, "left_out": refused}
+    exchange(settings, incoming, aside, comment, mark_of(FAILED, run, settings.dbname, aside), together)
+    return aside
 
 
 # -- with the right to create databases -------------------------------------------------------------------------------
@@ -495,11 +497,7 @@ def _restore_and_swap(
         if found:
             raise FractalError(f"The restored database differs from the backup's manifest: {'; '.join(found)}.")
         together = finish_like(admin, fresh.dbname, exists, refused)
-        aside = free_name(admin, beside(settings.dbname, FAILED, run)) if exists else ""
-        comment = comment_of(admin, settings.dbname)
-        admin.close()  # nobody may be connected to a database that is renamed
-        marked = mark_of(FAILED, run, settings.dbname, aside)
-        exchange(settings, fresh.dbname, aside, comment, marked, together)
+        aside = _take_the_name(admin, settings, fresh.dbname, run, exists, together)
     except BaseException:
         with administration(settings) as (own, _exists):
             drop_all(own, [fresh.dbname])

@@ -159,13 +159,17 @@ def files_of(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of a backup, or replace it at one instant; wait until the disk has it."""
-    path = os.path.join(folder, MANIFEST)
+    """Write the manifest of a backup, or replace it."""
+    write_json(os.path.join(folder, MANIFEST), manifest)
+
+
+def write_json(path: str, content: Mapping[str, Any]) -> None:
+    """Write a file of a backup, or replace it at one instant; wait until the disk has it."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path + ".partial")
-    write_synced(path + ".partial", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+    write_synced(path + ".partial", json.dumps(content, indent=2, ensure_ascii=False).encode())
     os.replace(path + ".partial", path)
-    sync_folder(folder)
+    sync_folder(os.path.dirname(path))
 
 
 def _refuse_strange(entry: Mapping[str, Any]) -> None:

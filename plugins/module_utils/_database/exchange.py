@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
+    DBAPIError,
     connect,
     reason_of,
 )
@@ -37,12 +38,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.exc import DBAPIError
-else:
-    try:
-        from sqlalchemy.exc import DBAPIError
-    except ImportError:
-        DBAPIError = Exception
 
 _ALWAYS_THERE = ("postgres", "template1")
 _OBJECT_IN_USE = "55006"

@@ -23,6 +23,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
+    DBAPIError,
     connect,
     reason_of,
 )
@@ -54,12 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection
-    from sqlalchemy.exc import DBAPIError
-else:
-    try:
-        from sqlalchemy.exc import DBAPIError
-    except ImportError:
-        DBAPIError = Exception
 
 _OBJECT_IN_USE, _DUPLICATE = "55006", "42P04"
 _PATIENCE = 20.0  # seconds for others to leave the stopped instance's database; it is downtime

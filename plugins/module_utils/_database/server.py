@@ -7,6 +7,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_SIZE = "SELECT pg_database_size(current_database()), pg_backend_pid()"
+
+
+def size_and_postmaster(connection: Connection) -> tuple[int, int]:
+    """Return the size of the database in bytes, and the process id of PostgreSQL, 0 where that is on another host."""
+    size, pid = connection.exec_driver_sql(_SIZE).one()
+    return size, postmaster_of(pid)
 
 
 def postmaster_of(pid: int) -> int:

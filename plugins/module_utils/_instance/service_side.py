@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import interpreter_of
 
@@ -32,3 +35,16 @@ def service_side(installation: Installation, python: str | None, timeout: float 
         FractalError: Its account does not exist, or nothing leads to its interpreter.
     """
     return Door(Account.named(installation.run_as), python_of(installation, python), timeout)
+
+
+@contextlib.contextmanager
+def sensible() -> Iterator[None]:
+    """Refuse an answer from the other side of the door that is not one of this collection's.
+
+    Raises:
+        FractalError: What reads the answer did not find in it what it looks for.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FractalError("What the environment of fractal-server says of the database makes no sense.") from error

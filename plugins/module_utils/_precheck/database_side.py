@@ -23,13 +23,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     installation_settings,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import try_copy
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import postmaster_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import size_and_postmaster
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import read_schema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_SIZE = "SELECT pg_database_size(current_database()), pg_backend_pid()"
 _SLURM_USERS = """
 SELECT DISTINCT s.slurm_user FROM user_oauth AS u JOIN user_settings AS s ON s.id = u.user_settings_id
 WHERE u.is_active AND u.is_verified AND s.slurm_user <> '' ORDER BY s.slurm_user
@@ -94,12 +93,12 @@ class DatabaseFacts:
 def read_facts(side: DatabaseSide) -> dict[str, Any]:
     """Return all but the findings, as plain data."""
     with side.connection() as connection:
-        size, pid = connection.exec_driver_sql(_SIZE).one()
+        size, postmaster = size_and_postmaster(connection)
         has_settings = read_schema(connection).has_settings
         has_resources = connection.exec_driver_sql("SELECT to_regclass('resource') IS NOT NULL").scalar()
         return {
             "size_bytes": size,
-            "postmaster": postmaster_of(pid),
+            "postmaster": postmaster,
             "slurm_users": list(connection.exec_driver_sql(_SLURM_USERS).scalars()) if has_settings else [],
             "worker_pythons": list(connection.exec_driver_sql(_WORKER_PYTHONS).scalars()) if has_resources else [],
             "why_no_copy": [] if side.params["backup_method"] == "dump" else try_copy(side.database),

@@ -77,10 +77,11 @@ def check_offered(host: ServerHost) -> Iterator[Finding]:
     # all that the release needs can be asked of a folder in no time; of an index only the release itself
     source = ["--no-index", "--find-links", wheelhouse] if wheelhouse else ["--no-deps"]
     for hop in host.missing_releases:
-        other = None if python_supported(host.python_version, hop) else choose(hop, host.interpreters)
-        if other is None and not python_supported(host.python_version, hop):
+        chosen = choose(hop, host.interpreters)
+        if chosen is None:
             continue  # check_python says it
-        as_other = ["--only-binary=:all:", "--python-version", other.version] if other else []
+        own = python_supported(host.python_version, hop)
+        as_other = [] if own else ["--only-binary=:all:", "--python-version", chosen.version]
         with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
             os.chown(folder, host.account.uid, host.account.gid)
             command = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]

@@ -259,9 +259,8 @@ def _dotted_paths(connection: Connection, columns: Columns, start: str, target: 
         for column in names
         if column in columns.get(table, ()) and not (table == "user_settings" and "profile" in columns)
     ]
-    yield from _found(
-        connection, "rows.path_with_dots", "paths", " UNION ALL ".join(queries) or "SELECT '' WHERE false"
-    )
+    if queries:
+        yield from _found(connection, "rows.path_with_dots", "paths", " UNION ALL ".join(queries))
 
 
 def _found(connection: Connection, finding: str, subject: str, query: str) -> Iterator[Finding]:
