@@ -59,24 +59,8 @@ options:
     type: str
     choices: [staged, in_place]
     default: staged
-  wheelhouse:
-    description: Folder on the host with all wheels; pip then uses no package index.
-    type: path
-  pip_extra_args:
-    description:
-      - Further arguments of C(pip install), such as the options of a package index. A requirement among them wins over
-        the bound that this collection has for its package (C(bcrypt<5)).
-    type: list
-    elements: str
-    default: []
-  pythons:
-    description:
-      - Further interpreters to make environments with, for releases that do not run on the Python of the environment in
-        use. What only root can change in C(/usr/bin), C(/usr/local/bin) and C(/opt/*/bin) is found without.
-    type: list
-    elements: path
-    default: []
 extends_documentation_fragment:
+  - fractal_ops.platform.pip
   - fractal_ops.platform.lock
 """
 
@@ -135,6 +119,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build i
     remove_partial,
     restore_in_place,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import PIP_OPTIONS, arguments_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,9 +129,7 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     instance = discover_server(params["service"], params["python"], strategy=params["strategy"]).as_dict()
     environment = instance["environment"]
     in_place = params["strategy"] == "in_place"
-    arguments = list(params["pip_extra_args"])
-    if params["wheelhouse"]:
-        arguments += ["--no-index", "--find-links", params["wheelhouse"]]
+    arguments = arguments_of(params)
     if params["state"] == "staged":
         there = [*instance["staged"], instance["version"]]
         missing = [version for version in params["releases"] if version not in there]
@@ -195,9 +178,7 @@ def main() -> NoReturn:
             "original": {"type": "path"},
             "packages": {"type": "path"},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
-            "wheelhouse": {"type": "path"},
-            "pip_extra_args": {"type": "list", "elements": "str", "default": []},
-            "pythons": {"type": "list", "elements": "path", "default": []},
+            **PIP_OPTIONS,
         },
         required_if=[("state", "switched", ["release"]), ("state", "original", ["release"])],
         supports_check_mode=True,

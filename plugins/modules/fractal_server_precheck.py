@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
+  - fractal_ops.platform.pip
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -39,21 +40,6 @@ options:
     type: str
     choices: [staged, in_place]
     default: staged
-  wheelhouse:
-    description: Folder on the host with all wheels; pip then uses no package index.
-    type: path
-  pip_extra_args:
-    description: Further arguments of C(pip), such as the options of a package index.
-    type: list
-    elements: str
-    default: []
-  pythons:
-    description:
-      - Further interpreters to make environments with, for releases that do not run on the Python of the environment in
-        use. What only root can change in C(/usr/bin), C(/usr/local/bin) and C(/opt/*/bin) is found without.
-    type: list
-    elements: path
-    default: []
   backup_root:
     description: Folder where the backup will be written; its disk must have room.
     type: path
@@ -126,6 +112,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._module impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server import check_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import checks_on_the_way
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import PIP_OPTIONS
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -142,9 +129,7 @@ def main() -> NoReturn:
             "target_version": {"type": "str", "required": True},
             "url": {"type": "str"},
             "install_strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
-            "wheelhouse": {"type": "path"},
-            "pip_extra_args": {"type": "list", "elements": "str", "default": []},
-            "pythons": {"type": "list", "elements": "path", "default": []},
+            **PIP_OPTIONS,
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
             "backup_method": {"type": "str", "choices": ["auto", "copy", "dump"], "default": "auto"},
             "backup_proof": {"type": "str", "choices": ["restore", "list", "none"], "default": "restore"},

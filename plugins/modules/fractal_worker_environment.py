@@ -45,24 +45,8 @@ options:
     description:
       - The release of fractal-server.
     type: str
-  wheelhouse:
-    description:
-      - Folder on the host with all wheels; pip then uses no package index.
-    type: path
-  pip_extra_args:
-    description:
-      - Further arguments of C(pip install), such as the options of a package index. A requirement among them wins over
-        the bound that this collection has for its package (C(bcrypt<5)).
-    type: list
-    elements: str
-    default: []
-  pythons:
-    description:
-      - Further interpreters to make environments with, for releases that do not run on the Python of the environment in
-        use. What only root can change in C(/usr/bin), C(/usr/local/bin) and C(/opt/*/bin) is found without.
-    type: list
-    elements: path
-    default: []
+extends_documentation_fragment:
+  - fractal_ops.platform.pip
 """
 
 EXAMPLES = r"""
@@ -121,6 +105,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.worker import settle_worker
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import PIP_OPTIONS, arguments_of
 
 
 def main() -> None:
@@ -129,24 +114,19 @@ def main() -> None:
             "python": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["read", "staged", "switched", "original"], "default": "read"},
             "release": {"type": "str"},
-            "wheelhouse": {"type": "path"},
-            "pip_extra_args": {"type": "list", "elements": "str", "default": []},
-            "pythons": {"type": "list", "elements": "path", "default": []},
+            **PIP_OPTIONS,
         },
         required_if=[("state", state, ["release"]) for state in ("staged", "switched", "original")],
         supports_check_mode=True,
     )
     options = module.params
-    arguments = list(options["pip_extra_args"])
-    if options["wheelhouse"]:
-        arguments += ["--no-index", "--find-links", options["wheelhouse"]]
     run_module(
         module,
         lambda: settle_worker(
             options["python"],
             options["state"],
             options["release"],
-            arguments,
+            arguments_of(options),
             os.environ,
             module.check_mode,
             options["pythons"],

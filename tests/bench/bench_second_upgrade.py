@@ -13,21 +13,12 @@ import sys
 import tempfile
 import time
 
+from pair import inventory
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAIR = "fractal-bench-second"
 TURNS = 5
 GOAL = 4.0
-INVENTORY = f"""
-all:
-  vars:
-    ansible_python_interpreter: /usr/bin/python3
-fractal_server:
-  hosts:
-    server: {{ansible_host: {PAIR}-server, fractal_wheelhouse: /opt/wheelhouse}}
-fractal_web:
-  hosts:
-    web: {{ansible_host: {PAIR}-web, fractal_web_archive: /opt/archives/node-18-fractal-web-v1.21.1.tar.gz}}
-"""
 SHORTEST = """
 - name: Ask each host once
   hosts: fractal_server:fractal_web
@@ -53,7 +44,7 @@ def run(*command: str) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = {name: pathlib.Path(folder, name) for name in ("inventory.yml", "shortest.yml")}
-        files["inventory.yml"].write_text(INVENTORY)
+        files["inventory.yml"].write_text(inventory(PAIR))
         files["shortest.yml"].write_text(SHORTEST)
         playbook = ("ansible-playbook", "-i", str(files["inventory.yml"]))
         upgrade = (*playbook, "fractal_ops.platform.upgrade", "-e", f"fractal_report_dir={folder}/reports")

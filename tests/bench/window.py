@@ -14,17 +14,6 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAIR = "fractal-bench"
-INVENTORY = f"""
-all:
-  vars:
-    ansible_python_interpreter: /usr/bin/python3
-fractal_server:
-  hosts:
-    server: {{ansible_host: {PAIR}-server, fractal_wheelhouse: /opt/wheelhouse}}
-fractal_web:
-  hosts:
-    web: {{ansible_host: {PAIR}-web, fractal_web_archive: /opt/archives/node-18-fractal-web-v1.21.1.tar.gz}}
-"""
 STAGES = {
     "Stop fractal-server": "stop",
     "Back up, prove the backup": "backup",
@@ -91,7 +80,7 @@ def playbook(inventory: str, folder: str) -> tuple[dict[str, float], dict[str, f
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         inventory = f"{folder}/inventory.yml"
-        pathlib.Path(inventory).write_text(INVENTORY)
+        pathlib.Path(inventory).write_text(inventory(PAIR))
         try:
             ours, backup = playbook(inventory, folder)
             bare_times = bare(inventory)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import schema_in_words
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts as facts_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import LOST
 
@@ -82,11 +83,9 @@ def _database(database: Mapping[str, Any] | None) -> str:
         return "not read"
     if not database.get("reachable", True):
         return f"not reachable: {database['reason']}"
-    first, newest = database["release"], database["newest_release"]
-    schema = first if first == newest else f"{first} to {newest}"
     megabytes = round(database["size_bytes"] / 1e6)
     in_flight = f"{database['jobs_in_flight']} jobs and {database['activities_in_flight']} task collections in flight"
-    return f"schema of {schema}, {megabytes} MB, {in_flight}"
+    return f"schema of {schema_in_words(database['revision'])}, {megabytes} MB, {in_flight}"
 
 
 def _way_back(found: Mapping[str, Any]) -> str:

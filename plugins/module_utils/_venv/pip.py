@@ -11,13 +11,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import pip_requirements
 
+# Options of a module that makes environments (see doc_fragments/pip.py)
+PIP_OPTIONS: dict[str, Any] = {
+    "wheelhouse": {"type": "path"},
+    "pip_extra_args": {"type": "list", "elements": "str", "default": []},
+    "pythons": {"type": "list", "elements": "path", "default": []},
+}
 _LONG = {"-i": "--index-url", "--pypi-url": "--index-url", "-f": "--find-links"}
 _SEVERAL = frozenset({"--extra-index-url", "--find-links", "--trusted-host"})
+
+
+def arguments_of(params: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that `PIP_OPTIONS` stand for."""
+    wheelhouse = ["--no-index", "--find-links", params["wheelhouse"]] if params["wheelhouse"] else []
+    return [*params["pip_extra_args"], *wheelhouse]
 
 
 def requirements(version: str, arguments: Sequence[str]) -> list[str]:

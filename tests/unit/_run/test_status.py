@@ -11,7 +11,7 @@ INSTANCE: dict[str, Any] = {
     **{"hold": None, "lock": None, "staged": []},
 }
 DATABASE: dict[str, Any] = {
-    **{"reachable": True, "release": "2.16.0", "newest_release": "2.16.6", "size_bytes": 12_400_000},
+    **{"reachable": True, "revision": "981d588fe248", "size_bytes": 12_400_000},
     **{"jobs_in_flight": 2, "activities_in_flight": 0},
 }
 BACKUP = {"backup": {"version": "2.16.6", "created": "2026-11-26T12:00:00Z", "path": "/b/run-1"}}
