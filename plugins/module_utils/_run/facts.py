@@ -25,8 +25,8 @@ UPGRADE_ENV, UPGRADE_HOPS = "__server_upgrade_env", "__server_upgrade_hops"
 UPGRADE_RELEASE = "__server_upgrade_release"  # the loop variable of UPGRADE_HOPS, in each of its results
 UPGRADE_WORKERS, UPGRADE_HANDED_ON = "__server_upgrade_workers", "__server_upgrade_handed_on"
 UPGRADE_START = "__server_upgrade_start"
-# registered by the playbook status
-STATUS_BACKUP = "__status_backup"
+# registered by fractal, for the playbook status
+STATUS_BACKUP = "__fractal_backup"
 # registered by backup
 BACKUP_MADE, BACKUP_COPY = "__backup_made", "__backup_copy"
 BACKUP_ARCHIVED = "__backup_archived"

@@ -27,7 +27,7 @@ def lines(instance: dict[str, Any] | None, history: tuple[dict[str, Any], ...] =
 def test_an_instance_that_runs() -> None:
     ran = {"name": "one", "outcome": "verified", "run": {"playbook": "verify", "ended": "2026-11-26 12:30:00 UTC"}}
     older = {**ran, "outcome": "failed"}
-    assert lines(INSTANCE, (ran, older), __status_backup=BACKUP) == [
+    assert lines(INSTANCE, (ran, older), __fractal_backup=BACKUP) == [
         "one (fractal-server)",
         "  release      2.16.6, active, http://127.0.0.1:8000",
         "  environment  /opt/venv",
@@ -39,7 +39,7 @@ def test_an_instance_that_runs() -> None:
 
 def test_what_stands_in_the_way_is_told() -> None:
     kept = {**INSTANCE, "hold": {"run": "r1"}, "lock": {"run": "r2", "controller": "ann@c"}, "staged": ["2.17.0"]}
-    told = lines(kept, __status_backup={"backup": None})
+    told = lines(kept, __fractal_backup={"backup": None})
     assert "  held         by the run r1: run upgrade again, which continues it, or rollback" in told
     assert "  locked       by the run r2 of ann@c" in told
     assert "  prepared     2.17.0" in told
