@@ -37,14 +37,16 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
     from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release
-    from sqlalchemy.exc import DBAPIError as DBAPIError  # noqa: PLC0414 - for mypy: others take it from here
     from sqlalchemy.pool import NullPool
+
+    DBAPIError = sa.exc.DBAPIError
 else:
     try:
         import psycopg  # noqa: F401
         import sqlalchemy as sa
-        from sqlalchemy.exc import DBAPIError
         from sqlalchemy.pool import NullPool
+
+        DBAPIError = sa.exc.DBAPIError
     except ImportError:
         sa = None  # as under the host's Python, which only describes databases
         DBAPIError = Exception
