@@ -52,10 +52,19 @@ options:
       - Seconds for the collection, and again for the job, to end.
     type: float
     default: 600
-  reviewed:
+  python:
     description:
-      - What M(fractal_ops.platform.fractal_resource_profile) returned. It tells what the viewer should show, and the
-        way to the cluster.
+      - Interpreter that runs fractal-server, if its unit does not lead to it.
+    type: path
+  workers:
+    description:
+      - See M(fractal_ops.platform.fractal_resource_profile).
+    type: list
+    elements: dict
+    default: []
+  viewer_paths_before:
+    description:
+      - See M(fractal_ops.platform.fractal_resource_profile).
     type: dict
   check_email:
     description:
@@ -65,18 +74,11 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Review resources, profiles and users
-  fractal_ops.platform.fractal_resource_profile:
-  vars:
-    ansible_python_interpreter: /opt/fractal/venv/bin/python
-  register: reviewed
-
 - name: Check that fractal-server works
   fractal_ops.platform.fractal_verify:
     version: 2.17.0
     email: alice@example.org
     password: "{{ vault_alice }}"
-    reviewed: "{{ reviewed }}"
   register: verified
 """
 
@@ -88,6 +90,19 @@ checks:
   returned: success
   type: list
   elements: dict
+review:
+  description: See RV(fractal_ops.platform.fractal_resource_profile#module:review); null if the database did not tell.
+  returned: success
+  type: dict
+findings:
+  description: See RV(fractal_ops.platform.fractal_resource_profile#module:findings).
+  returned: success
+  type: list
+  elements: dict
+viewer:
+  description: See RV(fractal_ops.platform.fractal_resource_profile#module:viewer).
+  returned: success
+  type: dict
 server:
   description: What fractal-web's settings have to agree with.
   returned: success
@@ -130,7 +145,9 @@ def main() -> None:
             "password": {"type": "str", "no_log": True},
             "probe_sources": {"type": "dict"},
             "probe_timeout": {"type": "float", "default": 600},
-            "reviewed": {"type": "dict"},
+            "python": {"type": "path"},
+            "workers": {"type": "list", "elements": "dict", "default": []},
+            "viewer_paths_before": {"type": "dict"},
             "check_email": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

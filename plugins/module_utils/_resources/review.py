@@ -17,9 +17,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.checks import REVIEW_CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Accepts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.accepts import accepts_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -176,7 +176,7 @@ def review_checks(state: State) -> list[Check]:
 
 
 def _names(state: State) -> Check:
-    rule = CHECKS["resource_names"]
+    rule = REVIEW_CHECKS["resource_names"]
     problems = invalid(state)
     types = sorted({str(resource["type"]) for resource in state.resources.values()})
     if not state.resources:
@@ -193,7 +193,7 @@ def _names(state: State) -> Check:
 
 
 def _users(state: State) -> Check:
-    rule = CHECKS["user_profiles"]
+    rule = REVIEW_CHECKS["user_profiles"]
     entitled = [user for user in state.users.values() if user["is_active"] and user["is_verified"]]
     why = {str(user["email"]): state.accepts.access_problem(user) for user in entitled}
     problems = [f"{email}: {problem}" for email, problem in why.items() if problem]

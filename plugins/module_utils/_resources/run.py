@@ -20,6 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     revision_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.checks import REVIEW_CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.declaration import (
     Change,
     Desired,
@@ -44,7 +45,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.accept
     viewer_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -111,8 +111,10 @@ def _without_resources(connection: sa.Connection, revision: str | None, installa
         before = paths_before(connection, revision, installation)
         viewer = {"scheme": viewer_of(revision, installation).scheme, "paths": before or {}, "before": before}
     why = "the installed release knows no resources and profiles"
-    skipped = [CHECKS[name].skipped("database", why) for name in ("resource_names", "user_profiles", "worker_python")]
-    access = CHECKS["viewer_access"].skipped("viewer", "no upgrade has changed what the viewer shows")
+    skipped = [
+        REVIEW_CHECKS[name].skipped("database", why) for name in ("resource_names", "user_profiles", "worker_python")
+    ]
+    access = REVIEW_CHECKS["viewer_access"].skipped("viewer", "no upgrade has changed what the viewer shows")
     checks = [check.as_dict() for check in (schema_check(revision), *skipped, access)]
     return {"review": None, "changes": [], "findings": [], "checks": checks, "viewer": viewer}
 
@@ -122,7 +124,7 @@ def _viewer(
 ) -> tuple[dict[str, Any], Check]:
     if not installation.env_file:
         why = "no environment file was named, so the scheme is unknown"
-        skipped = CHECKS["viewer_access"].skipped("viewer", why)
+        skipped = REVIEW_CHECKS["viewer_access"].skipped("viewer", why)
         return {"scheme": None, "paths": {}, "before": None}, skipped
     revision = revision_of(connection)
     viewer = viewer_of(revision, installation)
@@ -135,7 +137,7 @@ def _viewer(
 
 def schema_check(revision: str | None) -> Check:
     """Return the check that the schema is the installed release's; the module runs in the server's environment."""
-    rule = CHECKS["schema"]
+    rule = REVIEW_CHECKS["schema"]
     try:
         version = importlib.metadata.version("fractal-server")
     except importlib.metadata.PackageNotFoundError:
@@ -159,7 +161,7 @@ def worker_check(state: State, workers: Sequence[Mapping[str, Any]], account: st
         workers: What ``fractal_worker_environment`` read.
         account: The account of fractal-server, to ask a cluster as it does where nobody else did; None not to ask.
     """
-    rule = CHECKS["worker_python"]
+    rule = REVIEW_CHECKS["worker_python"]
     try:
         own = importlib.metadata.version("fractal-server")
     except importlib.metadata.PackageNotFoundError:

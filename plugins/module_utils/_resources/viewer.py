@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.checks import REVIEW_CHECKS
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
@@ -20,7 +20,7 @@ def viewer_access(
     viewer: Viewer, before: Mapping[str, Iterable[str]] | None, after: Mapping[str, Iterable[str]]
 ) -> Check:
     """Return the check that nobody lost a folder in the viewer."""
-    rule = CHECKS["viewer_access"]
+    rule = REVIEW_CHECKS["viewer_access"]
     if before is None:
         return rule.skipped(
             "viewer",

@@ -33,7 +33,7 @@ BACKUP_ARCHIVED = "__backup_archived"
 # registered by web_upgrade
 WEB_RUN = "__web_upgrade_run"
 # registered by verify
-VERIFY_REVIEW, VERIFY_SERVER, VERIFY_WEB = "__verify_review", "__verify_server", "__verify_web"
+VERIFY_SERVER, VERIFY_WEB = "__verify_server", "__verify_web"
 # set by rollback
 ROLLBACK_DONE, ROLLBACK_WAY, ROLLBACK_LEFT = "__rollback_done", "__rollback_way", "__rollback_left"
 ROLLBACK_DATABASE = "__rollback_database"

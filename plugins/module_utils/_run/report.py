@@ -83,8 +83,8 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         "window_seconds": round(start["at"] + start["duration"] - stop["at"], 1) if finished and "at" in stop else None,
         "stages": _stages(plan["stages"], facts if kind == UPGRADE else {}) if kind in (UPGRADE, PREDICTION) else [],
         "findings": state["findings"],
-        "checks": _checks(facts, facts_of.VERIFY_REVIEW, facts_of.VERIFY_SERVER),
-        "review": (facts.get(facts_of.VERIFY_REVIEW) or {}).get("findings") or [],
+        "checks": (facts.get(facts_of.VERIFY_SERVER) or {}).get("checks") or [],
+        "review": (facts.get(facts_of.VERIFY_SERVER) or {}).get("findings") or [],
         "workers": state.get("workers", []),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
@@ -127,7 +127,7 @@ def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any
         "outcome": "rolled back" if back and moved and not failure else outcome,
         "failure": failure or (_LOST if outcome == "failed" else ""),
         "findings": state["findings"],
-        "checks": _checks(facts, facts_of.VERIFY_WEB),
+        "checks": (facts.get(facts_of.VERIFY_WEB) or {}).get("checks") or [],
     }
 
 
@@ -190,10 +190,6 @@ def _backup_seconds(facts: Mapping[str, Any]) -> dict[str, float]:
     else:
         parts = ("dump", "proof")
     return {name: made[f"{name}_seconds"] for name in parts if f"{name}_seconds" in made}
-
-
-def _checks(facts: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
-    return [check for name in names for check in (facts.get(name) or {}).get("checks") or []]
 
 
 def failures(record: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import CheckRule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.checks import (
+    JOB,
+    NAMES,
+    REVIEW_RULES,
+    USERS,
+    VIEWER,
+)
 
 VERIFICATION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str"},
@@ -23,12 +30,8 @@ VERIFICATION_ARGUMENTS: dict[str, dict[str, Any]] = {
 _WEB = "Upgrade fractal-web to version 1.21, add FRACTAL_DEFAULT_GROUP_NAME=All, and restart"
 _LOG_IN = "Verify that log-in still works"
 _OAUTH = "Verify that log-in still works (including via OAuth)"
-_NAMES = "Review the names of resources/profiles"
-_USERS = "Review the association between users and profiles"
-_JOB = "Verify that job execution works as expected"
 _COLLECTION = "Verify that task collection works as expected"
-_VIEWER = "Verify that the OME-Zarr viewer works as expected (if configured)"
-POINTS = (_WEB, _LOG_IN, _OAUTH, _NAMES, _USERS, _JOB, _COLLECTION, _VIEWER)
+POINTS = (_WEB, _LOG_IN, _OAUTH, NAMES, USERS, JOB, _COLLECTION, VIEWER)
 
 _RULES = (
     # fractal-server, through its API
@@ -54,14 +57,14 @@ _RULES = (
         "current_user",
         "The account may use Fractal",
         "An account must be active and verified, and have a profile: attach it with fractal_resource_profile.",
-        _USERS,
+        USERS,
         needs=("login_password",),
     ),
     CheckRule(
         "profile_information",
         "The account's resource and profile",
         "Attach the account to a profile with fractal_resource_profile.",
-        _USERS,
+        USERS,
         needs=("login_password",),
     ),
     CheckRule(
@@ -88,7 +91,7 @@ _RULES = (
         "job_execution",
         "A job runs on the resource, as the profile's user",
         "Read the log above; check jobs_slurm_python_worker, sudo rules and SLURM ('sinfo', 'squeue').",
-        _JOB,
+        JOB,
         needs=("login_password",),
     ),
     CheckRule(
@@ -102,7 +105,7 @@ _RULES = (
         "The folders that the viewer may show",
         "Compare FRACTAL_DATA_AUTH_SCHEME and FRACTAL_DATA_BASE_FOLDER with the FRACTAL_VIEWER_* of "
         ".fractal_server.env.old, and the viewer paths of the user groups.",
-        _VIEWER,
+        VIEWER,
         needs=("login_password",),
     ),
     CheckRule(
@@ -110,38 +113,7 @@ _RULES = (
         "Log-in to the mail server",
         "Check FRACTAL_EMAIL_*: FRACTAL_EMAIL_PASSWORD holds the password itself, not its encrypted form any more.",
     ),
-    # fractal-server, from its database
-    CheckRule(
-        "schema",
-        "The database schema belongs to the installed release",
-        "Run the upgrade playbook again: it migrates the schema.",
-    ),
-    CheckRule(
-        "resource_names",
-        "Names and settings of resources and profiles",
-        "Correct the resource or profile named here with fractal_resource_profile.",
-        _NAMES,
-    ),
-    CheckRule(
-        "user_profiles",
-        "Every active and verified user has a profile and a project folder",
-        "Attach the users named here with fractal_resource_profile, or take 'active' or 'verified' from those who are "
-        "not to use Fractal.",
-        _USERS,
-    ),
-    CheckRule(
-        "viewer_access",
-        "Users see in the viewer what they saw before the upgrade",
-        "Give the folders back through the users' project_dir or the viewer paths of their groups.",
-        _VIEWER,
-    ),
-    CheckRule(
-        "worker_python",
-        "The workers' fractal-server has the server's version",
-        "Install the server's release of fractal-server in that environment, or set jobs_slurm_python_worker with "
-        "fractal_resource_profile.",
-        _JOB,
-    ),
+    *REVIEW_RULES,
     # fractal-web
     CheckRule(
         "web_release",
@@ -165,7 +137,7 @@ _RULES = (
         "viewer_urls",
         "The data and viewer services named to fractal-web answer",
         "Check PUBLIC_FRACTAL_DATA_URL and PUBLIC_FRACTAL_VIZARR_VIEWER_URL, and the service behind them.",
-        _VIEWER,
+        VIEWER,
     ),
 )
 

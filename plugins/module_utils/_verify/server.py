@@ -11,12 +11,17 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api, ApiError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check, Step, run_steps
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    Installation,
+    find_installation,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
     ServerInstance,
     discover_server,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import clients
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.run import declare_or_review
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.email import email
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.oauth import login_oauth
@@ -29,22 +34,30 @@ HOW_TO_GIVE_ONE = "Set fractal_verify_email and fractal_verify_password to an or
 
 
 def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Make all checks of a server. Return ``checks``, and what fractal-web's settings have to agree with.
+    """Make all checks of a server, of its database first.
+
+    Returns:
+        ``checks``; ``findings`` and ``review`` of resources, profiles and users, and ``viewer``, as
+        ``fractal_resource_profile`` returns them; ``server``, which is what fractal-web's settings have to agree with.
 
     Raises:
         FractalError: The unit is unknown or its settings cannot be read, so that nothing can be checked.
     """
     instance = discover_server(options["service"] or "fractal-server", url=options["url"])
-    variables = find_installation({"service": instance.service}).variables()
+    installation = find_installation({"service": instance.service})
+    variables = installation.variables()
+    reviewed = review(installation, options)
     session = Session(
         instance,
         variables,
         Api(instance.url, validate_certs=options["validate_certs"]),
         options["validate_certs"],
-        options["reviewed"] or {},
+        reviewed,
     )
+    checks = [service(instance), *all_checks(session, options)]
     return {
-        "checks": [check.as_dict() for check in [service(instance), *all_checks(session, options)]],
+        **{part: reviewed[part] for part in ("review", "findings", "viewer")},
+        "checks": [*reviewed["checks"], *(check.as_dict() for check in checks)],
         "server": {
             "version": instance.version,
             "oauth_client": _only_client(variables),
@@ -52,6 +65,18 @@ def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
             "default_group_name": variables.get("FRACTAL_DEFAULT_GROUP_NAME") or "",
         },
     }
+
+
+def review(installation: Installation, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the database tells of resources, profiles, users and the viewer; a failed check where it does not."""
+    told = {"workers": options["workers"], "viewer_paths_before": options["viewer_paths_before"]}
+    nothing_declared: dict[str, Any] = {"resources": [], "profiles": [], "users": [], "handed_on": {}}
+    try:
+        door = service_side(installation, options["python"])
+        return door.call(declare_or_review, installation, {**nothing_declared, **told}, True)
+    except FractalError as error:
+        failed = CHECKS["schema"].failed("database", str(error))
+        return {"review": None, "findings": [], "viewer": {}, "checks": [failed.as_dict()]}
 
 
 def all_checks(session: Session, options: Mapping[str, Any]) -> list[Check]:

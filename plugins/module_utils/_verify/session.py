@@ -20,8 +20,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.api
 class Session:
     """What the checks work with: the instance, its settings with their values, its API, and the account after log-in.
 
-    ``reviewed`` is the result of ``fractal_resource_profile``, or empty. ``profile`` tells the user name of the
-    account's jobs, ``folder`` is its project folder; both are known after log-in.
+    ``reviewed`` is what the database tells of resources and profiles, as ``fractal_resource_profile`` returns it.
+    ``profile`` tells the user name of the account's jobs, ``folder`` is its project folder; both after log-in.
     """
 
     instance: ServerInstance
@@ -47,7 +47,7 @@ class Session:
         """Return the way to the folders of the account's jobs.
 
         Raises:
-            FractalError: They are on a cluster, and the review that tells the way to it was not given.
+            FractalError: They are on a cluster, and the database did not tell the way to it.
         """
         username = str(self.profile.get("username") or self.instance.user)
         if self.variables.get("FRACTAL_RUNNER_BACKEND") != "slurm_ssh":
@@ -56,7 +56,7 @@ class Session:
         profile = next((p for p in shown["profiles"] if p["name"] == self.profile.get("profile_name")), None)
         resource = next((r for r in shown["resources"] if profile and r["id"] == profile["resource_id"]), None)
         if not profile or not resource:
-            raise FractalError("they are on the cluster, and no review of resources and profiles was given")
+            raise FractalError("they are on the cluster, and the database does not tell the way to it")
         return RemoteFolders(
             resource["host"], username, profile["ssh_key_path"], self.instance.user, self.instance.python
         )

@@ -253,7 +253,7 @@ def reviewed(*subjects):
 
 
 def test_what_the_review_leaves_for_a_person_remains_to_do():
-    found = record(server(window=False, __verify_review=reviewed("erin", "dora")))
+    found = record(server(window=False, __verify_server=reviewed("erin", "dora")))
     assert found["remaining"] == [
         "erin cannot use Fractal. If they should: do it.",
         "dora cannot use Fractal. If they should: do it.",
@@ -282,7 +282,7 @@ def test_the_copy_of_the_backup_remains_in_the_operators_care():
 
 
 def test_many_alike_are_counted_on_the_page_and_all_in_the_record():
-    found = record(server(window=False, __verify_review=reviewed(*[f"user {i}" for i in range(40)])))
+    found = record(server(window=False, __verify_server=reviewed(*[f"user {i}" for i in range(40)])))
     assert len(found["remaining"]) == 6
     assert "35 more" in found["remaining"][-1]
     assert len(found["review"]) == 40
