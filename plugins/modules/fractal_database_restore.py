@@ -57,13 +57,52 @@ options:
     type: str
     choices: [auto, exchange, fresh_database, in_place]
     default: auto
+  read_all:
+    description:
+      - Whether to read all of the frozen copy and of the dump, to see that no byte of them is damaged. Do so in check
+        mode while fractal-server still runs, as it takes time.
+      - Without it, PostgreSQL's own number of the copy, its mark, its structure, and the versions of its rows prove
+        that nobody has written to it since it was made.
+    type: bool
+    default: false
+  seen:
+    description:
+      - RV(seen) of an earlier call, made in check mode while fractal-server still ran. Then only those tables are read
+        that somebody has written to since.
+    type: dict
+    suboptions:
+      why_not_exchanged:
+        description:
+          - What was wrong with the copy; such a copy is not taken.
+        type: str
+        default: ""
+      lost:
+        description:
+          - Tables that were written to after the backup.
+        type: list
+        elements: dict
+        default: []
+      versions:
+        description:
+          - The versions of the rows of each table.
+        type: dict
+        default: {}
 """
 
 EXAMPLES = r"""
+- name: See what would be lost, while fractal-server still runs
+  fractal_ops.platform.fractal_database_restore:
+    service: fractal-server
+    backup: /var/backups/fractal/2025-11-20T2100
+    read_all: true
+  check_mode: true
+  register: asked
+
 - name: Bring the database back
   fractal_ops.platform.fractal_database_restore:
     service: fractal-server
     backup: /var/backups/fractal/2025-11-20T2100
+    seen: "{{ asked.seen }}"
 """
 
 RETURN = r"""
@@ -113,6 +152,10 @@ why_not_exchanged:
   description: What is wrong with the frozen copy of the backup; empty if nothing is, or if it never had one.
   returned: success
   type: str
+seen:
+  description: For the option O(seen) of the next call.
+  returned: success
+  type: dict
 removed:
   description: Databases that killed runs had left behind.
   returned: success
@@ -145,6 +188,15 @@ def main() -> None:
             "backup": {"type": "path", "required": True},
             "accept_data_loss": {"type": "bool", "default": False},
             "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
+            "read_all": {"type": "bool", "default": False},
+            "seen": {
+                "type": "dict",
+                "options": {
+                    "why_not_exchanged": {"type": "str", "default": ""},
+                    "lost": {"type": "list", "elements": "dict", "default": []},
+                    "versions": {"type": "dict", "default": {}},
+                },
+            },
         },
         supports_check_mode=True,
     )
@@ -158,6 +210,8 @@ def main() -> None:
             options["accept_data_loss"],
             options["method"],
             module.check_mode,
+            options["read_all"],
+            options["seen"],
         ),
     )
 

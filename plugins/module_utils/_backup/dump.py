@@ -135,7 +135,7 @@ def dump_and_prove(
             if proof == "restore":
                 scratch = stack.enter_context(scratch_database(settings, run, database))
             search_path = copy["search_path"] if copy else search_path_of(source)
-            contents = read_contents(source, search_path)
+            contents = read_contents(source, search_path, versions=bool(copy))
             dumping.finish(f"dump the {settings.where}")
         dumped = _since(started)
         if contents.revision is None:

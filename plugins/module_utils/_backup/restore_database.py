@@ -7,13 +7,18 @@ Where its frozen copy is there, and is what the manifest says, that takes the in
 what had the name is kept aside. Otherwise the dump is restored into a fresh database, compared with the manifest, and
 only then takes the name. Where that cannot be done, or would leave something behind, the restore happens within the
 existing database, in one transaction that also makes the comparison (`_database/in_place.py`).
+
+What takes long is proved while the service still runs: a call in check mode that is to ``read_all`` reads all of the
+copy, and all that was written to since. With what that has ``seen``, the call that nobody works meanwhile has to look
+only at the versions of rows (`_database/contents.py`): they tell that nobody has written to the copy since it was made,
+and which tables of the instance's database somebody has written to since they were read.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import left_out_objects
@@ -27,6 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
     check_statement,
     differences,
     read_contents,
+    row_versions,
     search_path_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
@@ -128,13 +134,19 @@ def restore_database(
     accept_data_loss: bool = False,
     method: str = "auto",
     check_mode: bool = False,
+    read_all: bool = False,
+    seen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the database what it was when the backup was made; see `bring_back`, which does it in a child.
+
+    The dump of a backup with a copy is checked only by a call that is to ``read_all``: if it comes to that, what was
+    restored is compared anyway.
 
     Raises:
         FractalError: The backup is damaged, or see there.
     """
-    backup = open_backup(backup_path)
+    backup = open_backup(backup_path, verify=False)
+    backup = open_backup(backup_path, dump=read_all or not backup.manifest.get("copy"))
     after = backup.contents_after
     with contextlib.ExitStack() as stack:
         dump = stack.enter_context(open(backup.dump, "rb")).fileno() if backup.has_dump else -1
@@ -148,6 +160,8 @@ def restore_database(
             accept_data_loss=accept_data_loss,
             method=method,
             check_mode=check_mode,
+            read_all=read_all,
+            seen=dict(seen or {}),
         )
 
 
@@ -170,15 +184,28 @@ def bring_back(
     accept_data_loss: bool = False,
     method: str = "auto",
     check_mode: bool = False,
+    read_all: bool = False,
+    seen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the database what it was when the backup was made; nothing happens when it is.
+
+    Args:
+        installation: Whose database.
+        saved: The same with the backup's environment file, if there is one.
+        backup: The backup.
+        accept_data_loss: Whether to go on although rows get lost.
+        method: One of `METHODS`.
+        check_mode: Only say what would be done.
+        read_all: Whether to read all of the frozen copy, however long that takes.
+        seen: What an earlier call has returned as ``seen``.
 
     Returns:
         ``changed``, ``method`` (``exchange``, ``fresh_database`` or ``in_place``, empty if unchanged), ``kept_aside``
         (name of the database that was replaced, also by an earlier call, empty if none could be kept), ``left_out``
         (what the role could not restore there; the one kept aside has it), ``lost`` (tables written to since the
         backup), ``removed`` (left-over databases of killed runs), ``sessions`` (those of other roles, connected to the
-        database) and ``why_not_exchanged`` (what is wrong with the frozen copy, if anything).
+        database), ``why_not_exchanged`` (what is wrong with the frozen copy, if anything) and ``seen`` (for the next
+        call: that, ``lost``, and the ``versions`` of the rows of each table).
 
     Raises:
         FractalError: The backup is damaged, rows would get lost without consent, or the restore failed. The database
@@ -186,8 +213,9 @@ def bring_back(
     """
     settings = _settings(installation, saved, backup)
     with administration(settings) as (admin, exists):
-        frozen = _look_at_copy(admin, settings, backup, exists)
-        lost, equal = _compare(settings, backup, frozen) if exists else ([], False)
+        earlier = _Seen(**(seen or {}))
+        frozen = _look_at_copy(admin, settings, backup, exists, read_all, earlier)
+        lost, equal, now = _compare(settings, backup, frozen, earlier) if exists else ([], False, {})
         leftovers = [
             name for kind in (PROOF, RESTORE, SWAP, TRIAL) for name in own_databases(admin, settings.dbname, kind)
         ]
@@ -200,6 +228,7 @@ def bring_back(
             "removed": leftovers,
             "sessions": [str(session) for session in foreign_sessions(admin, settings.dbname)],
             "why_not_exchanged": frozen.why_not,
+            "seen": asdict(_Seen(frozen.why_not, [c.as_dict() for c in lost], now)),
         }
         if lost and not accept_data_loss:
             raise FractalError(_what_would_be_lost(lost, settings, backup))
@@ -324,45 +353,78 @@ class _Frozen:
         name: Its name, if it is there and as the manifest says; else empty.
         why_not: What is wrong with it; empty if the backup never had one.
         is_back: Whether it is the instance's database already.
-        contents: What it holds.
     """
 
     name: str = ""
     why_not: str = ""
     is_back: bool = False
-    contents: Contents | None = None
 
 
-def _look_at_copy(admin: Connection, settings: DatabaseSettings, backup: Opened, exists: bool) -> _Frozen:
+@dataclass(frozen=True)
+class _Seen:
+    """What an earlier call has found out: what is wrong with the copy, what would be lost, and the rows' versions."""
+
+    why_not_exchanged: str = ""
+    lost: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def _look_at_copy(
+    admin: Connection, settings: DatabaseSettings, backup: Opened, exists: bool, read_all: bool, seen: _Seen
+) -> _Frozen:
     copy = backup.manifest.get("copy")
     if not copy:
         return _Frozen()
     name = copy["name"]
     if exists and oid_of(admin, settings.dbname) == copy["oid"]:
         return _Frozen(why_not=f"the frozen copy {name} was given back before", is_back=True)
-    if not find_copy(admin, settings.dbname, backup.manifest["run"], copy):
-        return _Frozen(why_not=f"the frozen copy {name} is gone")
+    there = find_copy(admin, settings.dbname, backup.manifest["run"], copy)
+    if seen.why_not_exchanged or not there:
+        return _Frozen(why_not=seen.why_not_exchanged or f"the frozen copy {name} is gone")
     try:
         with connect(settings.at(name), read_only=True) as connection:
-            contents = read_contents(connection, copy["search_path"])
+            digests = read_all or not all(table.versions for table in backup.contents.tables.values())
+            contents = read_contents(connection, copy["search_path"], digests, versions=True)
     except FractalError as error:
         return _Frozen(why_not=f"the frozen copy {name} cannot be read: {error}".rstrip("."))
     found = differences(backup.contents, contents)
     if found:
         return _Frozen(why_not=f"the frozen copy {name} is not what it was any more: {'; '.join(found)}")
-    return _Frozen(name, contents=contents)
+    return _Frozen(name)
 
 
-def _compare(settings: DatabaseSettings, backup: Opened, frozen: _Frozen) -> tuple[list[TableChange], bool]:
-    """Return what was written since the backup, and whether the database is just what the backup holds."""
-    wanted, after = frozen.contents or backup.contents, backup.contents_after
+def _compare(
+    settings: DatabaseSettings, backup: Opened, frozen: _Frozen, seen: _Seen
+) -> tuple[list[TableChange], bool, dict[str, str]]:
+    """Return what was written since the backup, whether the database is just what the backup holds, and its versions.
+
+    Read are only the tables that somebody has written to, as the versions of their rows tell: since the copy was made,
+    or else since what was ``seen``.
+    """
     with connect(settings, read_only=True) as connection:
-        same = revision_of(connection) == wanted.revision
-        if same and (frozen.is_back or not differences(wanted, read_contents(connection))):
-            return [], True
+        same = revision_of(connection) == backup.contents.revision
+        if same and frozen.is_back:
+            return [], True, {}
+        before, now = backup.contents.tables, row_versions(connection)
+        untouched = {name for name, table in before.items() if table.versions and table.versions == now.get(name)}
+        known = {name for name, versions in now.items() if versions == seen.versions.get(name)} - untouched
+        lost = [TableChange(**change) for change in seen.lost if change["table"] in known]
+        to_read = {*before, *now} - untouched - (known if lost or not same else set())
+        wanted = _with_digests(settings, backup, frozen, to_read)
+        if same and not lost and not differences(wanted, read_contents(connection, digests=to_read, versions=True)):
+            return [], True, now
         # a manifest without digests can tell that something changed, but not what
-        known = frozen.contents is not None or backup.has_dump
-        return changes_since(connection, wanted, after) if known else [], False
+        if backup.has_dump or frozen.name:
+            lost += changes_since(connection, wanted, backup.contents_after, untouched | known)
+        return lost, False, now
+
+
+def _with_digests(settings: DatabaseSettings, backup: Opened, frozen: _Frozen, tables: set[str]) -> Contents:
+    """Return what the backup holds, with the digests of some tables: where it has no dump yet, they are the copy's."""
+    if backup.has_dump or not frozen.name:
+        return backup.contents
+    with connect(settings.at(frozen.name), read_only=True) as connection:
+        return read_contents(connection, backup.manifest["copy"]["search_path"], tables, versions=True)
 
 
 def _no_other_way(settings: DatabaseSettings, backup: Opened, frozen: _Frozen, method: str) -> str:

@@ -106,8 +106,10 @@ def refuse_unsafe_root(root: str) -> None:
     refuse_unless_root_only(root, _PURPOSE)
 
 
-def open_backup(path: str, verify: bool = True) -> Backup:
+def open_backup(path: str, verify: bool = True, dump: bool = True) -> Backup:
     """Return the finished backup in a folder, its files checked against their checksums unless told otherwise.
+
+    Without ``dump`` that large file is left out.
 
     Raises:
         FractalError: It is no backup, or not what it was, or another account could have changed it.
@@ -115,7 +117,7 @@ def open_backup(path: str, verify: bool = True) -> Backup:
     try:
         backup = Backup(path, read_manifest(path))
         if verify:
-            _verify(backup)
+            _verify(backup, dump)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FractalError(
             f"{path} is not a finished backup ({type(error).__name__}: {error}). Move it elsewhere if it is in the way."
@@ -204,21 +206,23 @@ def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
         return named
     if held:
         return held if _is_finished(held) else None
-    return next(iter(finished_backups(folder)), None)
+    return next((backup.path for backup in finished_backups(folder)), None)
 
 
-def finished_backups(folder: str) -> list[str]:
-    """Return the finished backups in a folder, the newest first."""
+def finished_backups(folder: str) -> list[Backup]:
+    """Return the finished backups in a folder, the newest first; no file of theirs is checked."""
     refuse_unsafe_root(folder)
     with contextlib.suppress(FileNotFoundError):
-        found = [entry.path for entry in os.scandir(folder) if _is_finished(entry.path)]
-        return sorted(found, key=lambda path: str(read_manifest(path)["created"]), reverse=True)
+        found = [
+            Backup(entry.path, read_manifest(entry.path)) for entry in os.scandir(folder) if _is_finished(entry.path)
+        ]
+        return sorted(found, key=lambda backup: str(backup.manifest["created"]), reverse=True)
     return []
 
 
 def without_dump(folder: str) -> list[str]:
     """Return the finished backups in a folder that are a frozen copy alone, the newest first."""
-    return [path for path in finished_backups(folder) if read_manifest(path)["dump"] is None]
+    return [backup.path for backup in finished_backups(folder) if not backup.has_dump]
 
 
 def newest_without_dump(folder: str) -> list[str]:
@@ -226,7 +230,7 @@ def newest_without_dump(folder: str) -> list[str]:
 
     One whose copy a rollback gave back never gets a dump; once there is a newer one, no run has to look at it.
     """
-    return [path for path in finished_backups(folder)[:1] if read_manifest(path)["dump"] is None]
+    return [backup.path for backup in finished_backups(folder)[:1] if not backup.has_dump]
 
 
 def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False) -> list[str]:
@@ -234,7 +238,8 @@ def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False)
 
     One that is being removed has a hidden name, so that a half of it is never taken for a backup.
     """
-    old = [path for path in finished_backups(folder)[keep:] if os.path.basename(path) != spared]
+    paths = [backup.path for backup in finished_backups(folder)]
+    old = [path for path in paths[keep:] if os.path.basename(path) != spared]
     if check_mode:
         return old
     for path in old:
@@ -316,8 +321,8 @@ def measure(path: str) -> dict[str, Any]:
     return {"size": os.path.getsize(path), "sha256": digest.hexdigest()}
 
 
-def _verify(backup: Backup) -> None:
-    for entry in files_of(backup.manifest):
+def _verify(backup: Backup, dump: bool) -> None:
+    for entry in files_of(backup.manifest) if dump else backup.manifest["files"]:
         path = os.path.join(backup.path, entry["file"])
         if measure(path) != {"size": entry["size"], "sha256": entry["sha256"]}:
             raise FractalError(

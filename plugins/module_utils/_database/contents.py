@@ -6,12 +6,16 @@
 All schemas count, as a dump holds all of them; what an extension brought does not, as the extension brings it again.
 PostgreSQL computes all of it; no row leaves the server. A table's digest is the sum of 64 bits of the MD5 of every
 row's text: it needs no order and no memory, uses parallel workers, and is the same on every version of PostgreSQL.
+
+Much cheaper are the versions of its rows: where each lies, and which transaction wrote it. No column is read for that,
+least of all what PostgreSQL keeps outside of the row. They are the same in a copy of the files, and stay so until
+somebody writes: an UPDATE makes a new version elsewhere, and VACUUM moves none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +111,7 @@ FROM (
 WHERE (schema = 0 OR {_OURS}) AND {_NO_MEMBER.format("class", "objects.oid")}
 GROUP BY 1
 """
+_VERSIONS = "coalesce(sum(hashtextextended(t.ctid::text || t.xmin::text, 0)), 0)::text"
 _ONE_NOTATION = (
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; "
     "SET bytea_output = 'hex'; SET row_security = off"
@@ -117,7 +122,8 @@ _ONE_NOTATION = (
 class TableContents:
     """What a table holds. ``kept`` is the digest of those ``columns`` that every later release still has.
 
-    Where only rows were counted, both digests are empty.
+    Where only rows were counted, both digests are empty. ``versions`` is the digest of the rows' versions, empty where
+    it was not asked for: it says something only of this database and its frozen copy.
     """
 
     rows: int
@@ -125,6 +131,7 @@ class TableContents:
     columns: list[str]
     kept: str
     max_id: int | None
+    versions: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,11 +198,16 @@ def search_path_of(connection: Connection) -> str:
     return str(_scalar(connection, "SELECT current_setting('search_path')"))
 
 
-def read_contents(connection: Connection, search_path: str = "", digests: bool = True) -> Contents:
+def read_contents(
+    connection: Connection, search_path: str = "", digests: bool | Collection[str] = True, versions: bool = False
+) -> Contents:
     """Return what the database holds; reads every row of every table.
 
-    ``search_path`` is that of the database to compare with; without it, the one in effect. Without ``digests`` the rows
-    are only counted.
+    Args:
+        connection: To the database.
+        search_path: That of the database to compare with; without it, the one in effect.
+        digests: Whether to take digests, or of which tables. Without, rows are only counted.
+        versions: Whether to take those of the rows' versions.
     """
     _run(connection, _ONE_NOTATION)
     if search_path:
@@ -203,13 +215,14 @@ def read_contents(connection: Connection, search_path: str = "", digests: bool =
     tables: list[tuple[str, list[str], bool]] = [(row[0], row[1], row[2]) for row in _run(connection, _TABLES)]
     found = {}
     if tables:
-        statement = " UNION ALL ".join(_table_query(*table, digests) for table in tables)
+        wanted = {name for name, *_rest in tables if digests is True or (digests and name in digests)}
+        statement = " UNION ALL ".join(_table_query(*table, table[0] in wanted, versions) for table in tables)
         found = {row[0]: row[1:] for row in _run(connection, statement)}
     has_revision = "alembic_version" in found
     return Contents(
         revision=_scalar(connection, "SELECT max(version_num) FROM alembic_version") if has_revision else None,
         tables={
-            name: TableContents(found[name][0], found[name][1], columns, found[name][2], found[name][3])
+            name: TableContents(found[name][0], found[name][1], columns, *found[name][2:])
             for name, columns, _has_id in tables
         },
         sequences={row[0]: row[1] for row in _run(connection, _SEQUENCES)},
@@ -218,8 +231,20 @@ def read_contents(connection: Connection, search_path: str = "", digests: bool =
     )
 
 
+def row_versions(connection: Connection) -> dict[str, str]:
+    """Return the digest of the rows' versions of every table, soon even where its rows are large."""
+    tables: list[str] = [row[0] for row in _run(connection, _TABLES)]
+    if not tables:
+        return {}
+    queries = (f"SELECT {literal(name)}, {_VERSIONS} FROM ONLY {_address(name)} AS t" for name in tables)
+    return {row[0]: row[1] for row in _run(connection, " UNION ALL ".join(queries))}
+
+
 def differences(wanted: Contents, found: Contents) -> list[str]:
-    """Return, one line each, what two databases that should be equal differ in. Digests count where both have them."""
+    """Return, one line each, what two databases that should be equal differ in.
+
+    Of a table's content the digests count where both have them, or else the versions of its rows where both have those.
+    """
     if wanted.structure is None:  # an early manifest knows Fractal's own schema only
         foreign = {found.address(key) for key in (*found.tables, *found.sequences) if "." in key}
         found = replace(found.without(foreign), structure=None)
@@ -232,7 +257,7 @@ def differences(wanted: Contents, found: Contents) -> list[str]:
             lines.append(f"table {name} is {'missing' if now is None else 'additional'}")
         elif before.rows != now.rows:
             lines.append(f"table {name} has {now.rows} rows instead of {before.rows}")
-        elif before.columns != now.columns or (before.digest != now.digest and before.digest and now.digest):
+        elif before.columns != now.columns or not _same_content(before, now):
             lines.append(f"table {name} has other content in its {now.rows} rows")
     if wanted.sequences != found.sequences:
         lines.append("the sequences stand elsewhere")
@@ -243,6 +268,12 @@ def differences(wanted: Contents, found: Contents) -> list[str]:
             how = "is additional" if name not in before_structure else "is missing" if name not in now_structure else ""
             lines.append(f"{name} {how or 'is defined differently'}")
     return lines
+
+
+def _same_content(before: TableContents, now: TableContents) -> bool:
+    if before.digest and now.digest:
+        return before.digest == now.digest
+    return before.versions == now.versions or not before.versions or not now.versions
 
 
 def check_statement(wanted: Contents) -> str:
@@ -285,17 +316,20 @@ def note_contents_after(connection: Connection, before: Contents) -> ContentsAft
     for key, columns, has_id in _run(connection, _TABLES).all():
         known = before.tables.get(key)
         if not _goes(key) and (known is None or not set(columns) <= set(known.columns)):
-            _name, rows, digest, kept, max_id = _run(connection, _table_query(key, columns, has_id)).one()
+            _name, rows, digest, kept, max_id, _none = _run(connection, _table_query(key, columns, has_id)).one()
             noted[key] = TableContents(rows, digest, list(columns), kept, max_id)
     return ContentsAfter(noted)
 
 
-def changes_since(connection: Connection, before: Contents, after: ContentsAfter | None = None) -> list[TableChange]:
+def changes_since(
+    connection: Connection, before: Contents, after: ContentsAfter | None = None, known: Collection[str] = ()
+) -> list[TableChange]:
     """Return the tables that somebody has written to since ``before``, schema and data migrations apart.
 
     Looks only at columns that were there before and still are; migrations add and take away columns and tables, but
     leave the content of all others alone. What they added is compared with what was noted when they ended, if it was.
-    A table outside Fractal's schema that nobody noted is somebody's work, too.
+    A table outside Fractal's schema that nobody noted is somebody's work, too. Tables that are ``known`` to the caller
+    are not looked at.
     """
     _run(connection, _ONE_NOTATION)
     present = {row[0]: list(row[1]) for row in _run(connection, _TABLES)}
@@ -306,17 +340,17 @@ def changes_since(connection: Connection, before: Contents, after: ContentsAfter
     ]
     changes: dict[str, TableChange] = {}
     for name, table, columns, wanted in expected:
-        if _goes(name) or name in changes:
+        if _goes(name) or name in changes or name in known:
             continue
         if not set(present.get(name, ())).issuperset(columns):
             changes[name] = TableChange(name, table.rows, 0, 0)
             continue
         query = _contents_query(name, columns, columns, table.max_id is not None)
-        _name, rows, digest, _kept, _max_id = _run(connection, query).one()
+        _name, rows, digest, *_others = _run(connection, query).one()
         if (rows, digest) != (table.rows, wanted):
             changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table))
     if before.structure is not None:
-        for name in (key for key in present if "." in key and key not in before.tables and key not in noted):
+        for name in (key for key in present if "." in key and not {key} & {*before.tables, *noted, *known}):
             rows = _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)}") or 0
             if rows:
                 changes[name] = TableChange(name, 0, rows, rows)
@@ -329,17 +363,25 @@ def _created(connection: Connection, name: str, table: TableContents) -> int:
     return _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)} WHERE id > {table.max_id}") or 0
 
 
-def _table_query(name: str, columns: Sequence[str], has_id: bool, digests: bool = True) -> str:
-    return _contents_query(name, columns, _kept_columns(name, columns), has_id, digests)
+def _table_query(name: str, columns: Sequence[str], has_id: bool, digests: bool = True, versions: bool = False) -> str:
+    return _contents_query(name, columns, _kept_columns(name, columns), has_id, digests, versions)
 
 
-def _contents_query(name: str, columns: Sequence[str], kept: Sequence[str], has_id: bool, digests: bool = True) -> str:
+def _contents_query(
+    name: str,
+    columns: Sequence[str],
+    kept: Sequence[str],
+    has_id: bool,
+    digests: bool = True,
+    versions: bool = False,
+) -> str:
     digest = _digest(columns) if digests else "''"
     kept_digest = digest if not digests or list(kept) == list(columns) else _digest(kept)
     max_id = "coalesce(max(t.id), 0)::bigint" if has_id else "NULL::bigint"
+    of_rows = _VERSIONS if versions else "''"
     return (
         f"SELECT {literal(name)} AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, "
-        f"{max_id} AS max_id "
+        f"{max_id} AS max_id, {of_rows} AS versions "
         f"FROM ONLY {_address(name)} AS t"
     )
 

@@ -127,8 +127,8 @@ def make_copy(settings: DatabaseSettings, made_by: str, complete: bool) -> dict[
         complete: Whether to refuse a copy that could not get all settings and privileges of the original one day.
 
     Returns:
-        ``database`` (facts about the original), ``contents`` (rows counted), ``copy`` (its ``name``, ``oid`` and the
-        ``search_path`` of the original), ``copy_seconds`` and ``compare_seconds``.
+        ``database`` (facts about the original), ``contents`` (rows counted, and their versions), ``copy`` (its
+        ``name``, ``oid`` and the ``search_path`` of the original), ``copy_seconds`` and ``compare_seconds``.
 
     Raises:
         NoCopy: None can be made here.
@@ -227,11 +227,11 @@ def _compared(settings: DatabaseSettings, name: str, search_path: str) -> Conten
     """Return what the original holds, after it was compared with the copy."""
     try:
         with connect(settings.at(name), read_only=True) as connection:
-            copied = read_contents(connection, search_path, digests=False)
+            copied = read_contents(connection, search_path, digests=False, versions=True)
     except FractalError as error:
         raise NoCopy(f"the copy cannot be connected to: {error}".rstrip(".")) from error
     with connect(settings, read_only=True) as connection:
-        contents = read_contents(connection, digests=False)
+        contents = read_contents(connection, digests=False, versions=True)
     if contents.revision is None:
         raise FractalError(f"The {settings.where} has no alembic revision: it is not fractal-server's.")
     found = differences(contents, copied)

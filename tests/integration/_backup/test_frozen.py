@@ -256,14 +256,12 @@ def test_a_copy_that_is_not_what_it_was(damage: str, instance: Instance) -> None
         instance.cluster.drop(instance.copy().dbname)
     else:
         instance.change_copy(damage)
-    seen = not damage.startswith("UPDATE")  # only a digest tells that, which the archive takes
-    if seen:
-        refused = instance.restore("run-2")
-        assert refused["failed"] and "holds no dump" in refused["msg"], refused
-        assert ("is gone" if damage == "gone" else "not what it was any more") in refused["msg"]
-        assert dump_of(instance.database) == altered
-        archived = instance.archive()
-        assert archived.get("failed", False) == (damage != "gone") and archived.get("archived", []) == []
+    refused = instance.restore("run-2")
+    assert refused["failed"] and "holds no dump" in refused["msg"], refused
+    assert ("is gone" if damage == "gone" else "not what it was any more") in refused["msg"]
+    assert dump_of(instance.database) == altered
+    archived = instance.archive()
+    assert archived.get("failed", False) == (damage != "gone") and archived.get("archived", []) == []
     result = instance.restore("run-1")
     assert result["method"] == "fresh_database" and "is gone" in result["why_not_exchanged"]
     assert dump_of(instance.database) == before
@@ -279,6 +277,51 @@ def test_an_archived_copy_that_was_changed_is_not_taken(instance: Instance) -> N
     result = instance.restore()
     assert result["method"] == "fresh_database" and "jobv2 has other content" in result["why_not_exchanged"]
     assert dump_of(instance.database) == before and len(instance.copies()) == 1
+
+
+def test_what_was_seen_before_the_stop_counts_after_it(instance: Instance) -> None:
+    """Tables that nobody has written to since are not read again; those that somebody has are."""
+    instance.back_up()
+    alter(instance.database)
+    add_job(instance.database, 1)
+    asked = instance.restore(_check=True, accept_data_loss=True, read_all=True)
+    assert [row["table"] for row in asked["lost"]] == ["jobv2"] and asked["method"] == "exchange", asked
+    forged = {**asked["seen"], "lost": [{**asked["lost"][0], "rows_now": 99}]}
+    told = instance.restore(_check=True, accept_data_loss=True, seen=forged)
+    assert told["lost"][0]["rows_now"] == 99, "it was read again, though nobody had written to it"
+    add_job(instance.database, 1)
+    instance.database.rows("UPDATE projectv2 SET name = 'renamed' WHERE id = 2")
+    refused = instance.restore(seen=asked["seen"])
+    assert refused["failed"] and "jobv2: 6 rows then, 8 now" in refused["msg"] and "projectv2" in refused["msg"]
+    result = instance.restore(seen=asked["seen"], accept_data_loss=True)
+    assert [row["table"] for row in result["lost"]] == ["jobv2", "projectv2"] and result["method"] == "exchange"
+
+
+@pytest.mark.parametrize("archived", [False, True], ids=["copy", "archived"])
+def test_large_values_are_read_before_the_stop_and_not_after_it(archived: bool, instance: Instance) -> None:
+    """Damage on the disk is found by reading all; that nobody has written to the copy, without reading a column."""
+    database = instance.database
+    database.rows("UPDATE jobv2 SET log = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 9000) AS n)")
+    before = dump_of(database)
+    instance.back_up()
+    if archived:
+        instance.archive()
+    alter(database)
+    place = "SELECT pg_relation_filepath(reltoastrelid) FROM pg_class WHERE oid = 'jobv2'::regclass"
+    file = instance.cluster.data / instance.copy().value(place)
+    instance.cluster.stop_server("fast")  # whoever has read it has it in memory
+    size = file.stat().st_size
+    file.write_bytes(bytes(size))
+    instance.cluster.start_server()
+    assert size > 500_000
+    asked = instance.restore(_check=True, read_all=True)
+    if archived:
+        assert asked["method"] == "fresh_database" and "cannot be read" in asked["why_not_exchanged"], asked
+        result = instance.restore(seen=asked["seen"])
+        assert (result["method"], dump_of(database)) == ("fresh_database", before)
+    else:
+        assert "holds no dump" in asked["msg"] and "cannot be read" in asked["msg"]
+        assert instance.restore()["method"] == "exchange"
 
 
 def test_an_impostor_is_not_taken_for_the_copy(instance: Instance) -> None:

@@ -114,6 +114,25 @@ def test_rows_without_digests_are_compared_as_far_as_they_tell() -> None:
     assert differences(counted, now) == ["table jobv2 has 3 rows instead of 2"]
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "equal"),
+    [
+        (("1", "v"), ("1", "w"), True),  # written, and the same again
+        (("1", "v"), ("2", "v"), False),
+        (("1", "v"), ("", "v"), True),
+        (("1", "v"), ("", "w"), False),
+        (("", "v"), ("2", "w"), False),
+        (("", "v"), ("2", ""), True),
+    ],
+)
+def test_versions_of_rows_tell_what_digests_do_not(before: tuple[str, str], now: tuple[str, str], equal: bool) -> None:
+    def holding(digest: str, versions: str) -> Contents:
+        table = TableContents(2, digest, ["id"], digest, 7, versions)
+        return Contents("r", {"jobv2": table}, {}, {})
+
+    assert (differences(holding(*before), holding(*now)) == []) == equal
+
+
 def test_a_backup_that_is_a_copy_alone(root: Path) -> None:
     backup = open_backup(str(root / "r"))
     assert (

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_newest_one_if_nothing_else_is_said(folder: Path) -> None:
-    assert finished_backups(str(folder)) == [str(folder / "newer"), str(folder / "older")]
+    assert [backup.path for backup in finished_backups(str(folder))] == [str(folder / "newer"), str(folder / "older")]
     assert find_backup(str(folder)) == str(folder / "newer")
     assert find_backup(str(folder / "unfinished")) is None
     assert find_backup(str(folder / "missing")) is None
@@ -62,7 +62,7 @@ def test_the_newest_backups_stay_and_the_one_of_this_upgrade(folder: Path) -> No
 
 def test_a_removal_that_was_killed_leaves_no_half_backup(folder: Path) -> None:
     (folder / "older").rename(folder / ".older.removed")
-    assert finished_backups(str(folder)) == [str(folder / "newer")]
+    assert [backup.path for backup in finished_backups(str(folder))] == [str(folder / "newer")]
     prune_backups(str(folder), keep=1, spared="newer")
     assert not (folder / ".older.removed").exists()
 
