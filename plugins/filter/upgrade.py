@@ -26,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.tidied import tidy_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
 
@@ -157,6 +158,7 @@ class FilterModule:
             "target_release": target_release,
             "status_lines": status,
             "this_run": this_run,
+            "tidy_lines": tidy_lines,
             "way_back": way_back,
             "web_state": state_of_web,
             "web_version": web_release,

@@ -10,6 +10,7 @@ data: a name in it never leads out of its folder.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -250,6 +251,12 @@ def prune_backups(folder: str, keep: int, spared: str, check_mode: bool = False)
     return old
 
 
+def left_over_folders(folder: str) -> list[str]:
+    """Return the folders of backups that killed runs were making, or removing."""
+    names = ("*.partial", f"*{_REMOVED}")
+    return sorted(path for name in names for path in glob.glob(os.path.join(glob.escape(folder), f".{name}")))
+
+
 def pack_backup(backup: str, folder: str) -> str:
     """Write a backup as one tar file into a folder, for the folder's owner only; return its path.
 
@@ -299,7 +306,7 @@ def partial_path(root: str, run: str) -> str:
 
 
 def run_of_partial(path: str) -> str:
-    """Return the name of the backup that is being made in `partial_path`."""
+    """Return the name of the backup that is being made in `partial_path`; empty for another folder."""
     return os.path.basename(path)[1:].rpartition(".partial")[0]
 
 

@@ -4,13 +4,15 @@
 """Releases of fractal-web: unpacked side by side, switched by one rename.
 
 The archive has no top folder (``build/``, ``node_modules/``, ``package.json``, ``LICENSE``), so it is unpacked into a
-folder of its own, never over the release in use.
+folder of its own, never over the release in use. There it gets a mark, which also says what its switch would move
+aside: a folder of the same kind of name that has no mark, and that no mark speaks of, is the operator's.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -48,7 +50,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hea
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import web_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key, web_release
 
-RELEASE_ENTRIES = frozenset({"build", "node_modules", "package.json", "package-lock.json", "LICENSE"})
+MARK = ".fractal_ops.json"
+RELEASE_ENTRIES = frozenset({"build", "node_modules", "package.json", "package-lock.json", "LICENSE", MARK})
 _CHUNK = 1 << 20
 _LARGEST_PACKAGE, _LARGEST_FILE = 1 << 20, 1 << 30  # bytes
 
@@ -74,7 +77,8 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
         with tempfile.TemporaryFile() as file:
             _fetch(archive, file)
             _check(file, checksum, archive)
-            act_as(make_beside(partial, directory), _unpack, file, partial, archive, version)
+            moves_aside = "" if os.path.islink(directory) else instance["version"]
+            act_as(make_beside(partial, directory), _unpack, file, partial, archive, version, moves_aside)
         _see_that_it_can_run(instance, partial)
         rename_beside(partial, target)
     except OSError as error:
@@ -157,6 +161,25 @@ def kept_release(instance: Mapping[str, Any]) -> str | None:
     return max(older, key=version_key, default=None)
 
 
+def releases_of_ours(instance: Mapping[str, Any]) -> list[str]:
+    """Return the versions beside the release directory that this collection has unpacked there, or moved aside."""
+    directory = str(instance["release_directory"])
+    beside = [folder[len(directory) + 1 :] for folder in glob.glob(glob.escape(directory) + "-*")]
+    folders = {one: release_path(directory, one) for one in beside}
+    found = [one for one, folder in folders.items() if not os.path.islink(folder) and web_version(folder) == one]
+    marks = {one: _mark(folders[one]) for one in found}
+    moved = {mark["moves_aside"] for mark in marks.values() if mark}
+    return sorted((one for one in found if marks[one] is not None or one in moved), key=version_key)
+
+
+def _mark(folder: str) -> dict[str, str] | None:
+    found = read_file(os.path.join(folder, MARK), _LARGEST_PACKAGE)
+    try:
+        return {"moves_aside": str(json.loads(found.content)["moves_aside"])} if found else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def belongs_to(instance: Mapping[str, Any], server_version: str | None) -> bool:
     """Return whether the fractal-web now in use was switched to, and belongs to the release of its server."""
     return web_release(server_version or "") == instance["version"] and kept_release(instance) is not None
@@ -200,7 +223,7 @@ def _check(file: IO[bytes], checksum: str | None, archive: str) -> None:
         raise FractalError(f"{mask_urls(archive)} has SHA-256 {digest.hexdigest()}, not {wanted}. Nothing was changed.")
 
 
-def _unpack(file: IO[bytes], folder: str, archive: str, version: str) -> None:
+def _unpack(file: IO[bytes], folder: str, archive: str, version: str, moves_aside: str | None) -> None:
     file.seek(0)
     try:
         with tarfile.open(fileobj=file) as tar:
@@ -218,6 +241,8 @@ def _unpack(file: IO[bytes], folder: str, archive: str, version: str) -> None:
             f"{mask_urls(archive)} is not fractal-web {version}: package.json says {found}, and build/index.js is "
             f"{'there' if start else 'missing'}. Set fractal_web_archive to the right archive."
         )
+    with open(os.path.join(folder, MARK), "w", encoding="utf-8") as stream:
+        json.dump({"moves_aside": moves_aside}, stream)
 
 
 def _belongs_inside(member: tarfile.TarInfo, folder: str) -> bool:

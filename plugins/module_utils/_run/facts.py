@@ -27,6 +27,8 @@ UPGRADE_WORKERS, UPGRADE_HANDED_ON = "__server_upgrade_workers", "__server_upgra
 UPGRADE_START = "__server_upgrade_start"
 # registered by fractal, for the playbook status
 STATUS_BACKUP = "__fractal_backup"
+# registered by tidy
+TIDY_SERVER, TIDY_WEB = "__tidy_server", "__tidy_web"
 # registered by backup
 BACKUP_MADE, BACKUP_COPY = "__backup_made", "__backup_copy"
 BACKUP_ARCHIVED = "__backup_archived"

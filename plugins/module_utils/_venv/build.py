@@ -9,6 +9,7 @@ first file on, and nothing that it may have planted there is done by root.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import json
@@ -52,6 +53,7 @@ except Exception as error:
         raise
 """
 _LARGEST_RECORD = 16 << 20  # bytes
+_BEGINNING = 1024  # bytes of a script, in which it says what runs it
 _SOME_SETTINGS = {"POSTGRES_DB": "x", "JWT_SECRET_KEY": "x", "FRACTAL_RUNNER_BACKEND": "local"}
 _LIST_DISTRIBUTIONS = """
 import importlib.metadata as m, json
@@ -82,6 +84,33 @@ def staged_releases(environment: str) -> list[str]:
                 complete = False  # nothing that can be switched to
             found += [version] if complete else []
     return sorted(found)
+
+
+def releases_of_ours(environment: str) -> list[str]:
+    """Return the versions beside ``environment`` that this collection has built there, or moved aside.
+
+    The scripts of such a one name the path that it is to have, or had. What was made at its own place names that.
+    """
+    found = []
+    for folder in glob.glob(glob.escape(environment) + "-*"):
+        version = folder[len(environment) + 1 :]
+        if re.fullmatch(r"[0-9][0-9A-Za-z.+]*", version) and not os.path.islink(folder):
+            with contextlib.suppress(FractalError, OSError):
+                if act_as(owner_of(folder), _takes_the_place_of, folder, version, environment, timeout=60):
+                    found.append(version)
+    return sorted(found)
+
+
+def _takes_the_place_of(folder: str, version: str, environment: str) -> bool:
+    if not _holds(folder, version):
+        return False
+    with open(os.path.join(folder, "bin", "fractalctl"), "rb") as script:
+        return os.fsencode(environment + "/bin/") in script.read(_BEGINNING)
+
+
+def left_wheels(environment: str) -> list[str]:
+    """Return the folders with wheels that were fetched for an upgrade in place."""
+    return sorted(glob.glob(glob.escape(environment) + "-[0-9]*.wheels"))
 
 
 def _holds(folder: str, version: str) -> bool:

@@ -13,9 +13,11 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import web_release as _web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
+    MARK,
     belongs_to,
     is_stale,
     official_archive,
+    releases_of_ours,
     runs_older_state,
     stage_web_release,
     switch_web_release,
@@ -48,7 +50,7 @@ def test_a_release_is_unpacked_beside_the_one_in_use_and_only_once(tmp_path, web
     archive = make_archive(tmp_path / "a.tar.gz")
     digest = "sha256:" + hashlib.sha256(pathlib.Path(archive).read_bytes()).hexdigest()
     assert stage_web_release(web, "1.21.1", archive, digest) is True
-    assert sorted(os.listdir(tmp_path / "fractal-web-1.21.1")) == ["LICENSE", "build", "package.json"]
+    assert sorted(os.listdir(tmp_path / "fractal-web-1.21.1")) == [MARK, "LICENSE", "build", "package.json"]
     assert stage_web_release(web, "1.21.1", "/no/longer/needed", None) is False
     assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "fractal-web", "fractal-web-1.21.1"]
 
@@ -90,6 +92,22 @@ def test_switch_takes_the_operators_files_along_and_back_leaves_the_old_ones(tmp
     assert switch_web_release_back(web, "1.20.1") is True
     assert env.read_text() == "PORT=1\n"
     assert json.loads((tmp_path / "fractal-web" / "package.json").read_text())["version"] == "1.20.1"
+
+
+def test_which_releases_are_ours(tmp_path, web):
+    for name in ("1.19.0", "1.18.0"):  # the operator's own, one of them with a mark that says nothing
+        (tmp_path / f"fractal-web-{name}").mkdir()
+        (tmp_path / f"fractal-web-{name}" / "package.json").write_text(json.dumps({"version": name}))
+    (tmp_path / "fractal-web-1.18.0" / MARK).write_text("[]")
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    assert releases_of_ours(web) == ["1.21.1"]
+    switch_web_release(web, "1.21.1")
+    new = {**web, "version": "1.21.1"}
+    assert releases_of_ours(new) == ["1.20.1", "1.21.1"]
+    stage_web_release(new, "1.22.0", make_archive(tmp_path / "b.tar.gz", "1.22.0"), None)
+    switch_web_release(new, "1.22.0")
+    assert releases_of_ours({**web, "version": "1.22.0"}) == ["1.20.1", "1.21.1", "1.22.0"]
+    assert json.loads((tmp_path / "fractal-web-1.22.0" / MARK).read_text()) == {"moves_aside": ""}
 
 
 def test_it_stays_only_with_a_server_whose_release_it_was_switched_to(tmp_path, web):
