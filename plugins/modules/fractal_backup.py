@@ -41,7 +41,8 @@ options:
     description:
       - V(present) makes the backup O(run) unless it is there.
       - V(archived) adds the proved dump to each backup of O(backup_root) that is a frozen copy alone, with low
-        priority. The service may run. A backup whose copy a rollback has given back stays without.
+        priority. The service may run. A backup whose copy a rollback has given back stays without. A dump that was
+        written without compression, as the service waited for it, is packed.
       - V(superseded) drops the frozen copies of other runs than O(run) whose backups have their dump, too.
       - V(tidy) removes what killed backups left behind - unfinished folders with their copies, and scratch databases.
         Finished backups stay.
@@ -182,6 +183,11 @@ archived:
   returned: with O(state=archived)
   type: list
   elements: dict
+packed_dumps:
+  description: Folders of backups whose dump was packed.
+  returned: with O(state=archived)
+  type: list
+  elements: str
 gone:
   description: Folders of backups without a dump, whose copy is not there any more.
   returned: with O(state=archived)

@@ -77,6 +77,12 @@ without_dump:
   type: list
   elements: str
   sample: []
+not_packed:
+  description: Folders of the finished backups of this instance whose dump has no compression.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 folder:
   description: Where the backups of this instance are.
   returned: success
@@ -100,6 +106,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.packing import not_packed
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     find_backup,
     read_manifest,
@@ -123,6 +130,7 @@ def find(params: Mapping[str, Any]) -> dict[str, Any]:
         "backup": None,
         "folder": folder,
         "without_dump": without_dump(folder),
+        "not_packed": not_packed(folder),
     }
     if path is None:
         return {**result, "ran_before": hold is None or hold.ran_before}

@@ -3,6 +3,8 @@
 # Private to this collection: no stable interface.
 """The archive: the proved dump of a frozen copy, made when the service is up again, which finishes the copy's backup.
 
+A dump that was made inside the downtime without compression is packed then (`packing.py`).
+
 The manifest gets the dump at one instant. Killed before that, the backup still is its copy, and the next call begins
 anew: what lies there without being in the manifest is nothing.
 """
@@ -14,7 +16,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import drop_superseded
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import keep_out_of_the_way
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import dumped
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.packing import not_packed, pack_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     DUMP,
     FORMAT_WITH_COPY,
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 def archive_backups(
     installation: Installation, python: str | None, root: str, proof: str = "restore", check_mode: bool = False
 ) -> dict[str, Any]:
-    """Add the proved dump to every backup in ``root`` that is a frozen copy alone, the newest first.
+    """Add the proved dump to every backup in ``root`` that is a frozen copy alone, the newest first, and pack others.
 
     Args:
         installation: Whose database.
@@ -47,16 +51,20 @@ def archive_backups(
         check_mode: Only say which would get one.
 
     Returns:
-        ``changed``, ``archived`` (summaries of the backups that got one), ``gone`` (paths of those whose copy is not
-        there, such as one that a rollback gave back), ``dump_seconds`` and ``proof_seconds``.
+        ``changed``, ``archived`` (summaries of the backups that got one), ``packed_dumps`` (paths of those whose dump
+        had no compression, and is packed now), ``gone`` (paths of those whose copy is not there, such as one that a
+        rollback gave back), ``dump_seconds`` and ``proof_seconds``.
 
     Raises:
         FractalError: A dump could not be made or proved, or a copy is not what it was. The backup is as before.
     """
-    waiting = without_dump(root)
-    result: dict[str, Any] = {"archived": [], "gone": [], "dump_seconds": 0.0, "proof_seconds": 0.0}
-    if check_mode or not waiting:
-        return {"changed": bool(waiting), **result}
+    waiting, plain = without_dump(root), not_packed(root)
+    result: dict[str, Any] = {"archived": [], "packed_dumps": [], "gone": [], "dump_seconds": 0.0, "proof_seconds": 0.0}
+    if check_mode or not (waiting or plain):
+        return {"changed": bool(waiting or plain), **result}
+    if plain:
+        keep_out_of_the_way()
+        result["packed_dumps"] = [pack_dump(path).path for path in plain]
     door = service_side(installation, python, A_DAY)
     for path in waiting:
         done = _archive(door, installation, open_backup(path), proof)
@@ -66,7 +74,7 @@ def archive_backups(
         result["archived"].append(done.summary())
         for part in ("dump", "proof"):
             result[f"{part}_seconds"] += done.manifest[part]["seconds"]
-    return {"changed": bool(result["archived"]), **result}
+    return {"changed": bool(result["archived"] or plain), **result}
 
 
 def drop_other_copies(

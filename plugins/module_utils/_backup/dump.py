@@ -112,7 +112,8 @@ def dump_and_prove(
 
     Returns:
         ``database`` (what another one needs to be like it), ``contents``, ``left_out`` (what only an administrator can
-        restore), ``dump_seconds`` and ``proof_seconds``. Of a copy that is gone, only ``gone``.
+        restore), ``compress`` (pg_dump's option), ``dump_seconds`` and ``proof_seconds``. Of a copy that is gone, only
+        ``gone``.
 
     Raises:
         FractalError: It could not be made or proved.
@@ -156,6 +157,7 @@ def dump_and_prove(
         "database": {"name": settings.dbname, "host": settings.host, "port": settings.port, **database},
         "contents": contents.as_dict(),
         "left_out": [told_entry(entry) for entry in left_out],
+        "compress": compress,
         "dump_seconds": dumped,
         "proof_seconds": _since(started),
     }

@@ -230,7 +230,12 @@ def dumped(
         return {
             "format": FORMAT,
             "database": dict(told["database"]),
-            "dump": {"file": DUMP, "seconds": float(told["dump_seconds"]), **measure(path)},
+            "dump": {
+                "file": DUMP,
+                "seconds": float(told["dump_seconds"]),
+                "compress": str(told["compress"]),
+                **measure(path),
+            },
             "proof": {
                 "kind": proof,
                 "seconds": float(told["proof_seconds"]),

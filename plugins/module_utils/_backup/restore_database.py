@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import left_out_objects
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.packing import opened_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import Backup, open_backup, saved_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import (
@@ -149,7 +150,7 @@ def restore_database(
     backup = open_backup(backup_path, dump=read_all or not backup.manifest.get("copy"))
     after = backup.contents_after
     with contextlib.ExitStack() as stack:
-        dump = stack.enter_context(open(backup.dump, "rb")).fileno() if backup.has_dump else -1
+        dump = stack.enter_context(opened_dump(backup)) if backup.has_dump else -1
         opened = Opened(backup.manifest, after.as_dict() if after else None, dump)
         door = service_side(installation, python, A_DAY)
         return replace(door, fds=(dump,) if backup.has_dump else ()).call(

@@ -34,7 +34,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
 DUMP, MANIFEST, PACKAGES, FILES = "database.dump", "manifest.json", "packages.txt", "files"
 AFTER = "after.json"
 FORMAT = 1
-FORMAT_WITH_COPY = 2  # of a manifest that names a frozen copy; earlier versions of this collection need a dump
+FORMAT_WITH_COPY = 2  # of a manifest whose dump is packed, or that names a frozen copy: earlier versions know neither
 _FORMATS = (FORMAT, FORMAT_WITH_COPY)
 LARGEST_FILE = 64 << 20  # bytes; what is backed up by file are configurations
 _REMOVED = ".removed"
@@ -51,7 +51,7 @@ class Backup:
     @property
     def dump(self) -> str:
         """Path of the database dump."""
-        return os.path.join(self.path, DUMP)
+        return os.path.join(self.path, self.manifest["dump"]["file"] if self.has_dump else DUMP)
 
     @property
     def has_dump(self) -> bool:

@@ -27,8 +27,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian; PostgreSQL's own RPMs
 
-_WITH_LZ4 = 16  # the first release of pg_dump that may have it
-_UNCOMPRESSED = 3  # room for a dump without compression, compared with the database
+_QUICK = ("lz4", "zstd:1")  # ways to compress that cost next to nothing, the cheapest first
+UNCOMPRESSED = "0"
+_ROOM_UNCOMPRESSED = 3  # room for a dump without compression, compared with the database
 _FAILED_ENTRY = re.compile(r"from TOC entry (\d+);")
 # these hold the rows of an object that has an entry of its own
 _ROWS_OF = {"TABLE": "TABLE DATA", "SEQUENCE": "SEQUENCE SET", "MATERIALIZED VIEW": "MATERIALIZED VIEW DATA"}
@@ -70,18 +71,18 @@ def find_programs(server_version_num: int, folders: Iterable[str] | None = None)
 def cheapest_compression(programs: PostgresPrograms, size: int, free: int) -> str:
     """Return the value of ``--compress`` that makes a dump of a database of ``size`` bytes the soonest.
 
-    lz4 costs next to nothing and writes less, where this pg_dump has it. Without it, gzip's lightest level still takes
-    several times as long as no compression at all, for which the disk (``free`` bytes) needs room: rows that PostgreSQL
-    has compressed itself are a dump's in full.
+    lz4 and zstd cost next to nothing and write less, where this pg_dump has them. Without, gzip's lightest level still
+    takes several times as long as no compression at all, for which the disk (``free`` bytes) needs room: rows that
+    PostgreSQL has compressed itself are a dump's in full.
     """
-    if programs.major >= _WITH_LZ4 and _has_lz4(programs):
-        return "lz4"
-    return "0" if free > _UNCOMPRESSED * size else "1"
+    # an old one takes any word for a number
+    known = [way for way in _QUICK if _takes(programs, way)] if not _takes(programs, "nonsense") else []
+    return next(iter(known), UNCOMPRESSED if free > _ROOM_UNCOMPRESSED * size else "1")
 
 
-def _has_lz4(programs: PostgresPrograms) -> bool:
-    """Whether this build of pg_dump has lz4: it refuses that before it connects to anything."""
-    command = [os.path.join(programs.folder, "pg_dump"), "--format=custom", "--compress=lz4", "--file=/dev/null"]
+def _takes(programs: PostgresPrograms, way: str) -> bool:
+    """Whether this build of pg_dump takes a way to compress: it refuses one before it connects to anything."""
+    command = [os.path.join(programs.folder, "pg_dump"), "--format=custom", f"--compress={way}", "--file=/dev/null"]
     nowhere = "host=/nonexistent dbname=nowhere"
     done = subprocess.run(  # pylint: disable=ansible-bad-function
         [*command, "--no-password", f"--dbname={nowhere}"],
