@@ -51,7 +51,7 @@ faults: bed ## Disturb upgrades at every stage, both ways on: two hours; FAULTS=
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1
 	@python tests/faults/faults.py --random $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
-bench: bed ## Measure the window against the bare commands, the check of many users, and a second upgrade
+bench: bed ## Measure window and rollback against the bare commands (SIZE=1G fills the database), many users, a second upgrade
 	@python tests/bench/window.py
 	@for bench in tests/bench/bench_*.py; do echo; python $$bench || exit 1; done
 

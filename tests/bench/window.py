@@ -1,103 +1,160 @@
-"""Measure the window of the upgrade playbook against the bare commands that must happen inside it.
+"""Measure the window of the upgrade playbook, and a rollback, against the bare commands that must happen.
 
-Both run in this one run, one after the other, on identical copies of the prepared instance, each with its new
-environment built beforehand. Prints the steps side by side and the ratio; asserts nothing.
+SIZE=1G fills the seeded database first. All of it happens in one run on one pair of hosts: the upgrade, the rollback,
+and the bare commands on the instance that the rollback brought back, with the same environment built beforehand.
+Prints the steps side by side and the ratios; asserts nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pair import inventory
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BENCH = ROOT / "tests/bench"
 PAIR = "fractal-bench"
-STAGES = {
-    "Stop fractal-server": "stop",
-    "Back up, prove the backup": "backup",
-    "Migrate the environment file": "environment file",
-    "Switch to fractal-server 2.17.0": "switch",
-    "Migrate the schema to 2.17.0": "set-db",
-    "Migrate the data for 2.17.0": "update-db-data",
-    "Start fractal-server": "start",
-}
+UNITS = {"M": 1, "G": 1000}
+LOG = "/run/outage.log"
+ENV_FILE = "/opt/fractal/server/.fractal_server.env"
+FILLED = "runuser -u postgres -- psql -qXAt -v megabytes={0} fractal_db"
+MODULE = re.compile(r"^TASK \[(?:[^\]]* : )?([^\]]*)\] \*+\n(?:(?!TASK ).*\n)*?.*\"duration\": ([0-9.]+)", re.MULTILINE)
+FROZEN = "SELECT count(*) FROM pg_database WHERE datname LIKE '%_frozen_%'"
+GOALS = {"bare": 1.15, "official": 0.4, "exchange": 1.5}
 
 
 def run(*command: str, **options: object) -> str:
     done = subprocess.run(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
-    )
+    )  # type: ignore[call-overload]
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
-    return done.stdout
+    return str(done.stdout)
 
 
 def in_server(*command: str, **options: object) -> str:
     return run("podman", "exec", "-i", f"{PAIR}-server", *command, **options)
 
 
-def module(inventory: str, name: str, **arguments: object) -> None:
-    run(
-        "ansible",
-        "--become",
-        "-i",
-        inventory,
-        "server",
-        "-m",
-        f"fractal_ops.platform.{name}",
-        "-a",
-        json.dumps(arguments),
-    )
+def megabytes() -> int:
+    """Return how large the database is to be, 0 as it is seeded."""
+    wanted = os.environ.get("SIZE", "").strip().upper().removesuffix("B")
+    return int(float(wanted[:-1]) * UNITS[wanted[-1]]) if wanted else 0
 
 
-def prepare(inventory: str) -> None:
-    run("tests/bed/run_pair.sh", PAIR)
-    module(inventory, "fractal_server_environment", releases=["2.17.0"], wheelhouse="/opt/wheelhouse")
+@dataclass(frozen=True)
+class Ran:
+    """A playbook that ran: the report's record, the seconds that the service was down, and all; those of each module."""
+
+    record: dict[str, Any]
+    down: float
+    seconds: float
+    modules: list[tuple[str, str]]
 
 
-def bare(inventory: str) -> dict[str, float]:
-    prepare(inventory)
-    env_file = "/opt/fractal/server/.fractal_server.env"
-    in_server("install", "-d", "-o", "fractal", "/run/bench")
-    in_server("cp", "-p", env_file, "/run/bench/new")
-    common = {"path": "/run/bench/new", "old_path": "/run/bench/old", "server_python": "/opt/fractal/venv/bin/python3"}
-    module(inventory, "fractal_env_migrate", **common, service="fractal-server")
-    script = (ROOT / "tests/bench/bare_window.sh").read_text()
-    return json.loads(in_server("bash", "-c", script).splitlines()[-1])
+class Bench:
+    """A pair of hosts, with its inventory and reports in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.inventory = f"{folder}/inventory.yml"
+        pathlib.Path(self.inventory).write_text(inventory(PAIR))
+
+    def prepare(self) -> int:
+        """Start the pair, fill its database and build the new environment; return the size of the database in bytes."""
+        run("tests/bed/run_pair.sh", PAIR)
+        if megabytes():
+            in_server("bash", "-c", FILLED.format(megabytes()), input=(BENCH / "fill.sql").read_text())
+        self.module("fractal_server_environment", releases=["2.17.0"], wheelhouse="/opt/wheelhouse")
+        return int(self.sql("SELECT pg_database_size('fractal_db')"))
+
+    def module(self, name: str, **arguments: object) -> None:
+        call = ("ansible", "--become", "-i", self.inventory, "server", "-m", f"fractal_ops.platform.{name}")
+        run(*call, "-a", json.dumps(arguments))
+
+    def playbook(self, name: str) -> Ran:
+        """Run a playbook, and watch the service meanwhile."""
+        in_server("bash", "-c", f"cat > /run/outage.py; rm -f {LOG}", input=(BENCH / "outage.py").read_text())
+        run("podman", "exec", "-d", f"{PAIR}-server", "python3", "/run/outage.py", LOG)
+        began = time.monotonic()
+        command = ("ansible-playbook", "-i", self.inventory, f"fractal_ops.platform.{name}")
+        output = run(*command, "-v", "-e", f"fractal_report_dir={self.folder}")
+        seconds = time.monotonic() - began
+        in_server("pkill", "-f", "/run/[o]utage.py")
+        told = [line.split() for line in in_server("cat", LOG).splitlines()]
+        down = [float(when) for when, state in told if state == "down"]
+        up = [float(when) for when, state in told if state == "up"]
+        record = json.loads(pathlib.Path(self.folder, "server", "latest.json").read_text())
+        return Ran(record, up[-1] - down[0], seconds, MODULE.findall(output))
+
+    def sql(self, statement: str) -> str:
+        return in_server("bash", "-c", f'runuser -u postgres -- psql -XAtc "{statement}"').strip()
+
+    def bare(self) -> dict[str, float]:
+        """Make the bare commands; return the seconds of each."""
+        in_server("install", "-d", "-o", "fractal", "/run/bench")
+        in_server("cp", "-p", ENV_FILE, "/run/bench/new")
+        files = {"path": "/run/bench/new", "old_path": "/run/bench/old"}
+        python = "/opt/fractal/venv/bin/python3"
+        self.module("fractal_env_migrate", **files, server_python=python, service="fractal-server")
+        script = (BENCH / "bare_window.sh").read_text()
+        steps: dict[str, float] = json.loads(in_server("bash", "-c", script).splitlines()[-1])
+        return steps
 
 
-def playbook(inventory: str, folder: str) -> tuple[dict[str, float], dict[str, float]]:
-    prepare(inventory)
-    run("ansible-playbook", "-i", inventory, "fractal_ops.platform.upgrade", "-e", f"fractal_report_dir={folder}")
-    record = json.loads(pathlib.Path(folder, "server", "latest.json").read_text())
-    stages = [one for one in record["stages"] if one["seconds"] is not None and one["title"] in STAGES]
-    steps = {STAGES[one["title"]]: one["seconds"] for one in stages}
-    return {**steps, "window": record["window_seconds"]}, record.get("backup_seconds") or {}
+def show(name: str, seconds: float, against: str, bare: float, goal: float) -> None:
+    print(f"{name:<28}{seconds:>8.2f} s, {against} {bare:.2f} s: ratio {seconds / bare:.2f} (goal: at most {goal})")
+
+
+def rows(table: list[tuple[str, float]]) -> None:
+    for title, seconds in table:
+        print(f"  {title:<60}{seconds:>8.2f}")
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        inventory = f"{folder}/inventory.yml"
-        pathlib.Path(inventory).write_text(inventory(PAIR))
+        bench = Bench(folder)
         try:
-            ours, backup = playbook(inventory, folder)
-            bare_times = bare(inventory)
+            size = bench.prepare()
+            upgrade, frozen = bench.playbook("upgrade"), bench.sql(FROZEN)
+            rollback, left = bench.playbook("rollback"), bench.sql(FROZEN)
+            steps = bench.bare()
         finally:
             run("tests/bed/stop_pair.sh", PAIR)
-    print(f"{'seconds':<22}{'playbook':>10}{'bare':>10}")
-    for name in dict.fromkeys([*ours, *bare_times]):
-        if name != "window":
-            cells = [f"{times[name]:.2f}" if name in times else "" for times in (ours, bare_times)]
-            print(f"{name:<22}{cells[0]:>10}{cells[1]:>10}")
-    for name, seconds in backup.items():
-        print(f"  of backup: {name:<11}{seconds:>10.2f}")
-    print(f"{'window':<22}{ours['window']:>10.2f}{bare_times['window']:>10.2f}")
-    print(f"ratio: {ours['window'] / bare_times['window']:.2f}")
-    proof = backup.get("proof")
-    if proof:
-        print(f"ratio without the proof: {(ours['window'] - proof) / bare_times['window']:.2f}")
+    print(f"database of {size / 1e9:.2f} GB; load {os.getloadavg()[1]:.1f}")
+    print("\nof the upgrade, by its report:")
+    stages = [(one["title"], one["seconds"]) for one in upgrade.record["stages"] if one["seconds"] is not None]
+    of_backup = (upgrade.record.get("backup_seconds") or {}).items()
+    rows(stages + [(f"of the backup and its archive: {name}", seconds) for name, seconds in of_backup])
+    print("modules of the rollback:")
+    rows([(title, float(seconds)) for title, seconds in rollback.modules])
+    print("bare:")
+    rows(list(steps.items()))
+    both = sum(seconds for name, seconds in steps.items() if name not in ("file copy", "compressed dump"))
+    window = float(upgrade.record["window_seconds"])
+    print()
+    show("window", window, "bare", both + steps["file copy"], GOALS["bare"])
+    show("window", window, "official order", both + steps["compressed dump"], GOALS["official"])
+    per = [seconds / size * 1e9 for seconds in (window, steps["file copy"], steps["compressed dump"])]
+    print(f"seconds per GB: window {per[0]:.1f}, file copy {per[1]:.1f}, compressed dump {per[2]:.1f}")
+    print(f"the service did not answer for {upgrade.down:.2f} s; the whole playbook took {upgrade.seconds:.0f} s")
+    if upgrade.record.get("predicted_seconds"):
+        predicted = float(upgrade.record["predicted_seconds"])
+        print(f"predicted: {predicted:.1f} s, {100 * (predicted / window - 1):+.0f} % of what it was")
+    method = "exchange" if (frozen, left) == ("1", "0") else "the dump"
+    show(
+        f"rollback by {method}: down", rollback.down, "stop + start", steps["stop"] + steps["start"], GOALS["exchange"]
+    )
+    print(f"the whole playbook took {rollback.seconds:.0f} s")
 
 
 if __name__ == "__main__":

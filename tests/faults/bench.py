@@ -9,23 +9,17 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from points import Point, sql
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-INVENTORY = """
-all:
-  vars:
-    ansible_python_interpreter: /usr/bin/python3
-fractal_server:
-  hosts:
-    server: {{ansible_host: {0}-server, fractal_wheelhouse: /opt/wheelhouse}}
-fractal_web:
-  hosts:
-    web: {{ansible_host: {0}-web, fractal_web_archive: /opt/archives/node-18-fractal-web-v1.21.1.tar.gz}}
-"""
+sys.path.insert(0, str(ROOT / "tests/bench"))
+
+from pair import inventory
+
 LIMIT = 900  # seconds for one playbook
 SERVER_STATE = r"""
 cd /opt/fractal/server
@@ -136,7 +130,7 @@ class Bench:
                 ("web", "localhost/fractal-ops/web:prepared"),
             )
         ]
-        pathlib.Path(self.inventory).write_text(INVENTORY.format(pair))
+        pathlib.Path(self.inventory).write_text(inventory(pair))
 
     def start(self) -> None:
         """Begin with new hosts."""
