@@ -53,7 +53,7 @@ def megabytes() -> int:
 
 @dataclass(frozen=True)
 class Ran:
-    """A playbook that ran: the report's record, the seconds that the service was down, and all; those of each module."""
+    """A playbook that ran: its record, how long the service was down, all seconds, and those of each module."""
 
     record: dict[str, Any]
     down: float
