@@ -15,7 +15,8 @@ DATABASES = "runuser -u postgres -- psql -XAtc \"SELECT datname FROM pg_database
 
 def beside(host: Host) -> set[str]:
     """Return the releases and databases of this collection's beside those in use."""
-    return set(host.check_output("ls -d /opt/fractal/venv-*").split()) | set(host.check_output(DATABASES).split())
+    releases = host.check_output("find /opt/fractal -maxdepth 1 -name 'venv-*'").split()
+    return {*releases, *host.check_output(DATABASES).split()}
 
 
 def test_tidying_up_takes_what_no_rollback_needs_and_leaves_the_rest(host: Host) -> None:
