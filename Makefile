@@ -1,6 +1,6 @@
 # `make demo` shows an upgrade on two hosts; `make test` checks everything; `make clean` removes all that either made.
 # What is fetched or built is kept in ${FRACTAL_OPS_CACHE:-~/.cache/fractal_ops} and as images of podman, under keys of
-# its inputs: a second run, also of another clone, starts from there.
+# its inputs: a second run, also of another clone, starts from there. FRACTAL_OPS_BED=debian13 takes hosts with Debian 13.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ help: ## Say what there is
 setup: ## Install and link the tools (system packages as root, the rest in the cache)
 	@tests/bed/setup.sh
 
-bed: setup ## Build the images of the test bed
+bed: setup ## Build the images of the test bed, of Debian 12, or with FRACTAL_OPS_BED=debian13 of Debian 13
 	@tests/bed/build.sh
 
 unit: setup ## Unit tests
@@ -42,7 +42,7 @@ docs: setup ## The documentation as a site in .cache/docs/html
 lock: setup ## Resolve tests/requirements/*.in anew, into exact versions with hashes
 	@tests/bed/lock.sh
 
-molecule: bed ## Every Molecule scenario, or those named: make molecule SCENARIOS="default ..."
+molecule: setup ## Every Molecule scenario of the bed, or those named: make molecule SCENARIOS="default ..."
 	@tests/bed/scenarios.sh $(SCENARIOS)
 
 faults: bed ## Disturb upgrades at every stage, both ways on: two hours; FAULTS=--short, as in make test, FAULTS="--only backup"

@@ -4,7 +4,15 @@
 
 BED=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export CONTAINERS_CONF=$BED/containers.conf
-REPOSITORY=localhost/fractal-ops
+
+# Which Debian the hosts are. The images of each have names of their own, and RELEASES are what its Python installs.
+FRACTAL_OPS_BED=${FRACTAL_OPS_BED:-debian12}
+case $FRACTAL_OPS_BED in
+    debian12) SUITE=bookworm REPOSITORY=localhost/fractal-ops BASE=$REPOSITORY/base:12 RELEASES="2.17.0 2.17.2 2.18.0 2.18.5" ;;
+    debian13) SUITE=trixie REPOSITORY=localhost/fractal-ops-debian13 BASE=$REPOSITORY/base:13 RELEASES="2.17.0 2.17.2 2.18.0 2.18.5 2.23.0 2.26.0" ;;
+    *) printf '[bed] FRACTAL_OPS_BED is %s, not debian12 or debian13\n' "$FRACTAL_OPS_BED" >&2 && exit 1 ;;
+esac
+
 CACHE=${FRACTAL_OPS_CACHE:-$HOME/.cache/fractal_ops}
 SSH=$CACHE/ssh # key and configuration of the connections to the containers; made by setup.sh
 

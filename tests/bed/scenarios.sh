@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# scenarios.sh [NAME ...]: run Molecule scenarios (all without names), two at a time, and say how each ended.
+# scenarios.sh [NAME ...]: run Molecule scenarios, two at a time, and say how each ended. Without names all that belong to the
+# bed of FRACTAL_OPS_BED; a scenario that names a bed of its own is run on that one, and without being named only there.
 # A scenario that fails does not stop the others; its hosts are removed too. Of one that passed only the steps are shown.
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -7,14 +8,23 @@ set -euo pipefail
 
 LANES=2 # a scenario mostly waits for its hosts
 cd "$BED/../.."
+
+bed_of() { # bed_of SCENARIO: the bed that its molecule.yml names, or the chosen one
+    grep -oP '^ *FRACTAL_OPS_BED: \K\w+' "molecule/$1/molecule.yml" || echo "$FRACTAL_OPS_BED"
+}
+
 if [ $# -eq 0 ]; then
     # the longest ones first, so that none is left alone at the end
     set -- refusals oidc slurm_ssh
     for file in molecule/*/molecule.yml; do
         name=$(basename "$(dirname "$file")")
-        [[ " $* " = *" $name "* ]] || set -- "$@" "$name"
+        [[ " $* " = *" $name "* ]] || [ "$(bed_of "$name")" != "$FRACTAL_OPS_BED" ] || set -- "$@" "$name"
     done
 fi
+
+for bed in $(for scenario in "$@"; do bed_of "$scenario"; done | sort -u); do
+    FRACTAL_OPS_BED=$bed "$BED/build.sh"
+done
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT

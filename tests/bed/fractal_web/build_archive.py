@@ -12,8 +12,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-VERSIONS = ("1.20.1", "1.21.1", "1.22.2")
-NODE_MAJOR = 18
+# The releases, and the majors of Node that there are archives for.
+VERSIONS = {"1.20.1": (18, 20), "1.21.1": (18, 20), "1.22.2": (18, 20, 24), "1.29.6": (24,)}
 LICENSE = "A stand-in for fractal-web, for tests only. GPL-3.0-or-later, as the collection it belongs to.\n"
 
 
@@ -32,9 +32,9 @@ def contents(version: str) -> dict[str, str]:
     }
 
 
-def build(version: str, folder: Path) -> Path:
+def build(version: str, node_major: int, folder: Path) -> Path:
     """Write one archive and return its path."""
-    path = folder / f"node-{NODE_MAJOR}-fractal-web-v{version}.tar.gz"
+    path = folder / f"node-{node_major}-fractal-web-v{version}.tar.gz"
     files = contents(version)
     folders = sorted({str(parent) for name in files for parent in Path(name).parents} - {"."})
     with (
@@ -57,8 +57,9 @@ def main() -> None:
     """Build every release into the folder named on the command line."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for version in VERSIONS:
-        print(build(version, folder))
+    for version, node_majors in VERSIONS.items():
+        for node_major in node_majors:
+            print(build(version, node_major, folder))
 
 
 if __name__ == "__main__":
