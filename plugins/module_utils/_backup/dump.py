@@ -46,6 +46,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     DATABASE_FACTS,
     NO_OWNERS,
     PROOF,
+    REHEARSAL,
     TRIAL,
     drop_all,
     own_databases,
@@ -85,7 +86,7 @@ def drop_scratch_databases(installation: Installation, runs: list[str], check_mo
     """Drop the databases that killed backups left, also the copies of these ``runs``, and return their ``names``."""
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
-        names = [name for kind in (PROOF, TRIAL) for name in own_databases(connection, settings.dbname, kind)]
+        names = [name for kind in (PROOF, TRIAL, REHEARSAL) for name in own_databases(connection, settings.dbname, kind)]
         names += [name for run in runs for name in half_made(connection, settings.dbname, run)]
         if not check_mode:
             drop_all(connection, names)
@@ -99,6 +100,8 @@ def dump_and_prove(
     dump: int,
     path: str,
     copy: Mapping[str, Any] | None = None,
+    keep: bool = False,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Dump the database, or its frozen copy, into an open file and prove the dump.
 
@@ -109,11 +112,13 @@ def dump_and_prove(
         dump: The file, empty, to read and write.
         path: What it is called, for messages.
         copy: The frozen copy to dump, as the manifest names it: nobody waits for that, so it keeps out of the way.
+        keep: Leave the database that the dump was proved by, for a rehearsal.
+        jobs: How many parts to restore at once; see `restoring`.
 
     Returns:
         ``database`` (what another one needs to be like it), ``contents``, ``left_out`` (what only an administrator can
-        restore), ``compress`` (pg_dump's option), ``dump_seconds`` and ``proof_seconds``. Of a copy that is gone, only
-        ``gone``.
+        restore), ``compress`` (pg_dump's option), ``dump_seconds``, ``proof_seconds`` and, if it was to be kept, the
+        name of the ``scratch`` database. Of a copy that is gone, only ``gone``.
 
     Raises:
         FractalError: It could not be made or proved.
@@ -134,7 +139,8 @@ def dump_and_prove(
         scratch = None
         with _dumping(programs, dumped_from, source, dump, path, compress) as dumping:
             if proof == "restore":
-                scratch = stack.enter_context(scratch_database(settings, run, database))
+                kind = REHEARSAL if keep else PROOF
+                scratch = stack.enter_context(scratch_database(settings, run, database, kind, keep))
             search_path = copy["search_path"] if copy else search_path_of(source)
             contents = read_contents(source, search_path, versions=bool(copy))
             dumping.finish(f"dump the {settings.where}")
@@ -148,7 +154,7 @@ def dump_and_prove(
                 entries = dump_entries(programs, dump)
                 kept, left_out = restorable(connection, programs, scratch, dump, entries, NO_OWNERS)
             refuse_unproved(left_out, contents)
-            with restoring(programs, scratch, dump, kept, NO_OWNERS) as restore:
+            with restoring(programs, scratch, dump, kept, NO_OWNERS, jobs) as restore:
                 restore.finish("prove the backup by restoring it")
             _compare(contents, scratch, search_path, left_out)
         elif proof == "list":
@@ -160,6 +166,7 @@ def dump_and_prove(
         "compress": compress,
         "dump_seconds": dumped,
         "proof_seconds": _since(started),
+        "scratch": scratch.dbname if scratch and keep else "",
     }
 
 

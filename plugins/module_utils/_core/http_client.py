@@ -159,11 +159,15 @@ class Api:
         data = self._checked("POST", "/auth/token/login/", self._send("POST", "/auth/token/login/", form, kind))
         self._token = str(data.get("access_token", "")) if isinstance(data, dict) else ""
 
+    def use_token(self, token: str) -> None:
+        """Send later requests with a token that was not got by `log_in`."""
+        self._token = token
+
     def answer(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Answer:
         """Send a request and return the answer whatever its status."""
         headers = {"Content-Type": kind} if body is not None else {}
         answer = self._send(method, path, body, headers)
-        if answer.status == 401 and self._token:
+        if answer.status == 401 and self._token and self._email:
             self.log_in(self._email, self._password)
             answer = self._send(method, path, body, headers)
         return answer

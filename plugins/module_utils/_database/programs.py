@@ -131,13 +131,15 @@ def restoring(
     dump: int,
     entries: Sequence[str] = (),
     options: Sequence[str] = (),
+    jobs: int = 1,
 ) -> Iterator[PostgresProcess]:
     """Restore a dump into an empty database, everything or an error, for as long as this context lasts.
 
-    ``dump`` is an open file: nobody but root may open it by its name, and so it takes one job only. ``entries`` are
-    those of its table of contents to restore, all if there are none.
+    ``dump`` is an open file. ``entries`` are those of its table of contents to restore, all if there are none. Each of
+    several ``jobs`` opens the file for itself, so it has to be this account's own.
     """
-    with _pg_restore(programs, settings, dump, entries, ["--exit-on-error", *options]) as restore:
+    several = [f"--jobs={jobs}", "/proc/self/fd/0"] if jobs > 1 else []
+    with _pg_restore(programs, settings, dump, entries, ["--exit-on-error", *options, *several]) as restore:
         yield restore
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 PROOF, RESTORE, SWAP, FAILED, TRIAL, FROZEN = "proof", "restore", "swap", "failed", "trial", "frozen"
+REHEARSAL = "rehearsal"
 _DEFAULT_TABLESPACE = "pg_default"  # open to all, but not by its name
 _LONGEST_NAME = 63  # NAMEDATALEN - 1
 
@@ -256,11 +257,11 @@ def end_sessions(connection: Connection, name: str) -> None:
 
 @contextlib.contextmanager
 def scratch_database(
-    settings: DatabaseSettings, run: str, facts: Mapping[str, Any], kind: str = PROOF
+    settings: DatabaseSettings, run: str, facts: Mapping[str, Any], kind: str = PROOF, keep: bool = False
 ) -> Iterator[DatabaseSettings]:
     """Create an empty scratch database, yield its settings, and drop it whatever happens.
 
-    Those of killed runs go first.
+    Those of killed runs go first. With ``keep`` it stays unless something fails.
     """
     with connect(settings, autocommit=True) as connection:
         drop_all(connection, own_databases(connection, settings.dbname, kind))
@@ -268,9 +269,13 @@ def scratch_database(
         make_scratch(connection, settings, name, kind, run, facts)
     try:
         yield settings.at(name)
+    except BaseException:
+        keep = False
+        raise
     finally:
-        with connect(settings, autocommit=True) as connection:
-            drop_all(connection, [name])
+        if not keep:
+            with connect(settings, autocommit=True) as connection:
+                drop_all(connection, [name])
 
 
 def make_scratch(
