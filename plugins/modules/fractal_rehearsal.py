@@ -10,8 +10,8 @@ module: fractal_rehearsal
 short_description: Rehearse the upgrade of a running fractal-server on a copy of its database
 version_added: 0.1.0
 description:
-  - Dumps one consistent snapshot of the database, restores it into a database of its own and compares both. Then each of
-    O(releases) migrates that database, in the environment that
+  - Dumps one consistent snapshot of the database, restores it into a database of its own and compares both. Then each
+    of O(releases) migrates that database, in the environment that
     M(fractal_ops.platform.fractal_server_environment) built beside the one in use and as the service account; the
     alembic revision and the rows tell whether it did. The last release is started on it, on a free port of the
     loopback address, and has to answer, to let somebody log in, and to list projects.
@@ -110,9 +110,11 @@ seconds:
     proof: 3.2
     copy: 0.4
     compare: 0.1
-    environment: 0.9
+    environment: 0.3
+    switch 2.17.0: 1.3
     schema 2.17.0: 2.2
     data 2.17.0: 2.4
+    note: 0.6
     start: 3.1
     stop: 0.3
 size_bytes:
@@ -132,15 +134,16 @@ projects:
   returned: success, not in check mode
   type: int
 predicted:
-  description: Seconds that each stage with the service down will take. Empty unless everything was rehearsed.
+  description:
+    - Seconds that each stage with the service down will take, by its name. Empty unless everything was rehearsed.
   returned: success, not in check mode
   type: dict
   sample:
     stop: 0.3
     backup: 0.5
-    environment: 0.9
-    schema 2.17.0: 2.2
-    data 2.17.0: 2.4
+    environment_file: 0.3
+    hop 2.17.0: 5.9
+    note: 0.6
     start: 3.1
 predicted_seconds:
   description: Seconds that the service will be down; null unless everything was rehearsed.

@@ -15,6 +15,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import folder_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
     ACCEPTED,
+    downtime,
     duration,
     level,
     proof_in_words,
@@ -77,6 +78,7 @@ def render_html(record: Mapping[str, Any]) -> str:
         skipped=[one for one in checks if one["status"] == "skipped"],
         timeline=timeline(record),
         proof=proof_in_words(record),
+        downtime=list(downtime(record)),
     )
 
 

@@ -86,7 +86,9 @@ def drop_scratch_databases(installation: Installation, runs: list[str], check_mo
     """Drop the databases that killed backups left, also the copies of these ``runs``, and return their ``names``."""
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
-        names = [name for kind in (PROOF, TRIAL, REHEARSAL) for name in own_databases(connection, settings.dbname, kind)]
+        names = [
+            name for kind in (PROOF, TRIAL, REHEARSAL) for name in own_databases(connection, settings.dbname, kind)
+        ]
         names += [name for run in runs for name in half_made(connection, settings.dbname, run)]
         if not check_mode:
             drop_all(connection, names)

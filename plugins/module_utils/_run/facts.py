@@ -25,6 +25,8 @@ UPGRADE_ENV, UPGRADE_HOPS = "__server_upgrade_env", "__server_upgrade_hops"
 UPGRADE_RELEASE = "__server_upgrade_release"  # the loop variable of UPGRADE_HOPS, in each of its results
 UPGRADE_WORKERS, UPGRADE_HANDED_ON = "__server_upgrade_workers", "__server_upgrade_handed_on"
 UPGRADE_START = "__server_upgrade_start"
+# registered by rehearse
+REHEARSE_DONE = "__rehearse_done"
 # registered by fractal, for the playbook status
 STATUS_BACKUP = "__fractal_backup"
 # registered by tidy

@@ -37,7 +37,7 @@ OUTCOMES = (  # of an instance, from the worst on: the worst of its hosts is the
 )
 FAILED = ("failed", "blocked")  # the run fails for these
 LOST = "Ansible lost this host before it was looked at; the lines above say why."
-_KINDS = {"precheck": PREDICTION, "verify": VERIFICATION, "rollback": ROLLBACK}
+_KINDS = {"precheck": PREDICTION, "rehearse": PREDICTION, "verify": VERIFICATION, "rollback": ROLLBACK}
 
 
 def instance_records(

@@ -60,6 +60,7 @@ def empty_record(name: str) -> dict[str, Any]:
         "backup": None,
         "backup_proof": None,
         "backup_seconds": {},
+        "rehearsal": None,
         "left": [],
         "remaining": [],
         "undo": "",
@@ -91,6 +92,8 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         "backup_proof": (backup or {}).get("proof", {}).get("kind"),
         "backup_seconds": _backup_seconds(facts),
     }
+    if kind in (UPGRADE, PREDICTION):
+        record["rehearsal"] = _rehearsal(facts.get(facts_of.REHEARSE_DONE) or {}, record["stages"])
     if kind == VERIFICATION:
         record["to"] = record["from"]
     if record["outcome"] == "failed":
@@ -173,6 +176,25 @@ def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the seconds that several hosts took, one after another; failed if one of them did."""
     durations = [result["duration"] for result in results if "duration" in result]
     return {"failed": True} if failed_workers(results) else {"duration": sum(durations)} if durations else {}
+
+
+def _rehearsal(done: Mapping[str, Any], stages: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what the rehearsal said of each stage with the service down, beside what that took."""
+    if "passed" not in done:
+        return None
+    took: dict[str, float] = {}
+    for stage in stages:
+        if stage["seconds"] is not None:
+            of_hop = stage["name"] in ("install", "schema", "data", "hop")
+            name = f"hop {stage['release']}" if of_hop else stage["name"]
+            took[name] = round(took.get(name, 0.0) + stage["seconds"], 3)
+    told = ("passed", "predicted_seconds", "seconds", "size_bytes", "dump_bytes", "copy_bytes_per_second")
+    return {
+        **{name: done[name] for name in told},
+        "stages": [
+            {"name": name, "expected": seconds, "took": took.get(name)} for name, seconds in done["predicted"].items()
+        ],
+    }
 
 
 def _backup(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -158,8 +158,7 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
     if record["from"] or record["to"]:
         own = f" ({record['server_outcome']})" if record["server_outcome"] != record["outcome"] else ""
         yield f"fractal-server {releases(record)}{own}."
-    if record["window_seconds"] is not None:
-        yield f"The service was down for {duration(record['window_seconds'])}."
+    yield from downtime(record)
     access = record["access"]
     if access:
         without = access["without_access"]
@@ -168,6 +167,16 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
             f"{len(access['with_access'])} user(s) will have access, {len(without)} will not; {hurt} of these "
             "own projects, have running jobs, or were active lately."
         )
+
+
+def downtime(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how long the service was down, or will be, as far as that is known."""
+    expected = (record.get("rehearsal") or {}).get("predicted_seconds")
+    if record["window_seconds"] is not None:
+        said = f"; {duration(expected)} were expected after the rehearsal" if expected is not None else ""
+        yield f"The service was down for {duration(record['window_seconds'])}{said}."
+    elif expected is not None:
+        yield f"After the rehearsal, a downtime of {duration(expected)} is expected."
 
 
 def _foot(record: Mapping[str, Any]) -> Iterator[str]:
@@ -194,6 +203,10 @@ def _tables(record: Mapping[str, Any], statuses: Sequence[str] = ("failed", "pas
         yield _Table("fractal-web", ("host", "outcome", "from", "to", "why"), rows)
     if record["stages"]:
         yield _Table("Stages", ("stage", "state", "time", "why"), [_stage(one) for one in record["stages"]])
+    rehearsed = (record.get("rehearsal") or {}).get("stages")
+    if rehearsed:
+        told = [(one["name"], duration(one["expected"]), _took(one["took"])) for one in rehearsed]
+        yield _Table("Rehearsal", ("stage with the service down", "expected", "took"), told)
     checks = [one for host in (record, *web) for one in host["checks"] if one["status"] in statuses]
     if checks:
         checks.sort(key=lambda one: statuses.index(one["status"]))
@@ -202,8 +215,11 @@ def _tables(record: Mapping[str, Any], statuses: Sequence[str] = ("failed", "pas
 
 
 def _stage(stage: Mapping[str, Any]) -> tuple[Any, ...]:
-    took = None if stage["seconds"] is None else duration(stage["seconds"])
-    return stage["title"], stage_state(stage), took, stage["reason"]
+    return stage["title"], stage_state(stage), _took(stage["seconds"]), stage["reason"]
+
+
+def _took(seconds: float | None) -> str | None:
+    return None if seconds is None else duration(seconds)
 
 
 def _finding(finding: Mapping[str, Any]) -> tuple[str, ...]:

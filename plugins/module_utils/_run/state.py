@@ -109,9 +109,9 @@ def server_state(
     ``half_way``: whether an upgrade was interrupted after it began to change things.
 
     Args:
-        results: What was registered: ``seen`` (``fractal_observe``); of the checks, ``server`` and ``users``;
-            ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no server; and
-            ``variables``, what is wrong with the operator's own.
+        results: What was registered: ``seen`` (``fractal_observe``); of the checks, ``server``, ``users`` and
+            ``rehearsal``; ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no
+            server; and ``variables``, what is wrong with the operator's own.
         target: The release to arrive at.
         accept: Ids of findings that the operator accepts.
         run: The run that asks, and the one that it knows to be dead (see ``_controller.this_run``).
@@ -128,7 +128,7 @@ def server_state(
     # where it could not be examined, that is a finding; the plan then takes it that all is to be done
     steps = environment.get("steps", [target])
     if instance is not None:
-        found += _unmade(results, ("database", "environment", "server", "users"))
+        found += _unmade(results, ("database", "environment", "server", "users", "rehearsal"))
         if database and not database.get("reachable", True):
             found.append(
                 CHECK_FINDINGS["database.unreachable"].finding(instance["service"], reason=database["reason"]).as_dict()
@@ -148,7 +148,7 @@ def server_state(
             if plan["blocked"]:
                 found.append(FINDINGS["plan.blocked"].finding(instance["service"], reason=plan["blocked"]).as_dict())
     found += _worker_findings(results)
-    found += _findings_of(results, ("environment", "server", "users"))
+    found += _findings_of(results, ("environment", "server", "users", "rehearsal"))
     found = _without_what_follows(found)
     return {
         "instance": instance,

@@ -25,6 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import (
     dump_and_prove,
     keep_out_of_the_way,
+    read_after,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import explained
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
@@ -221,7 +222,7 @@ class _Rehearsal:
         self.findings += shortages(self._needs(copies))
         if self.findings:
             return
-        scratch = self._dump_and_restore()
+        scratch, contents = self._dump_and_restore()
         if copies:
             self._time_a_copy(scratch)
         if self.wanted.strategy == "in_place":
@@ -230,6 +231,9 @@ class _Rehearsal:
         self.stage.open()
         for version in self.wanted.hops:
             dressed, python = self._hop(version, scratch)
+        began = time.monotonic()
+        self.door.call(read_after, dressed, contents)
+        self._add("note", time.monotonic() - began)
         self._start(dressed, python)
         self.complete = True
 
@@ -270,8 +274,8 @@ class _Rehearsal:
             found.append(Need(folder, size * (_WITH_COPY if copies else _RESTORED), purpose))
         return found
 
-    def _dump_and_restore(self) -> str:
-        """Return the name of the restored database, which was compared with the snapshot that it is from."""
+    def _dump_and_restore(self) -> tuple[str, dict[str, Any]]:
+        """Return the name of the restored database, and the contents of the snapshot that it was compared with."""
         folder = _existing(self.wanted.backup_root)
         with explained("write", folder), tempfile.TemporaryFile(dir=folder) as dump:  # nobody else ever sees its name
             number = dump.fileno()
@@ -294,7 +298,7 @@ class _Rehearsal:
             self.dump_bytes = os.fstat(number).st_size
         with sensible():
             self.seconds.update(dump=float(told["dump_seconds"]), proof=float(told["proof_seconds"]))
-            return str(told["scratch"])
+            return str(told["scratch"]), dict(told["contents"])
 
     def _time_a_copy(self, scratch: str) -> None:
         told = self.door.call(time_a_copy, self.installation, scratch)
@@ -329,11 +333,12 @@ class _Rehearsal:
         ended = time.monotonic()
         with sensible():
             stages = {part: float(told[part]["duration"]) for part in ("schema", "data") if told[part]}
-        # the window asks the database once more for the file, in a child as quick to start as this one was
+        # the hop starts one more child, which asks the database, and makes its own step of the file
         child = max(0.0, ended - migrating - sum(stages.values()))
-        self._add("environment", migrating - began + child)
+        self.seconds.setdefault("environment", round(migrating - began, 3))
+        self._add(f"switch {version}", migrating - began + 2 * child)
         for part, duration in stages.items():
-            self._add(f"{part} {version}", duration + (child if part == "schema" else 0.0))
+            self._add(f"{part} {version}", duration)
         return dressed, python
 
     def _python_of(self, version: str) -> str:

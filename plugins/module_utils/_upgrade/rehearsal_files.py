@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,8 +40,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_st
 _PARENT = "/run"  # root's own, and in memory: the files hold secrets
 _HEADER = "# Of a rehearsal"
 _DATABASE = "POSTGRES_DB"
-# What a started server would write to, or find its work by (fractal-server 2.26.0, config/_main.py, whose LOG_CONFIG_FILE
-# names log files; fractal-server 2.16.6, config.py).
+# What a started server would write to, or find its work by (fractal-server 2.26.0, config/_main.py, whose
+# LOG_CONFIG_FILE names log files; fractal-server 2.16.6, config.py).
 _NOT_FOR_THE_START = ("LOG_CONFIG_FILE",)
 _FOLDERS = ("FRACTAL_TASKS_DIR", "FRACTAL_RUNNER_WORKING_BASE_DIR")
 
@@ -137,12 +137,14 @@ def dress_for_the_start(stage: Stage, dressed: Installation) -> Installation:
     folders = {name: literal(stage.empty_folder) for name in _FOLDERS if name in dressed.variables()}
     stage.write(SERVER_ENV_FILE, append(text, folders, _HEADER) if folders else text)
     process = {name: value for name, value in dressed.process_environment.items() if name not in _NOT_FOR_THE_START}
-    return replace(dressed, process_environment={**process, **dict.fromkeys({*folders} & {*process}, stage.empty_folder)})
+    return replace(
+        dressed, process_environment={**process, **dict.fromkeys({*folders} & {*process}, stage.empty_folder)}
+    )
 
 
-def without(text: str, names: Iterable[str]) -> str:
+def without(text: str, names: Collection[str]) -> str:
     """Return the text of an environment file without some variables."""
-    return render(one for one in parse(text, Reader.DOTENV_1_2) if one.key not in names)
+    return render(one for one in parse(text, Reader.DOTENV_1_2) if one.key is None or one.key not in names)
 
 
 def _absolute(text: str, directory: str) -> str:
@@ -151,7 +153,7 @@ def _absolute(text: str, directory: str) -> str:
     found = {}
     for name, value in values.items():
         path = plain(value)
-        if path and "/" != path[0] and "\0" not in path and os.path.isfile(os.path.join(directory, path)):
+        if path and path[0] != "/" and "\0" not in path and os.path.isfile(os.path.join(directory, path)):
             found[name] = literal(os.path.join(directory, path))
     return append(text, found, _HEADER) if found else text
 

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 PLAYS = [(path.name, play) for path in PLAYBOOKS for play in yaml.safe_load(path.read_text())]
-WITH_REPORT = ("precheck.yml", "rollback.yml", "upgrade.yml", "verify.yml")
+WITH_REPORT = ("precheck.yml", "rehearse.yml", "rollback.yml", "upgrade.yml", "verify.yml")
 
 
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
