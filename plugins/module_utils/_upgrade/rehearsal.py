@@ -52,7 +52,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.pred
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.rehearsal_database import (
     RUN,
-    ask_before,
+    begin,
     drop_rehearsal,
     put_out_of_reach,
     time_a_copy,
@@ -151,7 +151,7 @@ def rehearse(
     door = service_side(installation, python, A_DAY)
     stage = Stage.of(installation)
     with _nothing_left(door, installation, stage):
-        told = door.call(ask_before, installation)
+        told = door.call(begin, installation)
         with sensible():
             before = _Before(
                 dict(told["state"]),
@@ -170,17 +170,13 @@ def rehearse(
 
 @contextlib.contextmanager
 def _nothing_left(door: Door, installation: Installation, stage: Stage) -> Iterator[None]:
-    """Drop what a killed rehearsal left before this one, and what this one made after it."""
-
-    def clean() -> None:
-        stage.close()
-        door.call(drop_rehearsal, installation)
-
-    clean()
+    """Remove the folder that a killed rehearsal left, and at the end all that this one made."""
+    stage.close()
     try:
         yield
     finally:
-        clean()
+        stage.close()
+        door.call(drop_rehearsal, installation)
 
 
 @dataclass(frozen=True)

@@ -61,11 +61,14 @@ ORDER BY (SELECT count(*) FROM linkuserprojectv2 AS l WHERE l.user_id = u.id) DE
 """
 
 
-def ask_before(installation: Installation) -> dict[str, Any]:
-    """Return the ``state`` of the database, its ``size_bytes``, PostgreSQL's ``postmaster``, and what is allowed.
+def begin(installation: Installation) -> dict[str, Any]:
+    """Drop what a killed rehearsal left, and return what there is to begin with.
 
-    ``may_create`` tells whether the role may create databases at all, ``why_no_copy`` what forbids a frozen copy.
+    Returns:
+        The ``state`` of the database, its ``size_bytes``, PostgreSQL's ``postmaster``, ``may_create`` (whether the role
+        may create databases), and ``why_no_copy``: what forbids a frozen copy.
     """
+    drop_rehearsal(installation)
     settings = installation_settings(installation)
     with connect(settings, read_only=True) as connection:
         size, postmaster = size_and_postmaster(connection)

@@ -71,9 +71,12 @@ def test_the_whole_way_is_rehearsed_and_nothing_is_touched_or_left(
     assert done.get("passed") and done["findings"] == [], json.dumps(done, indent=1)
     assert everything(folder) == before and left(cluster) == []
     assert done["target"] == way[-1] and done["revision"] == "981d588fe248" and not done["changed"]
-    stages = [f"{part} {one}" for one in way for part in ("schema", "data") if part == "schema" or one != "2.18.1"]
-    assert [*done["predicted"]] == ["stop", "backup", "environment", *stages, "start"]
+    hops = [f"hop {one}" for one in way]
+    assert [*done["predicted"]] == ["stop", "backup", "environment_file", *hops, "note", "start"]
     assert {"dump", "proof", "copy", "compare"} <= {*done["seconds"]} and done["copy_bytes_per_second"] > 0
+    assert {one for one in done["seconds"] if "2.1" in one} == {
+        f"{part} {one}" for one in way for part in ("switch", "schema", "data") if part != "data" or one != "2.18.1"
+    }
     assert done["predicted_seconds"] == round(sum(done["predicted"].values()), 1)
     assert done["projects"] and done["dump_bytes"] > 0
     assert PASSWORD not in str(done) and JWT_SECRET not in str(done)
@@ -98,7 +101,8 @@ def test_a_refused_data_migration_is_told_with_the_words_of_the_database(
 ) -> None:
     folder, options = rehearsed
     folder.database.rows(
-        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no project is changed here'; END $$;
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+           AS $$ BEGIN RAISE 'no project is changed here'; END $$;
            CREATE TRIGGER refuse BEFORE UPDATE ON projectv2 FOR EACH ROW EXECUTE FUNCTION refuse()"""
     )
     before = everything(folder)
@@ -184,9 +188,7 @@ def test_a_release_that_was_not_prepared_ends_it_and_check_mode_does_nothing(
     assert failed["failed"] and "2.17.0 is not prepared beside" in failed["msg"] and left(cluster) == []
 
 
-@pytest.mark.parametrize(
-    "program", ["pg_dump", "pg_restore", "set-db", "update-db-data", "uvicorn.Server"], ids=lambda name: str(name)
-)
+@pytest.mark.parametrize("program", ["pg_dump", "pg_restore", "set-db", "update-db-data", "uvicorn.Server"])
 def test_what_a_killed_rehearsal_left_is_gone_with_the_next(
     program: str,
     cluster: Cluster,
@@ -206,10 +208,29 @@ def test_what_a_killed_rehearsal_left_is_gone_with_the_next(
     running.process.send_signal(signal.SIGKILL)
     running.process.wait()
     wait_until(lambda: not [one for one in left(cluster) if "uvicorn" in one])  # it ends with its module
-    assert any("_rehearsal_" in name for name in left(cluster))
+    assert program == "pg_dump" or any("_rehearsal_" in name for name in left(cluster))
     assert everything(folder) == before
     done = run_module("fractal_rehearsal", **options, strategy="in_place")
     assert done["passed"] and left(cluster) == []
+
+
+def test_only_what_is_marked_as_ours_is_dropped(
+    cluster: Cluster, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
+) -> None:
+    folder, options = rehearsed
+    name = folder.database.dbname
+    scratch, foreign = f"{name}_rehearsal_rehearsal", f"{name}_rehearsal_of_mine"
+    copy = f"{scratch}_frozen_rehearsal"  # half-made: PostgreSQL was killed with it, or we were
+    for one in (scratch, foreign, f"{copy} ALLOW_CONNECTIONS false"):
+        folder.database.rows(f"CREATE DATABASE {one}")
+    folder.database.rows(
+        f"COMMENT ON DATABASE {scratch} IS 'fractal_ops.platform rehearsal rehearsal beside {name}: {scratch}'"
+    )
+    try:
+        assert run_module("fractal_rehearsal", **options, strategy="in_place")["passed"]
+        assert left(cluster) == [foreign]
+    finally:
+        cluster.drop(foreign)
 
 
 def commands_below(pid: int) -> Iterator[str]:
