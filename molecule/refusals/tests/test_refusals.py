@@ -206,3 +206,38 @@ def test_whatever_does_not_answer_is_a_finding_in_one_report(host: Host, tmp_pat
     assert [one["id"] for one in lost["findings"]] == ["host.unreachable"]
     assert [one["id"] for one in lost["web"][0]["findings"]] == ["host.unreachable"]
     assert "Traceback" not in run.output
+
+
+def databases(host: Host) -> str:
+    """Return the names of all databases."""
+    return host.check_output("bash -c %s", "cd / && runuser -u postgres -- psql -qtA -l | cut -d'|' -f1 | sort")
+
+
+def test_the_upgrade_can_be_rehearsed_days_before_and_nothing_is_left(host: Host) -> None:
+    untouched = (state(host), rows(host), databases(host))
+    run = run_playbook("rehearse", "-e", "fractal_rehearsal_jobs=2")
+    assert run.code == 0 and run.reports["server"]["outcome"] == "upgrade planned"
+    told = run.reports["server"]["rehearsal"]
+    assert told["passed"] and told["predicted_seconds"] > 0
+    names = ["stop", "backup", "environment_file", "hop 2.17.0", "note", "start"]
+    assert [one["name"] for one in told["stages"]] == names
+    assert "Rehearse the upgrade on a copy of the database" in " ".join(run.sent["server"])
+    assert (state(host), rows(host), databases(host)) == untouched
+    assert host.run("ls -d /run/fractal-rehearsal-* /run/fractal-server.env.rendered").stdout == ""
+    assert host.run("pgrep -f uvicorn.Server").stdout == ""
+
+
+def test_what_only_the_rehearsal_finds_blocks_the_upgrade(host: Host) -> None:
+    refuses = (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''projects are frozen here''; END'; "
+        "CREATE TRIGGER refuse BEFORE UPDATE ON projectv2 FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    untouched = (state(host), rows(host), databases(host))
+    with broken(host, sql(refuses), sql("DROP FUNCTION refuse CASCADE")):
+        run = run_playbook("upgrade")
+        assert state(host) == untouched[0]
+    assert run.code != 0 and run.reports["server"]["outcome"] == "blocked"
+    told = found(run)["rehearsal.migration_refused"]
+    assert "projects are frozen here" in told["message"] and "are as they were" in told["fix"]
+    assert "Stop fractal-server" not in run.output
+    assert (state(host), rows(host), databases(host)) == untouched

@@ -71,6 +71,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     FAILED,
     PROOF,
+    REHEARSAL,
     RESTORE,
     SWAP,
     TRIAL,
@@ -218,7 +219,9 @@ def bring_back(
         frozen = _look_at_copy(admin, settings, backup, exists, read_all, earlier)
         lost, equal, now = _compare(settings, backup, frozen, earlier) if exists else ([], False, {})
         leftovers = [
-            name for kind in (PROOF, RESTORE, SWAP, TRIAL) for name in own_databases(admin, settings.dbname, kind)
+            name
+            for kind in (PROOF, RESTORE, SWAP, TRIAL, REHEARSAL)
+            for name in own_databases(admin, settings.dbname, kind)
         ]
         result = {
             "changed": False,

@@ -19,6 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     FAILED,
     FROZEN,
     PROOF,
+    REHEARSAL,
     RESTORE,
     SWAP,
     TRIAL,
@@ -30,7 +31,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
 UNFINISHED = "unfinished"
 """The kind of a copy whose backup was never finished."""
 
-_KINDS = (FROZEN, FAILED, PROOF, TRIAL, RESTORE, SWAP)
+_KINDS = (FROZEN, FAILED, PROOF, TRIAL, REHEARSAL, RESTORE, SWAP)
 _SIZES = "SELECT datname, pg_database_size(oid) FROM pg_database WHERE datname = ANY(%s)"
 
 
