@@ -147,8 +147,9 @@ def main() -> None:
     per = [seconds / size * 1e9 for seconds in (window, steps["file copy"], steps["compressed dump"])]
     print(f"seconds per GB: window {per[0]:.1f}, file copy {per[1]:.1f}, compressed dump {per[2]:.1f}")
     print(f"the service did not answer for {upgrade.down:.2f} s; the whole playbook took {upgrade.seconds:.0f} s")
-    if upgrade.record.get("predicted_seconds"):
-        predicted = float(upgrade.record["predicted_seconds"])
+    rehearsal = upgrade.record.get("rehearsal") or {}
+    if rehearsal.get("predicted_seconds"):
+        predicted = float(rehearsal["predicted_seconds"])
         print(f"predicted: {predicted:.1f} s, {100 * (predicted / window - 1):+.0f} % of what it was")
     method = "exchange" if (frozen, left) == ("1", "0") else "the dump"
     show(

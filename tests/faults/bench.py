@@ -130,7 +130,8 @@ class Bench:
                 ("web", "localhost/fractal-ops/web:prepared"),
             )
         ]
-        pathlib.Path(self.inventory).write_text(inventory(pair))
+        # a rehearsal runs the same programs as the window, and the points are meant for that one
+        pathlib.Path(self.inventory).write_text(inventory(pair, rehearsal=False))
 
     def start(self) -> None:
         """Begin with new hosts."""

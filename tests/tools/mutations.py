@@ -58,6 +58,27 @@ MUTATIONS = (
         'database["data_migration"] == "never"',
         "_stops",
     ),
+    Mutation(
+        "rehearsal that leads to the real database",
+        UTILS + "_upgrade/rehearsal_files.py",
+        "append(text, {_DATABASE: literal(scratch)}, _HEADER)",
+        "text",
+        "_upgrade",
+    ),
+    Mutation(
+        "rehearsal that leads to the real jobs",
+        UTILS + "_upgrade/rehearsal_files.py",
+        "append(text, folders, _HEADER) if folders else text",
+        "text",
+        "_upgrade",
+    ),
+    Mutation(
+        "copy that is not scaled",
+        UTILS + "_upgrade/prediction.py",
+        "max(1.0, size / copied)",
+        "1.0",
+        "_upgrade",
+    ),
     Mutation("hop without its refusal", UTILS + "_upgrade/hop.py", "    if reason:\n", "    if False:\n", "_stops"),
     Mutation(
         "hop without the file's step",

@@ -373,3 +373,37 @@ def test_who_will_have_access_is_counted():
     sentence = "1 user(s) will have access, 2 will not; 1 of these own projects"
     assert sentence in render_markdown(found) and sentence in render_html(found)
     assert sentence in " ".join(render_summary(found, ""))
+
+
+REHEARSED = {
+    "passed": True,
+    "findings": [],
+    "predicted": {"stop": 1.5, "hop 2.17.0": 1.0},
+    "predicted_seconds": 2.5,
+    "seconds": {"dump": 3.0},
+    "size_bytes": 10,
+    "dump_bytes": 5,
+    "copy_bytes_per_second": 100,
+}
+
+
+def test_what_the_rehearsal_expected_is_told_beside_what_happened():
+    found = record(server(**DONE, __rehearse_done=REHEARSED))
+    assert found["rehearsal"]["stages"] == [
+        {"name": "stop", "expected": 1.5, "took": 2.0},
+        {"name": "hop 2.17.0", "expected": 1.0, "took": 1.5},
+    ]
+    text = render_markdown(found)
+    assert "down for 13.5 s; 2.5 s were expected after the rehearsal." in text and "| stop | 1.5 s | 2.0 s |" in text
+
+
+def test_a_rehearsal_alone_says_how_long_the_downtime_will_be():
+    found = record(server(__rehearse_done=REHEARSED), "prediction")
+    assert found["rehearsal"]["stages"][0]["took"] is None
+    assert "After the rehearsal, a downtime of 2.5 s is expected." in render_markdown(found)
+    assert "2.5 s" in "".join(render_summary(found, ""))
+
+
+@pytest.mark.parametrize("done", [{}, {"failed": True, "msg": "x"}, {"skipped": True}])
+def test_without_a_rehearsal_nothing_is_told_of_it(done):
+    assert record(server(__rehearse_done=done))["rehearsal"] is None
