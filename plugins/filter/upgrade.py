@@ -18,9 +18,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
     hosts_of_instance,
     why_failed,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.after_failure import after_failure
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_stage, failed_workers
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
@@ -28,7 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.tidied import tidy_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,8 +145,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
-            "after_failure": after_failure,
-            "failed_stage": failed_stage,
             "failed_web_hosts": failed_web_hosts,
             "failure": failure,
             "hosts_of_instance": hosts_of_instance,

@@ -102,49 +102,21 @@ duration:
   type: float
 """
 
-import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.packing import not_packed
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
-    find_backup,
-    read_manifest,
-    without_dump,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import without_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.go_back import backup_to_go_back_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def find(params: Mapping[str, Any]) -> dict[str, Any]:
-    unit = unit_name(params["service"])
-    hold = read_hold(unit)
-    folder = os.path.join(params["backup_root"], unit)
-    path = find_backup(folder, params["backup"] or "", hold.backup if hold else "")
-    result: dict[str, Any] = {
-        "hold": hold.as_dict() if hold else None,
-        "backup": None,
-        "folder": folder,
-        "without_dump": without_dump(folder),
-        "not_packed": not_packed(folder),
-    }
-    if path is None:
-        return {**result, "ran_before": hold is None or hold.ran_before}
-    manifest = read_manifest(path)
-    # a rollback of a finished upgrade holds the service as well: what was before the upgrade is in the backup
-    result["ran_before"] = (manifest.get("service") or {}).get("ran_before", True)
-    result["backup"] = {
-        "path": path,
-        "created": manifest["created"],
-        "version": manifest["environment"]["version"],
-        "environment": manifest["environment"]["real_path"],
-        "revision": manifest["contents"]["revision"],
-    }
-    return result
+    found = backup_to_go_back_to(params["service"], params["backup_root"], params["backup"] or "")
+    return {**found, "without_dump": without_dump(found["folder"]), "not_packed": not_packed(found["folder"])}
 
 
 def main() -> NoReturn:

@@ -53,6 +53,10 @@ options:
         description: Another run that is known to be dead.
         type: str
         default: ""
+  lease:
+    description: Seconds after which the lock of another run lapses that has not dated it.
+    type: float
+    default: 300
 """
 
 EXAMPLES = r"""
@@ -98,6 +102,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import (
     HOW_TO_UNLOCK,
+    LEASE,
     LOCK_ARGUMENT,
     give_back,
     is_in_the_way,
@@ -118,7 +123,7 @@ def take_or_give_back(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
         return {**result, **predict(unit, run, params["state"])}
     if params["state"] == "absent":
         return {**result, "changed": give_back(unit, run)}
-    changed, lock = take(unit, run)
+    changed, lock = take(unit, run, lease=params["lease"])
     return {**result, "changed": changed, "since": lock.since}
 
 
@@ -136,6 +141,7 @@ def main() -> NoReturn:
             "service": {"type": "str", "default": "fractal-server"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "run": {**LOCK_ARGUMENT["lock"], "required": True},
+            "lease": {"type": "float", "default": LEASE},
         },
         supports_check_mode=True,
     )

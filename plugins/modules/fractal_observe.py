@@ -241,10 +241,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.observation import (
-    observe_server,
-    observe_web,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.observation import observe_web
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import observe as observe_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

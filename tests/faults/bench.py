@@ -61,6 +61,27 @@ while True:
                 sys.exit()
     time.sleep(0.01)
 """
+# Runs a command as soon as a stage of the window has begun, and some time has passed; $PID is the program's.
+STAGE_WATCHER = r"""
+import json, os, pathlib, subprocess, sys, time
+stage, delay, command, began = sys.argv[1], float(sys.argv[2]), sys.argv[3], time.time()
+path = pathlib.Path("/var/lib/fractal-ops/fractal-server.service/window.jsonl")
+def events():
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            pass
+def is_it(one):
+    name = f"{one.get('stage', '')} {one.get('release', '')}".strip()
+    return one["event"] == "stage" and one["at"] >= began and name == stage
+while not any(is_it(one) for one in events()):
+    time.sleep(0.01)
+time.sleep(delay)
+if command:
+    subprocess.run(command, shell=True, stderr=subprocess.DEVNULL)
+print("done", flush=True)
+"""
 # Notes the arguments of all processes of some containers, and of those here that name the pair, until it is ended.
 SAMPLER = r"""
 import pathlib, signal, sys, time
@@ -81,7 +102,7 @@ while True:
     time.sleep(0.005)
 """
 # Somebody works while the upgrade prepares: a row between precheck and stop, noted only once it is committed.
-WRITE_AT = "Leave no job and no task collection for the stop to kill"
+WRITE_AT = "Upgrade fractal-server in its window"
 WRITE = (
     "systemctl is-active -q fractal-server || exit 0; "
     + sql("INSERT INTO usergroup (name, timestamp_created, viewer_paths) "
@@ -232,22 +253,29 @@ class Bench:
             self.on("server", point.first)
         if point.task:
             acts.append({"task": point.task, "command": self.command(point.do) if point.do else []})
-        watcher = self._watch(point) if point.process else None
+        watcher = self._watch(point) if point.process or point.begun else None
+        kills = watcher if point.begun and not point.do else None
         try:
-            ended, output = self._run(self.playbook(name, *arguments, *point.arguments), acts, point)
+            ended, output = self._run(self.playbook(name, *arguments, *point.arguments), acts, point, kills)
         finally:
             self.on("server", "pkill -f '[w]atch-for-a-fault'")
         self.must_hold_no_secret(output, f"the output of {name}")
-        if watcher and "done" not in watcher.communicate()[0]:
+        if watcher and not kills and "done" not in watcher.communicate()[0]:
             raise Failed(f"never seen {point}:\n{output[-4000:]}")
-        expected = -signal.SIGKILL if point.task and not point.do else None
+        expected = -signal.SIGKILL if (point.task or point.begun) and not point.do else None
         if expected is not None and ended != expected:
             raise Failed(f"not killed {point}:\n{output[-4000:]}")
         if "Traceback (most recent call last)" in output:
             raise Failed(f"a traceback, {point}:\n{output[-6000:]}")
         return output if ended else ""
 
-    def _run(self, command: list[str], acts: list[dict[str, object]], point: Point) -> tuple[int, str]:
+    def _run(
+        self,
+        command: list[str],
+        acts: list[dict[str, object]],
+        point: Point,
+        kills: subprocess.Popen[str] | None = None,
+    ) -> tuple[int, str]:
         environ = {
             **os.environ,
             "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/faults/callback_plugins"),
@@ -260,11 +288,15 @@ class Bench:
             command, cwd=ROOT, env=environ, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as process:  # fmt: skip
+            if kills and "done" in kills.communicate(timeout=LIMIT)[0]:
+                os.killpg(process.pid, signal.SIGKILL)
             output, _unused = process.communicate(timeout=LIMIT)
         return process.returncode, output
 
     def _watch(self, point: Point) -> subprocess.Popen[str]:
-        program = ["python3", "-c", WATCHER, point.process, str(point.delay), point.do, "watch-for-a-fault"]
+        script = STAGE_WATCHER if point.begun else WATCHER
+        what = point.begun or point.process
+        program = ["python3", "-c", script, what, str(point.delay), point.do, "watch-for-a-fault"]
         call = ["podman", "exec", f"{self.pair}-server", *program]
         return subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
 

@@ -31,7 +31,7 @@ from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, Point
 from promises import PROMISES
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
-PIPED_MODULES = "pkill -9 -f '^[^ ]*/python3$'"
+PIPED_MODULES = "pkill -9 -f '^[^ ]*/python3$|[f]ractal-window/'"
 
 
 @dataclass(frozen=True)

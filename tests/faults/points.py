@@ -11,7 +11,10 @@ START_POSTGRESQL = "systemctl start postgresql@15-main"
 CUT_CONNECTION = "pkill -9 -f '^sshd: ops'"
 WITH_A_DUMP = ("-e", "fractal_backup_method=dump")
 LOCK = "/run/fractal-server.service.upgrade-lock"
-WAIT_FOR_MODULE = f"test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
+WINDOW = "fractal-window-fractal-server.service"
+KILL_PROGRAM = f"systemctl kill --kill-who=main -s KILL {WINDOW}"
+WAIT_FOR_WINDOW = f"while systemctl is-active -q {WINDOW}; do sleep 0.2; done"  # it ends by itself
+WAIT_FOR_MODULE = f"{WAIT_FOR_WINDOW}; test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
 
 
 def sql(statement: str, database: str = "fractal_db") -> str:
@@ -21,16 +24,18 @@ def sql(statement: str, database: str = "fractal_db") -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """What happens when a task begins (``task``), or as soon as a process is seen on the server (``process``).
+    """What happens when a task begins (``task``), when a process is seen on the server (``process``), or when a stage
+    of the window begins (``begun``).
 
-    ``do`` is a shell command on the server, ``what`` its name in the output; without it the controller is killed as the
-    task begins. ``first`` is done before the run; ``mend`` undoes ``do`` before the next run. ``back`` says that the
-    failed run itself has to bring the old instance back.
+    ``do`` is a shell command on the server, ``what`` its name in the output; without it the controller is killed.
+    ``first`` is done before the run; ``mend`` undoes ``do`` before the next run. ``back`` says that the failed run
+    itself has to bring the old instance back.
     """
 
     stage: str
     task: str = ""
     process: str = ""
+    begun: str = ""
     delay: float = 0.0
     do: str = ""
     what: str = ""
@@ -40,14 +45,25 @@ class Point:
     arguments: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f"as '{self.task}' begins" if self.task else f"'{self.process.strip()}' + {self.delay:g} s"
-        known = {"": "controller killed", KILL: "killed"}
+        seen = f"in the stage '{self.begun}'" if self.begun else f"'{self.process.strip()}'"
+        where = f"as '{self.task}' begins" if self.task else f"{seen} + {self.delay:g} s"
+        known = {"": "controller killed", KILL: "killed", KILL_PROGRAM: "the program of the window killed"}
         return f"{self.stage}: {where}: {self.what or known.get(self.do, self.do)}"
 
 
 def killed(stage: str, process: str, delay: float = 0.0, back: bool = False, arguments: tuple[str, ...] = ()) -> Point:
     """Return the point at which a process on the server is killed."""
     return Point(stage, process=process, delay=delay, do=KILL, back=back, arguments=arguments)
+
+
+def program_killed(begun: str, delay: float = 0.0, back: bool = False, arguments: tuple[str, ...] = ()) -> Point:
+    """Return the point at which the program of the window is killed in a stage."""
+    return Point(begun.split(maxsplit=1)[0], begun=begun, delay=delay, do=KILL_PROGRAM, back=back, arguments=arguments)
+
+
+def controller_killed(begun: str, delay: float = 0.0) -> Point:
+    """Return the point at which the controller is killed in a stage of the window, which ends by itself."""
+    return Point(begun.split(maxsplit=1)[0], begun=begun, delay=delay, mend=WAIT_FOR_WINDOW)
 
 
 def killed_with_a_row_in(table: str) -> Point:
@@ -57,16 +73,18 @@ def killed_with_a_row_in(table: str) -> Point:
     return Point("data", process="fractalctl update-db-data", do=f"{wait}; {KILL}", what=what)
 
 
-# As each stage begins; schema and data are inside one module call, so they are met at work.
+# As each stage begins; schema and data are inside one stage of the window, so they are met at work.
 BOUNDARIES = [
     Point("stage", task="Build the environments of the next releases"),
-    Point("stop", task="Stop fractal-server"),
-    Point("backup", task="Back up the instance and prove the backup"),
-    Point("environment", task="Migrate the environment file"),
-    Point("switch", task="Switch to each release, migrate its schema and data"),
+    Point("window", task="Upgrade fractal-server in its window"),
+    program_killed("stop", back=True),
+    program_killed("backup", back=True),
+    program_killed("environment_file", back=True),
+    program_killed("hop 2.17.0", back=True),
     killed("schema", "fractalctl set-db", back=True),
     killed("data", "fractalctl update-db-data"),
-    Point("start", task="Start fractal-server"),
+    program_killed("start"),
+    controller_killed("hop 2.17.0"),
     Point("web", task="Run the new release"),
 ]
 INSIDE = [
@@ -74,19 +92,25 @@ INSIDE = [
     killed("stage", "-m pip install", delay=2.0, back=True),
     killed("stage", "AnsiballZ_fractal_server_environment", delay=1.0, back=True),
     Point("stage", task="Validate it with the new release's own settings"),
-    killed("stop", "AnsiballZ_fractal_service_hold", back=True),
+    program_killed("look", back=True),
+    program_killed("drain", back=True),
+    program_killed("stop", delay=0.5, back=True),
     killed("backup", "/pg_dump ", back=True, arguments=WITH_A_DUMP),
     killed("backup", "/pg_restore ", back=True, arguments=WITH_A_DUMP),
-    killed("backup", "AnsiballZ_fractal_backup", delay=0.6, back=True),
-    killed("environment", "AnsiballZ_fractal_env_migrate.py", delay=0.1, back=True),
-    killed("switch", "AnsiballZ_fractal_hop", delay=0.3, back=True),
+    program_killed("backup", delay=0.6, back=True),
+    program_killed("environment_file", delay=0.05, back=True),
+    program_killed("hop 2.17.0", delay=0.3, back=True),
     killed("schema", "fractalctl set-db", delay=1.0),
-    killed("schema", "AnsiballZ_fractal_hop", delay=1.5),
+    program_killed("hop 2.17.0", delay=1.5),
     killed("data", "fractalctl update-db-data", delay=0.8),
     killed_with_a_row_in("resource"),
     killed_with_a_row_in("profile"),
-    killed("data", "AnsiballZ_fractal_hop", delay=3.0),
+    program_killed("hop 2.17.0", delay=3.0),
+    program_killed("note"),
     killed("start", "fractalctl start"),
+    program_killed("start", delay=1.0),
+    *[controller_killed(one) for one in ("look", "drain", "stop", "backup", "environment_file", "note", "start")],
+    *[controller_killed("hop 2.17.0", delay) for delay in (1.0, 2.0, 4.0)],
     Point("web", task="Upgrade fractal-web"),
     killed("archive", "/pg_dump "),
     killed("archive", "/pg_restore "),

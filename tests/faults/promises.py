@@ -10,7 +10,7 @@ import tarfile
 import time
 
 from bench import LIMIT, ROOT, Bench, Failed, remove
-from points import KILL, Point, sql
+from points import KILL, Point, controller_killed, sql
 
 State = dict[str, object]
 KILLED_IN_DATA = Point("data", process="fractalctl update-db-data", delay=0.8, do=KILL)
@@ -62,6 +62,57 @@ def going_back_by_itself(bench: Bench, old: State, _new: State) -> None:
     says(output, "The old instance is back in service")
     bench.clean_up()
     bench.must_be(old, "after the failure the instance is not the old one")
+
+
+def a_window_nobody_watches(bench: Bench, old: State, new: State) -> None:
+    """With its controller killed the window ends by itself; one more run tells it and changes nothing on the server."""
+    point = controller_killed("backup")
+    bench.disturbed("upgrade", point)
+    bench.on("server", point.mend)
+    alive = bench.on("server", "curl -s http://127.0.0.1:8000/api/alive/")
+    if "2.17.0" not in alive:
+        raise Failed(f"the window did not end by itself: {alive}")
+    rows = bench.state()["rows"]
+    bench.must("upgrade")
+    told = json.loads(reported(bench))
+    if (told["server_outcome"], told["from"], told["to"]) != ("upgraded", "2.16.6", "2.17.0"):
+        raise Failed(f"it is not told as an upgrade: {told['server_outcome']}, {told['from']} to {told['to']}")
+    if not told["window_seconds"] or not told["backup"] or not told["undo"]:
+        raise Failed(f"the report lacks the window or the backup: {told['window_seconds']}, {told['backup']}")
+    if bench.state()["rows"] != rows:
+        raise Failed("the run that tells it changed rows")
+    bench.must("upgrade")
+    if json.loads(reported(bench))["server_outcome"] != "up to date":
+        raise Failed("it is told twice")
+    bench.clean_up()
+    bench.must_be(new, "after the window that nobody watched")
+    back(bench, old)
+
+
+def a_unit_that_refuses(bench: Bench, old: State, _new: State) -> None:
+    """A unit that refuses to start with the new release: back by itself, and its last lines are told."""
+    refuse = "/etc/systemd/system/fractal-server.service.d/10-refuse.conf"
+    check = "/bin/sh -c 'test ! -e /opt/fractal/venv-2.16.6 || { echo refused-by-the-bench; exit 1; }'"
+    bench.on("server", f'printf "[Service]\\nExecStartPre=%s\\n" "{check}" > {refuse}; systemctl daemon-reload')
+    output = bench.must_fail("upgrade", "-e", "fractal_on_failure=rollback")
+    says(output, "The old instance is back in service", "refused-by-the-bench")
+    bench.on("server", f"rm {refuse}; systemctl daemon-reload")
+    bench.clean_up()
+    bench.must_be(old, "after a unit that refused the instance is not the old one")
+
+
+def an_answer_that_comes_too_late(bench: Bench, old: State, _new: State) -> None:
+    """An API that answers too late: back by itself, and the stage start is told as what failed."""
+    slow = "/etc/systemd/system/fractal-server.service.d/10-slow.conf"
+    wait = "/bin/sh -c 'test ! -e /opt/fractal/venv-2.16.6 || sleep 40'"
+    bench.on(
+        "server", f'printf "[Service]\\nType=exec\\nExecStartPre=-%s\\n" "{wait}" > {slow}; systemctl daemon-reload'
+    )
+    output = bench.must_fail("upgrade", "-e", "fractal_on_failure=rollback", "-e", "fractal_start_timeout=15")
+    says(output, "The old instance is back in service")
+    bench.on("server", f"rm {slow}; systemctl daemon-reload")
+    bench.clean_up()
+    bench.must_be(old, "after an answer that came too late the instance is not the old one")
 
 
 def stopping(bench: Bench, old: State, _new: State) -> None:
@@ -167,6 +218,9 @@ PROMISES = {
     "two controllers at once": second_controller,
     "fractal_on_failure rollback": going_back_by_itself,
     "fractal_on_failure stop": stopping,
+    "a window nobody watches": a_window_nobody_watches,
+    "a unit that refuses": a_unit_that_refuses,
+    "an answer that comes too late": an_answer_that_comes_too_late,
     "without CREATEDB": without_the_right_to_create_databases,
     "in place, pip killed": in_place,
     "backups kept and copied": backups_as_the_operator_wants_them,

@@ -146,19 +146,21 @@ MUTATIONS = (
     ),
     Mutation(
         "no way back asked for",
-        UTILS + "_run/after_failure.py",
+        UTILS + "_window/after_failure.py",
         "_Rule(lambda left: left.go_back,",
         "_Rule(lambda left: False,",
-        "_run",
+        "_window",
     ),
     Mutation(
         "back to an earlier upgrade",
-        UTILS + "_run/after_failure.py",
+        UTILS + "_window/after_failure.py",
         "_Rule(lambda left: left.backup == NONE, LEAVE",
         "_Rule(lambda left: left.backup == NONE, GO_BACK",
-        "_run",
+        "_window",
     ),
-    Mutation("nothing to go back to", UTILS + "_run/way_back.py", 'nothing = "" if', 'nothing = "" if True or', "_run"),
+    Mutation(
+        "nothing to go back to", UTILS + "_window/way_back.py", 'nothing = "" if', 'nothing = "" if True or', "_window"
+    ),
     Mutation(
         "mistyped stage", UTILS + "_run/plan.py", "for name in StageName}", "for name in list(StageName)[1:]}", "_run"
     ),
@@ -175,9 +177,9 @@ MUTATIONS = (
     ),
     Mutation(
         "renamed fact",
-        "roles/server_upgrade/tasks/window.yml",
-        "register: __server_upgrade_start",
-        "register: __server_upgrade_begin",
+        "roles/server_upgrade/tasks/program.yml",
+        "register: __server_upgrade_window",
+        "register: __server_upgrade_end",
         "_run",
     ),
 )

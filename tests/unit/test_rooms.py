@@ -11,7 +11,8 @@ PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
 ROOT = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 # From the ground up: a room imports from itself and from those before it.
 ROOMS = (
-    "_core _releases _venv _env_file _database _instance _backup _precheck _stops _upgrade _resources _verify _run"
+    "_core _releases _venv _env_file _database _instance _backup _precheck _stops _upgrade _resources _verify "
+    "_window _run"
 ).split()
 
 

@@ -100,7 +100,7 @@ class Door:
         with contextlib.ExitStack() as stack:
             stack.callback(result.close)
             stack.callback(said.close)
-            code = stack.enter_context(sealed_file(_code()))
+            code = stack.enter_context(sealed_file(collection_code()))
             source = stack.enter_context(sealed_file(call.encode()))
             try:
                 process = subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -200,7 +200,7 @@ def _shown(text: str) -> str:
 
 
 @cache
-def _code() -> bytes:
+def collection_code() -> bytes:
     """Return this collection's code as a zip file: the one that Ansible sent, or one of the tree that this is from."""
     loader = globals().get("__loader__")
     if isinstance(loader, zipimport.zipimporter):

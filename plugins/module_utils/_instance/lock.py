@@ -86,13 +86,19 @@ HOW_TO_UNLOCK = (
 )
 
 
-def is_in_the_way(lock: Mapping[str, Any] | None, run: Mapping[str, str]) -> bool:
+def is_in_the_way(lock: Mapping[str, Any] | None, run: Mapping[str, str], lease: float = LEASE) -> bool:
     """Return whether a lock keeps ``run`` (``run``, ``abandoned``) from working now."""
-    return lock is not None and lock["run"] not in (run["run"], run["abandoned"]) and lock["idle"] < LEASE
+    return lock is not None and lock["run"] not in (run["run"], run["abandoned"]) and lock["idle"] < lease
 
 
-def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> tuple[bool, Lock]:
+def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, lease: float = LEASE) -> tuple[bool, Lock]:
     """Take the lock on the instance of ``unit``, from a run that is dead or lapsed if need be.
+
+    Args:
+        unit: The instance.
+        run: Who wants it.
+        patience: Seconds to wait for what a killed run left at work.
+        lease: Seconds after which a lock lapses that its run has not dated.
 
     Returns:
         Whether it was not this run's already, and the lock.
@@ -102,7 +108,7 @@ def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> tupl
     """
     with _exclusive(unit, run, patience, os.O_CREAT) as descriptor:
         found = _read(descriptor)
-        if found is not None and is_in_the_way(found.as_dict(), run):
+        if found is not None and is_in_the_way(found.as_dict(), run, lease):
             raise FractalError(f"{why_locked(unit, found.as_dict())} {HOW_TO_UNLOCK}")
         if found is not None and found.run == run["run"]:
             os.utime(descriptor)
@@ -115,8 +121,8 @@ def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> tupl
 
 
 @contextlib.contextmanager
-def locked(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> Iterator[None]:
-    """Work under the lock that this run has taken, and date it before and after.
+def locked(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, dated: bool = True) -> Iterator[None]:
+    """Work under the lock that this run has taken, and date it before and after, unless another one does for the run.
 
     Raises:
         FractalError: The run has it no more, or what it left working is still at it after ``patience`` seconds.
@@ -126,11 +132,21 @@ def locked(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> It
         if found is None or found.run != run["run"]:
             by = f"by {found.controller} on {found.since}" if found else "by a run that has ended since"
             raise FractalError(f"The lock on {unit} was taken over {by}. Nothing was changed. {HOW_TO_UNLOCK}")
-        os.utime(descriptor)
+        if dated:
+            os.utime(descriptor)
         try:
             yield
         finally:
-            os.utime(descriptor)
+            if dated:
+                os.utime(descriptor)
+
+
+def date(unit: str, run: Mapping[str, str]) -> None:
+    """Date the lock of this run while what it has started works under it: the run is still there."""
+    with contextlib.suppress(OSError), open(lock_path(unit), "rb") as stream:
+        found = _read(stream.fileno())
+        if found is not None and found.run == run["run"]:
+            os.utime(stream.fileno())
 
 
 def give_back(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> bool:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_INVENTORY = "-i INVENTORY"  # where the inventory is not known; see `with_inventory`
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import INVENTORY
 
 
 def why_failed(result: Mapping[str, Any]) -> str:
@@ -20,19 +20,13 @@ def why_failed(result: Mapping[str, Any]) -> str:
     return ": ".join([part for part in [message, *last] if part]) or "it gave no answer"
 
 
-def command(playbook: str, hosts: str = "") -> str:
-    """Return the command that runs one of the playbooks, for some hosts only if any are named."""
-    limit = f" --limit {hosts}" if hosts else ""
-    return f"ansible-playbook {_INVENTORY} fractal_ops.platform.{playbook}{limit}"
-
-
 def with_inventory(told: Any, sources: Iterable[str]) -> Any:
     """Return texts, or whatever holds texts, with the inventory of the run in the commands that they name."""
     real = " ".join(f"-i {shlex.quote(source)}" for source in sources)
     if not real:
         return told
     if isinstance(told, str):
-        return told.replace(_INVENTORY, real)
+        return told.replace(INVENTORY, real)
     if isinstance(told, Mapping):
         return {key: with_inventory(value, sources) for key, value in told.items()}
     return [with_inventory(one, sources) for one in told] if isinstance(told, (list, tuple)) else told

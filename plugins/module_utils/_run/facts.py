@@ -16,15 +16,7 @@ SERVER_STATE, SERVER_FAILURE = "__server_state", "__server_failure"
 WEB_STATE, WEB_FAILURE, WEB_SERVER = "__web_state", "__web_failure", "__web_server"
 # registered by server_upgrade
 UPGRADE_STAGE, UPGRADE_BEFORE = "__server_upgrade_stage", "__server_upgrade_before"
-UPGRADE_DRAIN, UPGRADE_STOP, UPGRADE_SETTLE = (
-    "__server_upgrade_drain",
-    "__server_upgrade_stop",
-    "__server_upgrade_settle",
-)
-UPGRADE_ENV, UPGRADE_HOPS = "__server_upgrade_env", "__server_upgrade_hops"
-UPGRADE_RELEASE = "__server_upgrade_release"  # the loop variable of UPGRADE_HOPS, in each of its results
-UPGRADE_WORKERS, UPGRADE_HANDED_ON = "__server_upgrade_workers", "__server_upgrade_handed_on"
-UPGRADE_START = "__server_upgrade_start"
+UPGRADE_WINDOW, UPGRADE_WORKERS = "__server_upgrade_window", "__server_upgrade_workers"
 # registered by rehearse
 REHEARSE_DONE = "__rehearse_done"
 # registered by fractal, for the playbook status
@@ -42,25 +34,6 @@ VERIFY_SERVER, VERIFY_WEB = "__verify_server", "__verify_web"
 ROLLBACK_DONE, ROLLBACK_WAY, ROLLBACK_LEFT = "__rollback_done", "__rollback_way", "__rollback_left"
 ROLLBACK_DATABASE = "__rollback_database"
 ROLLBACK_WEB, ROLLBACK_WEB_RUN = "__rollback_web", "__rollback_web_run"
-
-_RESULT_OF_STAGE = (
-    ("stop", UPGRADE_STOP),
-    ("backup", BACKUP_MADE),
-    ("environment_file", UPGRADE_ENV),
-    ("install, schema and data", UPGRADE_HOPS),
-    ("workers", UPGRADE_WORKERS),
-    ("resources", UPGRADE_HANDED_ON),
-    ("start", UPGRADE_START),
-)
-
-
-def failed_stage(facts: Mapping[str, Any]) -> str:
-    """Return the stage of the window whose module failed, or an empty text."""
-    for stage, name in _RESULT_OF_STAGE:
-        result = facts.get(name) or {}
-        if failed_workers(result) if name == UPGRADE_WORKERS else result.get("failed"):
-            return stage
-    return ""
 
 
 def failed_workers(results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

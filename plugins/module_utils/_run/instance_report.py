@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import command, hosts_of_instance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import hosts_of_instance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import server_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import (
     PREDICTION,
@@ -22,6 +22,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report i
     empty_record,
     gather,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 SCHEMA = 1  # of a record (docs/report.schema.json); a change that breaks a reader is a new number
 OUTCOMES = (  # of an instance, from the worst on: the worst of its hosts is the headline

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts as facts_of
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import command, hosts_of_instance
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import hosts_of_instance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
 _LOST = "The run did not get to its end on this host, as the output above tells. Run it again; it continues."
@@ -71,17 +72,17 @@ def empty_record(name: str) -> dict[str, Any]:
 def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -> dict[str, Any]:
     state = facts[facts_of.SERVER_STATE]
     plan = state["plan"]
-    start, stop = facts.get(facts_of.UPGRADE_START) or {}, facts.get(facts_of.UPGRADE_STOP) or {}
+    window = _window(facts)
     backup = _backup(facts)
     failure = facts.get(facts_of.SERVER_FAILURE, state["failure"])
-    finished = start.get("health") is not None
+    finished = window.get("outcome") == "upgraded"
     record = {
         **empty_record(name),
         "from": (state["instance"] or {}).get("version"),
         "to": state["target"],
         "outcome": _outcome(state, failure, plan["window"], finished, kind),
         "failure": failure,
-        "window_seconds": round(start["at"] + start["duration"] - stop["at"], 1) if finished and "at" in stop else None,
+        "window_seconds": window.get("window_seconds"),
         "stages": _stages(plan["stages"], facts if kind == UPGRADE else {}) if kind in (UPGRADE, PREDICTION) else [],
         "findings": state["findings"],
         "checks": (facts.get(facts_of.VERIFY_SERVER) or {}).get("checks") or [],
@@ -102,7 +103,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         way = facts[facts_of.ROLLBACK_WAY]
         outcome = f"nothing to go back to: {way['nothing']}" if way["nothing"] else "rolled back"
         record.update(to=way["version"] or record["from"], outcome=outcome, failure="", stages=[], findings=[])
-    record["left"] = facts.get(facts_of.ROLLBACK_LEFT) or []
+    record["left"] = facts.get(facts_of.ROLLBACK_LEFT) or window.get("results", {}).get("clean up", {}).get("left", [])
     record["remaining"] = _remaining(record, facts)
     record["undo"] = command("rollback", hosts) if backup else ""
     return record
@@ -148,28 +149,41 @@ def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: boo
 
 def _stages(stages: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the planned stages with the seconds that each took."""
+    window = _window(facts).get("stages", {})
+    results = _window(facts).get("results", {})
     by_name = {
-        "stage": facts.get(facts_of.UPGRADE_STAGE),
-        "stop": facts.get(facts_of.UPGRADE_STOP),
-        "backup": facts.get(facts_of.BACKUP_MADE),
-        "environment_file": facts.get(facts_of.UPGRADE_ENV),
-        "workers": _together(facts.get(facts_of.UPGRADE_WORKERS) or []),
-        "start": facts.get(facts_of.UPGRADE_START),
-        "archive": facts.get(facts_of.BACKUP_ARCHIVED),
+        "stage": _measured(facts.get(facts_of.UPGRADE_STAGE) or {}),
+        **{name: window.get(name) for name in ("stop", "backup", "environment_file", "start")},
+        "workers": _measured(_together(facts.get(facts_of.UPGRADE_WORKERS) or [])),
+        "archive": _measured(facts.get(facts_of.BACKUP_ARCHIVED) or {}),
     }
-    results = (facts.get(facts_of.UPGRADE_HOPS) or {}).get("results", [])
-    hops = {hop.get(facts_of.UPGRADE_RELEASE): hop for hop in results}
     of_hop = {"install": "switch", "schema": "schema", "data": "data"}
     shown = []
     for stage in stages:
-        hop = hops.get(stage["release"], {})
-        result = (hop.get(of_hop[stage["name"]]) if stage["name"] in of_hop else by_name.get(stage["name"])) or {}
+        result = by_name.get(stage["name"]) or {}
+        if stage["name"] in of_hop:
+            hop = f"hop {stage['release']}"
+            part = (results.get(hop) or {}).get(of_hop[stage["name"]])
+            result = _measured(part) if part else {}
         pending = stage["state"] == "pending"
-        failed = pending and result.get("failed", False)
-        ran = pending and not failed and "duration" in result
-        state = {"state": "failed"} if failed else {}
-        shown.append({**stage, **state, "seconds": result["duration"] if ran else None})
+        failed = pending and result.get("state") == "failed"
+        ran = pending and result.get("state") == "done"
+        shown.append(
+            {**stage, **({"state": "failed"} if failed else {}), "seconds": result["seconds"] if ran else None}
+        )
     return shown
+
+
+def _window(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the journal of the window tells."""
+    return (facts.get(facts_of.UPGRADE_WINDOW) or {}).get("window") or {}
+
+
+def _measured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a module's result as a stage of the window."""
+    if result.get("failed"):
+        return {"state": "failed"}
+    return {"state": "done", "seconds": result["duration"]} if "duration" in result else {}
 
 
 def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -244,7 +258,7 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
             "the next time, an administrator of PostgreSQL lets the instance's role create databases: "
             f"ALTER ROLE {facts[facts_of.SERVER_STATE]['database']['role']} CREATEDB;"
         )
-    restored = facts.get(facts_of.ROLLBACK_DATABASE) or {}
+    restored = facts.get(facts_of.ROLLBACK_DATABASE) or _window(facts).get("results", {}).get("old database") or {}
     if restored.get("kept_aside"):
         todo.append(f"The database of the new release is kept as {restored['kept_aside']}. Drop it when you are sure.")
     elif restored.get("method") == "in_place":
@@ -257,8 +271,8 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
         todo.append(f"A copy of the backup is at {copy} on this controller; it holds secrets, too.")
     ended = [
         one
-        for name in (facts_of.UPGRADE_DRAIN, facts_of.UPGRADE_SETTLE)
-        for one in (facts.get(name) or {}).get("stopped", [])
+        for name in ("drain", "settle")
+        for one in (_window(facts).get("results", {}).get(name) or {}).get("stopped", [])
     ]
     if ended:
         todo.append(f"Ended for the upgrade, to be submitted again by their owners: {', '.join(ended)}.")

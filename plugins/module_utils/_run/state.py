@@ -108,6 +108,9 @@ def server_state(
     """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server, and
     ``half_way``: whether an upgrade was interrupted after it began to change things.
 
+    Of a host whose window runs: what the run knew that began it, and ``attached``. ``untold`` is the same of a finished
+    instance whose window no report tells yet, as its controller was killed.
+
     Args:
         results: What was registered: ``seen`` (``fractal_observe``); of the checks, ``server``, ``users`` and
             ``rehearsal``; ``workers``, whose ``answers`` hold a result for each host, and whose ``strays`` belong to no
@@ -117,6 +120,9 @@ def server_state(
         run: The run that asks, and the one that it knows to be dead (see ``_controller.this_run``).
     """
     seen = results["seen"]
+    running = _of_window(seen, running=True)
+    if running:
+        return running
     instance = seen.get("instance")
     parts = {name: seen.get(name) or {} for name in ("database", "environment")}
     results = {**results, **parts}
@@ -151,6 +157,8 @@ def server_state(
     found += _findings_of(results, ("environment", "server", "users", "rehearsal"))
     found = _without_what_follows(found)
     return {
+        "attached": False,
+        "untold": _of_window(seen, running=False) if plan and plan["finished"] else None,
         "instance": instance,
         "target": target,
         "workers": workers,
@@ -161,6 +169,19 @@ def server_state(
         "access": results.get("users", {}).get("access"),
         **_verdict(found, set(accept)),
     }
+
+
+def _of_window(seen: Mapping[str, Any], running: bool) -> dict[str, Any] | None:
+    """Return what the run knew that began the window on a host, if that runs, or has ended well and no report tells it.
+
+    Nothing is to be done then but to watch it, or to tell how it ended.
+    """
+    window = seen.get("window") or {}
+    before = (window.get("seen") or {}).get("state")
+    if not before or window["running"] != running:
+        return None
+    plan = {**before["plan"], "pending": False, "finished": True, "window": True}
+    return {**before, "plan": plan, "attached": True, "untold": None, "half_way": False, "failure": "", "refused": ""}
 
 
 def _is_untouched(plan: Mapping[str, Any], steps: Sequence[str]) -> bool:

@@ -37,11 +37,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run som
 @pytest.fixture(scope="module", autouse=True)
 def code_with_trials() -> Iterator[None]:
     """Let the child find the functions of door_trials."""
-    buffer = io.BytesIO(door_file._code())
+    buffer = io.BytesIO(door_file.collection_code())
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.write(trials.__file__, "door_trials.py")
     patch = pytest.MonkeyPatch()
-    patch.setattr(door_file, "_code", buffer.getvalue)
+    patch.setattr(door_file, "collection_code", buffer.getvalue)
     yield
     patch.undo()
 
@@ -232,7 +232,7 @@ door.call(door_trials.waits, {ours})
 
 def test_the_code_has_every_file_of_the_collection() -> None:
     root = Path(door_file.__file__).parents[1]
-    with zipfile.ZipFile(io.BytesIO(door_file._code())) as archive:
+    with zipfile.ZipFile(io.BytesIO(door_file.collection_code())) as archive:
         names = archive.namelist()
     assert {str(path.relative_to(root)) for path in root.rglob("*.py")} <= {
         name.partition("plugins/module_utils/")[2] for name in names

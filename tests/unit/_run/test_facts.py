@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_stage
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = {
@@ -93,13 +92,3 @@ def test_what_is_read_elsewhere_is_in_the_table_or_another_roles_own() -> None:
 def test_the_code_knows_facts_by_the_table_only(source: str) -> None:
     text = (ROOT / "plugins/module_utils" / source).read_text()
     assert not re.findall(r"[\"']__[a-z]", text)
-
-
-def test_the_stage_that_failed_is_told() -> None:
-    good = {"changed": True, "duration": 1.0}
-    assert failed_stage({}) == ""
-    assert failed_stage({"__server_upgrade_stop": good}) == ""
-    assert failed_stage({"__server_upgrade_stop": good, "__server_upgrade_start": {"failed": True}}) == "start"
-    assert failed_stage({"__server_upgrade_hops": {"failed": True, "results": []}}) == "install, schema and data"
-    assert failed_stage({"__server_upgrade_workers": [{"worker": {}}, {"msg": "no room"}]}) == "workers"
-    assert failed_stage({"__server_upgrade_workers": [{"worker": {}}]}) == ""

@@ -46,11 +46,18 @@ def server(window=True, failure="", **facts):
     }
 
 
+def window(**told):
+    return {"__server_upgrade_window": {"window": told}}
+
+
 DONE = {
-    "__server_upgrade_stop": {"at": 100.0, "duration": 2.0},
-    "__server_upgrade_start": {"at": 110.0, "duration": 3.5, "health": {"version": "2.17.0"}},
+    **window(
+        outcome="upgraded",
+        window_seconds=13.5,
+        stages={"stop": {"state": "done", "seconds": 2.0}, "start": {"state": "done", "seconds": 3.5}},
+        results={"hop 2.17.0": {"schema": {"changed": True, "duration": 1.5}, "data": None}},
+    ),
     "__backup_made": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},
-    "__server_upgrade_hops": {"results": [{"__server_upgrade_release": "2.17.0", "schema": {"duration": 1.5}}]},
 }
 GROUPS = {"fractal_server": ["s"], "fractal_web": []}
 
@@ -169,9 +176,17 @@ def test_only_a_run_that_may_upgrade_shows_the_stages():
 
 def test_a_stage_that_failed_is_not_shown_as_done():
     stage = {"name": "start", "title": "Start fractal-server", "state": "pending", "reason": "new", "release": "2.17.0"}
-    facts = server(failure="it does not stay up", __server_upgrade_start={"failed": True, "duration": 1.2, "at": 1.0})
+    failed = window(outcome="left", stages={"start": {"state": "failed", "seconds": 1.2}}, results={})
+    facts = server(failure="it does not stay up", **failed)
     facts["__server_state"]["plan"]["stages"] = [stage]
     assert "| Start fractal-server | failed |  | new |" in render_markdown(record(facts))
+
+
+def test_an_instance_that_went_back_by_itself_says_what_was_kept_and_left():
+    results = {"old database": {"kept_aside": "fractal_failed_r"}, "clean up": {"left": ["Not removed."]}}
+    found = record(server(failure="set-db broke", **window(outcome="back", results=results)))
+    assert found["outcome"] == "failed" and found["left"] == ["Not removed."]
+    assert [todo for todo in found["remaining"] if "kept as fractal_failed_r" in todo]
 
 
 def test_a_rollback_without_anything_to_go_back_to_says_so():
@@ -263,15 +278,13 @@ def test_what_the_review_leaves_for_a_person_remains_to_do():
 
 
 def test_work_that_was_ended_is_to_be_submitted_again():
-    facts = {
-        "__server_upgrade_drain": {"stopped": ["job 1 of a@x"]},
-        "__server_upgrade_settle": {"stopped": ["job 2 of b@x"]},
-    }
+    results = {"drain": {"stopped": ["job 1 of a@x"]}, "settle": {"stopped": ["job 2 of b@x"]}}
+    facts = window(results=results)
     found = record(server(window=False, **facts))
     assert found["remaining"] == [
         "Ended for the upgrade, to be submitted again by their owners: job 1 of a@x, job 2 of b@x."
     ]
-    assert record(server(window=False, __server_upgrade_drain={"skipped": True}))["remaining"] == []
+    assert record(server(window=False, **window(results={"drain": {"stopped": []}})))["remaining"] == []
 
 
 def test_the_copy_of_the_backup_remains_in_the_operators_care():

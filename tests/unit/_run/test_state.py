@@ -192,3 +192,27 @@ def test_nothing_is_left_to_do_for_a_web_only_where_all_of_it_was_seen() -> None
         {"process": {"failed": True, "msg": "no such folder"}},
     ):
         assert web_state({"seen": {**finished, **part}}, "1.21.1")["pending"] is True, part
+
+
+BEFORE = {
+    "state": {"plan": {"stages": [], "pending": True, "window": True}, "findings": [], "failure": "x", "workers": []}
+}
+
+
+def test_of_a_host_whose_window_runs_the_state_is_what_its_own_run_knew() -> None:
+    state = server_state({**GOOD, "seen": {"instance": {}, "window": {"running": True, "seen": BEFORE}}}, "2.17.0")
+    assert state["attached"] and state["failure"] == ""
+    plan = state["plan"]
+    assert (plan["window"], plan["pending"], plan["finished"]) == (True, False, True), "nothing to check or prepare"
+
+
+def test_a_window_that_no_report_tells_is_offered_only_where_the_instance_is_finished() -> None:
+    untold = {"window": {"running": False, "seen": BEFORE}}
+    pending = server_state({**GOOD, "seen": {**GOOD["seen"], **untold}}, "2.17.0")
+    assert not pending["attached"] and pending["untold"] is None
+    instance = {**GOOD["seen"]["instance"], "version": "2.17.0"}
+    database = {**GOOD["seen"]["database"], "revision": "83bc2ad3ffcc", "data_migration": "done"}
+    seen = {**GOOD["seen"], **untold, "instance": instance, "database": database, "environment": {"steps": []}}
+    finished = server_state({**GOOD, "seen": seen}, "2.17.0")
+    assert finished["plan"]["finished"], finished["plan"]
+    assert finished["untold"]["attached"] and finished["untold"]["plan"]["window"]

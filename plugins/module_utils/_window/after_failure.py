@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import command
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 GO_BACK, START, LEAVE = "go_back", "start", "leave"
 HELD, STARTING, FREE, UNKNOWN = "held", "starting", "free", "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.way_back import way_back
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
 
 BACKUP = {"path": "/b/u/1", "version": "2.16.6", "revision": "981d588fe248"}
 HELD, STARTING = {"phase": "held"}, {"phase": "starting"}

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.after_failure import (
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.after_failure import (
     FINISHED,
     FREE,
     GO_BACK,

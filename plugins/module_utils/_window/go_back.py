@@ -1,0 +1,149 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""What an upgrade left, and the way back to the instance of before: the steps of the role rollback, on the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import tidy_up
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_database import restore_database
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_files import restore_files
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
+    PACKAGES,
+    find_backup,
+    read_manifest,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch_back
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import (
+    DROP_IN_FOLDER,
+    DROP_IN_NAME,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
+    lift,
+    lift_and_start,
+    new_hold,
+    stop_and_hold,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import remove_partial, restore_in_place
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
+
+Stage = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+"""Does the work of a stage that has a name, and notes it."""
+
+
+def backup_to_go_back_to(service: str, backup_root: str, named: str = "") -> dict[str, Any]:
+    """Return ``hold``, ``backup``, ``folder`` and ``ran_before``: what an instance would go back to.
+
+    Raises:
+        FractalError: The named backup is not there.
+    """
+    unit = unit_name(service)
+    hold = read_hold(unit)
+    folder = os.path.join(backup_root, unit)
+    path = find_backup(folder, named, hold.backup if hold else "")
+    result: dict[str, Any] = {"hold": hold.as_dict() if hold else None, "backup": None, "folder": folder}
+    if path is None:
+        return {**result, "ran_before": hold is None or hold.ran_before}
+    manifest = read_manifest(path)
+    # a rollback of a finished upgrade holds the service as well: what was before the upgrade is in the backup
+    result["ran_before"] = (manifest.get("service") or {}).get("ran_before", True)
+    result["backup"] = {
+        "path": path,
+        "created": manifest["created"],
+        "version": manifest["environment"]["version"],
+        "environment": manifest["environment"]["real_path"],
+        "revision": manifest["contents"]["revision"],
+    }
+    return result
+
+
+def go_back(
+    installation: Installation,
+    found: Mapping[str, Any],
+    database: Mapping[str, Any],
+    stage: Stage,
+    *,
+    python: str,
+    named_python: str | None,
+    controller: str,
+    url: str | None,
+    timeout: float,
+    accept_data_loss: bool,
+) -> None:
+    """Bring back what the backup of this upgrade holds, and start the service if it ran before.
+
+    Args:
+        installation: Whose unit, files and database.
+        found: What `backup_to_go_back_to` returned.
+        database: What the database says, empty if it does not answer.
+        stage: How a step is done and noted.
+        python: Interpreter that runs fractal-server.
+        named_python: The one that the operator named, if any.
+        controller: For the record of the hold.
+        url: Where the service answers, if its unit does not tell.
+        timeout: Seconds to wait for its answer.
+        accept_data_loss: Whether rows that were written since may get lost.
+
+    Raises:
+        FractalError: A step is refused or failed. Those before it are done.
+    """
+    service = str(installation.service)
+    instance = discover_server(service, named_python).as_dict()
+    way = way_back(found, instance, database)
+    backup = found["backup"]
+    if way["restore"]:
+        path = backup["path"]
+        if way["ask_first"]:
+            restore_database(installation, python, path, accept_data_loss, check_mode=True)
+        hold = new_hold(unit_name(service), controller, None, path)
+        stage("stop again", lambda: {"changed": stop_and_hold(service, hold)[0]})
+        # before the database: what is restored there with may have been half-way through an upgrade in place
+        stage("old environment", lambda: {"changed": old_environment(instance, backup)})
+        stage("old database", lambda: restore_database(installation, python, path, accept_data_loss))
+        drop_in = os.path.join(DROP_IN_FOLDER, unit_name(service) + ".d", DROP_IN_NAME)
+        made = [drop_in, drop_in[: -len(".conf")] + ".env"]
+        stage("old files", lambda: {"changed": bool(restore_files(path, made))})
+    stage("old service", lambda: _start(service, way, url, timeout))
+    stage("clean up", lambda: {"changed": True, "left": _clean_up(installation, python, instance, found["folder"])})
+
+
+def old_environment(instance: Mapping[str, Any], backup: Mapping[str, Any]) -> bool:
+    """Make the known path lead to the environment of before. Return whether that changed anything."""
+    with open(os.path.join(backup["path"], PACKAGES), encoding="utf-8") as stream:
+        packages = stream.read().splitlines()
+    changed = restore_in_place(instance, backup["version"], packages)
+    return switch_back(instance["environment"], backup["version"], backup["environment"]) or changed
+
+
+def _start(service: str, way: Mapping[str, Any], url: str | None, timeout: float) -> dict[str, Any]:
+    if not way["start"]:
+        return {"changed": lift(service)}
+    changed, health = lift_and_start(
+        service, lambda: wait_until_healthy(service, url=url, version=way["version"], timeout=timeout)
+    )
+    return {"changed": changed, "health": health.as_dict()}
+
+
+def _clean_up(installation: Installation, python: str, instance: Mapping[str, Any], folder: str) -> list[str]:
+    """Remove half-made left-overs. The old server is back: what cannot be removed is told, and keeps nobody up."""
+    left = []
+    works: list[tuple[str, Callable[[], list[str]]]] = [
+        ("Half-built environments beside the old one", lambda: remove_partial(instance["environment"])),
+        ("What an unfinished backup left", lambda: tidy_up(installation, python, folder)),
+    ]
+    for told, remove in works:
+        try:
+            remove()
+        except (FractalError, OSError) as error:
+            left.append(f"{told}: not removed. {error}")
+    return left

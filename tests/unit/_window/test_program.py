@@ -1,0 +1,230 @@
+"""The program of the window: the order of its stages, and what follows a failure in each of them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import program
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
+    Journal,
+    read_events,
+    summary,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order, run_window
+
+UNIT = "fractal-server.service"
+TODO = dict.fromkeys(("stop", "backup", "environment_file", "install", "schema", "data", "start"), True)
+PLAN = {"todo": {**TODO, "workers": False}, "down": True, "hops": ["2.17.0", "2.18.0"]}
+ORDER = Order(
+    unit=UNIT,
+    id="p1",
+    lock={"run": "r", "controller": "c", "abandoned": ""},
+    controller="ops1",
+    python="/opt/venv/bin/python",
+    backup_root="/b",
+    plan=PLAN,
+    target="2.18.0",
+)
+HOLD = Hold("h1", "2026-11-26T20:00:00Z", "ops1", "/b/fractal-server.service/h1")
+FORWARDS = [
+    "look",
+    "drain",
+    "stop",
+    "backup",
+    "environment_file",
+    "hop 2.17.0",
+    "hop 2.18.0",
+    "resources",
+    "note",
+    "start",
+]
+BACKWARDS = ["stop again", "old environment", "old database", "old files", "old service", "clean up"]
+
+
+class Host:
+    """A host on which each stage notes itself, and fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.hold: Hold | None = None
+        self.backup = False
+        self.revision = "old"
+        self.fails: set[str] = set()
+
+    def left(self) -> dict[str, Any]:
+        backup = {"path": HOLD.backup, "revision": "old", "version": "2.16.6", "environment": "/opt/venv"}
+        return {
+            "found": {
+                "hold": self.hold.as_dict() if self.hold else None,
+                "backup": backup if self.backup else None,
+                "folder": "/b",
+                "ran_before": True,
+            },
+            "instance": {"service": UNIT, "active_state": "inactive", "version": "2.16.6"},
+            "database": {"revision": self.revision, "data_migration": "pending"},
+            "stage": "",
+        }
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    found = Host()
+    monkeypatch.setattr(journal_file, "FOLDER", str(tmp_path / "fractal-ops"))
+    monkeypatch.setattr(program, "locked", lambda *_args, **_more: nullcontext())
+    monkeypatch.setattr(program, "read_hold", lambda _unit: found.hold)
+
+    def stage(name: str, then: Any = None, **result: Any) -> Any:
+        def work(*_unused: Any, **_more: Any) -> dict[str, Any]:
+            if name in found.fails:
+                raise FractalError(f"{name} is broken")
+            if then:
+                then()
+            return {"changed": True, **result}
+
+        return work
+
+    def held() -> None:
+        found.hold = HOLD
+
+    window = program.Window
+    for method, work in {
+        "_look": stage("look"),
+        "_drain": stage("drain"),
+        "_stop": stage("stop", held, hold=HOLD.as_dict()),
+        "_back_up": stage("backup", lambda: setattr(found, "backup", True)),
+        "_migrate_file": stage("environment_file", handed_on={"poll_interval": 5}),
+        "_give_resource": stage("resources"),
+        "_start": stage("start", lambda: setattr(found, "hold", None)),
+        "_start_again": stage("start again", lambda: setattr(found, "hold", None)),
+        "_installation": lambda _self: None,
+        "_left": lambda self: {**found.left(), "stage": self.current},
+    }.items():
+        monkeypatch.setattr(window, method, work)
+
+    def hop(_self: Any, release: str) -> dict[str, Any]:
+        if f"hop {release}" in found.fails:
+            raise FractalError("set-db is broken")
+        found.revision = "new"
+        return {"changed": True}
+
+    monkeypatch.setattr(window, "_hop", hop)
+    monkeypatch.setattr(program, "note_after", stage("note"))
+
+    def go_back(_installation: Any, _found: Any, _database: Any, noted: Any, **_options: Any) -> None:
+        for name in BACKWARDS:
+            noted(name, stage(name))
+        found.hold, found.revision = None, "old"
+
+    monkeypatch.setattr(program, "go_back", go_back)
+    return found
+
+
+def ended(order: Order = ORDER) -> tuple[list[str], dict[str, Any]]:
+    journal = Journal(UNIT)
+    run_window(order, journal)
+    journal.close()
+    events = read_events(UNIT)
+    names = [journal_file.key(event) for event in events if event["event"] == "stage"]
+    return names, summary(events)
+
+
+def test_the_stages_come_in_their_order_and_end_upgraded(host: Host) -> None:
+    names, told = ended()
+    assert names == FORWARDS
+    assert told["outcome"] == "upgraded" and told["window_seconds"] is not None
+    assert host.hold is None
+
+
+def test_only_what_the_plan_holds_is_done(host: Host) -> None:
+    todo = dict.fromkeys(PLAN["todo"], False)
+    names, _told = ended(replace(ORDER, plan={"todo": todo, "down": False, "hops": []}))
+    assert names == ["look", "environment_file", "resources", "start"], "one that only has not answered is not stopped"
+    host.hold = HOLD
+    names, _told = ended(replace(ORDER, jobs_in_flight="fail", plan={**PLAN, "todo": {**TODO, "stop": False}}))
+    assert "look" not in names[4:] and "drain" not in names[4:], "the service is down already"
+
+
+def test_with_workers_elsewhere_it_ends_before_the_start_and_goes_on_with_it(host: Host) -> None:
+    order = replace(ORDER, workers_follow=True)
+    names, told = ended(order)
+    assert (names, told["outcome"]) == (FORWARDS[:-1], "waits")
+    assert host.hold, "until the workers are switched the service stays held"
+    names, told = ended(replace(order, only_start=True))
+    assert (names[-1], told["outcome"]) == ("start", "upgraded")
+
+
+@pytest.mark.parametrize("failed", ["look", "drain"])
+def test_before_the_stop_nothing_has_to_be_brought_back(host: Host, failed: str) -> None:
+    host.fails = {failed}
+    names, told = ended(replace(ORDER, on_failure="rollback"))
+    assert names[-1] == failed and told["outcome"] == "left"
+    assert "no upgrade is in progress" in told["say"]
+
+
+@pytest.mark.parametrize("failed", ["backup", "environment_file", "hop 2.17.0"])
+@pytest.mark.parametrize("wish", ["stop", "rollback"])
+def test_while_the_database_is_as_it_was_the_old_instance_comes_back(host: Host, failed: str, wish: str) -> None:
+    host.fails = {failed}
+    names, told = ended(replace(ORDER, on_failure=wish))
+    assert names[-len(BACKWARDS) - 1 :] == [failed, *BACKWARDS]
+    assert told["outcome"] == "back" and "in service" in told["say"]
+
+
+@pytest.mark.parametrize("failed", ["hop 2.18.0", "resources", "note", "start"])
+def test_once_the_database_is_changed_it_depends_on_the_operator(host: Host, failed: str) -> None:
+    host.fails = {failed}
+    names, told = ended()
+    assert (names[-1], told["outcome"]) == (failed, "left")
+    assert f"'{failed}' failed" in told["say"] and "platform.rollback" in told["say"]
+    host.hold, host.backup, host.revision = None, False, "old"
+    _names, told = ended(replace(ORDER, on_failure="rollback"))
+    assert told["outcome"] == "back"
+
+
+def test_a_way_back_that_fails_is_left_to_a_person(host: Host) -> None:
+    host.fails = {"hop 2.18.0", "old database"}
+    _names, told = ended(replace(ORDER, on_failure="rollback"))
+    assert told["outcome"] == "left"
+    assert "set-db is broken Going back failed, too: old database is broken" in told["msg"]
+    assert host.hold, "it stays held"
+
+
+def test_a_failure_from_outside_is_decided_by_the_same_table(host: Host) -> None:
+    ended(replace(ORDER, workers_follow=True))
+    order = replace(ORDER, failure={"stage": "workers", "msg": "no room"}, on_failure="rollback")
+    names, told = ended(order)
+    assert names[-len(BACKWARDS) :] == BACKWARDS and (told["outcome"], told["msg"]) == ("back", "no room")
+
+
+def test_only_workers_were_to_change(host: Host) -> None:
+    todo = {**dict.fromkeys(TODO, False), "workers": True}
+    host.hold = replace(HOLD, backup="")
+    order = replace(
+        ORDER, plan={"todo": todo, "down": True, "hops": []}, failure={"stage": "workers", "msg": "no room"}
+    )
+    names, told = ended(order)
+    assert (names, told["outcome"]) == (["start again"], "restarted")
+
+
+def test_a_bug_is_a_failure_like_any_other(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_unused: Any) -> dict[str, Any]:
+        raise KeyError("x")
+
+    monkeypatch.setattr(program.Window, "_back_up", broken)
+    _names, told = ended()
+    assert told["outcome"] == "back" and "KeyError in" in told["msg"]
+
+
+def test_a_lock_that_is_another_runs_changes_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: Any, **_more: Any) -> Any:
+        raise FractalError("The lock was taken over.")
+
+    monkeypatch.setattr(program, "locked", refused)
+    names, told = ended()
+    assert (names, told["outcome"], told["msg"]) == ([], "left", "The lock was taken over.")
