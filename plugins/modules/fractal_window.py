@@ -73,7 +73,9 @@ options:
     description: The release to arrive at. Needed with O(state=started).
     type: str
   strategy:
-    description: See M(fractal_ops.platform.fractal_hop).
+    description:
+      - Whether to switch to the environment of the release beside the one in use, or to install the release in that
+        one with pip.
     type: str
     choices: [staged, in_place]
     default: staged

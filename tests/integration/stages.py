@@ -1,6 +1,6 @@
 """One stage of a hop by itself, in a process that a test can kill: ``stages.py schema`` or ``data``, options on stdin.
 
-Runs as the module `fractal_hop` does, under a Python that has nothing of Fractal's.
+Runs as a hop in the window does, under a Python that has nothing of Fractal's.
 """
 
 from __future__ import annotations

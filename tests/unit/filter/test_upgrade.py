@@ -52,7 +52,7 @@ def test_a_server_does_not_begin_without_its_web_hosts() -> None:
 
 def test_of_a_loop_the_item_that_failed_says_why() -> None:
     items = {"msg": "One or more items failed", "results": [{"failed": False}, {"failed": True, "msg": "no room"}]}
-    task = {"name": "Go", "action": "fractal_ops.platform.fractal_hop"}
+    task = {"name": "Go", "action": "fractal_ops.platform.fractal_backup"}
     assert failure(items, task) == "Go: no room"
     assert failure({"msg": "no room"}, task) == "Go: no room"
     assert failure({}, task) == "Go: it gave no answer"

@@ -1,0 +1,195 @@
+"""Starting the program apart from everything, and watching it: whether one is started, attached to, or told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import Done
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import Lock
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import detached
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import (
+    attach,
+    note_told,
+    observe,
+    start_window,
+    watch,
+    window_unit,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import Journal, read_seen
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order
+
+UNIT = "fractal-server.service"
+ORDER = Order(
+    unit=UNIT,
+    id="p1",
+    lock={"run": "r", "controller": "c", "abandoned": ""},
+    controller="ops1",
+    python="/opt/venv/bin/python",
+    backup_root="/b",
+    plan={"todo": {}, "down": False, "hops": []},
+    target="2.18.0",
+    environ={"PIP_INDEX_URL": "https://u:s3cret@index"},
+)
+SEEN = {"state": {"instance": {"service": UNIT, "version": "2.16.6"}, "plan": {}}}
+
+
+class Host:
+    """systemd, as far as the window needs it: which commands were run, and whether the program works."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.running = False
+        self.commands: list[list[str]] = []
+
+    def run(self, command: list[str], **_more: Any) -> Done:
+        self.commands.append(list(command))
+        self.running = True
+        return Done(command[0], 0, "", "")
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    found = Host(tmp_path / "run" / UNIT)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(journal_file, "FOLDER", str(tmp_path / "fractal-ops"))
+    monkeypatch.setattr(detached, "RUN_FOLDER", str(tmp_path / "run"))
+    monkeypatch.setattr(detached, "is_running", lambda _unit: found.running)
+    monkeypatch.setattr(detached, "run", found.run)
+    monkeypatch.setattr(detached, "read_hold", lambda _unit: None)
+    monkeypatch.setattr(detached, "read_lock", lambda _unit: Lock("r", "c", "now"))
+    monkeypatch.setattr(detached, "read_unit", lambda name: name)
+    monkeypatch.setattr(detached, "journal_tail", lambda _unit, _lines: "no such interpreter")
+    return found
+
+
+def note(*events: tuple[str, dict[str, Any]]) -> None:
+    journal = Journal(UNIT)
+    for event, told in events:
+        journal.note(event, **told)
+    journal.close()
+
+
+def test_a_window_is_started_once_and_then_attached_to(host: Host) -> None:
+    started = start_window(ORDER, SEEN)
+    assert started == {"changed": True, "id": "p1", "seen": 0}
+    note(("began", {"id": "p1"}))
+    again = start_window(replace(ORDER, id="p2"), {"state": {}})
+    assert again == {"changed": False, "id": "p1", "seen": 0}
+    assert len(host.commands) == 1
+    assert read_seen(UNIT) == SEEN, "what is told of it is what its own run knew"
+
+
+def test_nobody_else_reads_or_runs_anything_of_it(host: Host) -> None:
+    start_window(ORDER, SEEN)
+    assert host.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name: path.stat().st_mode & 0o777 for path in host.folder.iterdir()} == dict.fromkeys(
+        ("code.zip", "window.py", "instruction.json"), 0o600
+    )
+    [command] = host.commands
+    assert command[:2] == ["systemd-run", "--quiet"] and f"--unit={window_unit(UNIT)}" in command
+    assert command[-4:] == [sys.executable, "-I", "-B", str(host.folder / "window.py")]
+    assert "s3cret" not in " ".join(command)
+    assert Order(**json.loads((host.folder / "instruction.json").read_text())) == ORDER
+
+
+def test_what_is_started_runs_without_anything_but_its_own_code(host: Host, tmp_path: Path) -> None:
+    start_window(ORDER, SEEN)
+    script = host.folder / "window.py"
+    script.write_text(script.read_text().replace("main(", "print(main.__module__, "))
+    trap = tmp_path / "ansible_collections.py"
+    trap.write_text("raise SystemExit('trapped')")
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", str(script)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("ansible_collections.fractal_ops.platform.plugins.module_utils._window.program"), (
+        done.stderr
+    )
+
+
+def test_an_instance_of_a_template_has_a_window_of_its_own() -> None:
+    assert window_unit("fractal@prod.service") == "fractal-window-fractal-prod.service"
+
+
+def test_watching_returns_what_is_new_and_in_the_end_what_is_to_be_told(host: Host) -> None:
+    host.running = True
+    note(("began", {"id": "p1"}), ("stage", {"stage": "stop", "release": ""}))
+    told = watch(UNIT, "p1", 0, 5)
+    assert (told["running"], told["seen"], [event["event"] for event in told["events"]]) == (
+        True,
+        2,
+        ["began", "stage"],
+    )
+    assert watch(UNIT, "p1", 2, 0)["events"] == []
+    note(("done", {"stage": "stop", "release": "", "seconds": 1.0, "result": {"hold": {}}}))
+    note(("ended", {"id": "p1", "outcome": "upgraded", "msg": "", "say": ""}))
+    host.running = False
+    told = watch(UNIT, "p1", 2, 5)
+    assert not told["running"] and told["window"]["outcome"] == "upgraded" and "died" not in told
+    assert "result" not in told["events"][0], "results are told once"
+
+
+def test_a_program_that_was_killed_is_told_from_one_that_has_ended(host: Host) -> None:
+    note(("began", {"id": "p1"}), ("stage", {"stage": "backup", "release": ""}))
+    told = watch(UNIT, "p1", 0, 5)
+    assert told["died"] and told["window"]["running_stage"] == "backup" and told["last_words"] == ""
+    told = watch(UNIT, "p2", 2, 5)
+    assert told["died"] and told["last_words"] == "no such interpreter", "it never began"
+
+
+def test_the_run_that_watches_dates_its_lock(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    dated: list[str] = []
+    monkeypatch.setattr(detached, "date", lambda _unit, lock: dated.append(lock["run"]))
+    watch(UNIT, "p1", 0, 0, {"run": "r"})
+    watch(UNIT, "p1", 0, 0)
+    assert dated == ["r"]
+
+
+def test_without_a_window_there_is_nothing_to_attach_to(host: Host) -> None:
+    with pytest.raises(FractalError, match="No window on fractal-server"):
+        attach(UNIT)
+
+
+@pytest.fixture
+def observed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    looked: list[str] = []
+
+    def look(service: str, **_options: Any) -> dict[str, Any]:
+        looked.append(service)
+        return {"instance": {"service": UNIT}, "database": {}}
+
+    monkeypatch.setattr(detached, "observe_server", look)
+    return looked
+
+
+def test_nobody_looks_into_a_database_while_its_window_runs(host: Host, observed: list[str]) -> None:
+    start_window(ORDER, SEEN)
+    found = observe("fractal-server")
+    assert observed == []
+    assert found["instance"]["version"] == "2.16.6" and found["instance"]["lock"]["run"] == "r"
+    assert found["window"] == {"running": True, "seen": SEEN}
+
+
+def test_a_window_that_ended_well_is_offered_until_it_is_told(host: Host, observed: list[str]) -> None:
+    start_window(ORDER, SEEN)
+    host.running = False
+    assert "window" not in observe("fractal-server"), "the program was killed before it began"
+    note(("began", {"id": "p1"}), ("ended", {"id": "p1", "outcome": "left", "msg": "x", "say": "y"}))
+    assert "window" not in observe("fractal-server"), "what is left is seen on the instance itself"
+    note(("began", {"id": "p2"}), ("ended", {"id": "p2", "outcome": "upgraded", "msg": "", "say": ""}))
+    assert observe("fractal-server")["window"] == {"running": False, "seen": SEEN}
+    note_told(UNIT, "r")
+    assert "window" not in observe("fractal-server")
+    assert len(observed) == 4
