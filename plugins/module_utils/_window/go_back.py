@@ -103,13 +103,15 @@ def go_back(
     backup = found["backup"]
     if way["restore"]:
         path = backup["path"]
-        if way["ask_first"]:
-            restore_database(installation, python, path, accept_data_loss, check_mode=True)
+        asked: dict[str, Any] = {}
+        if way["ask_first"]:  # all that takes long is read while users may still work
+            asked = restore_database(installation, python, path, accept_data_loss, check_mode=True, read_all=True)
         hold = new_hold(unit_name(service), controller, None, path)
         stage("stop again", lambda: {"changed": stop_and_hold(service, hold)[0]})
         # before the database: what is restored there with may have been half-way through an upgrade in place
         stage("old environment", lambda: {"changed": old_environment(instance, backup)})
-        stage("old database", lambda: restore_database(installation, python, path, accept_data_loss))
+        seen = asked.get("seen")
+        stage("old database", lambda: restore_database(installation, python, path, accept_data_loss, seen=seen))
         drop_in = os.path.join(DROP_IN_FOLDER, unit_name(service) + ".d", DROP_IN_NAME)
         made = [drop_in, drop_in[: -len(".conf")] + ".env"]
         stage("old files", lambda: {"changed": bool(restore_files(path, made))})
