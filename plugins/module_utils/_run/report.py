@@ -94,7 +94,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         "backup_seconds": _backup_seconds(facts),
     }
     if kind in (UPGRADE, PREDICTION):
-        record["rehearsal"] = _rehearsal(facts.get(facts_of.REHEARSE_DONE) or {}, record["stages"])
+        record["rehearsal"] = _rehearsal(facts.get(facts_of.REHEARSE_DONE) or {}, window.get("stages", {}))
     if kind == VERIFICATION:
         record["to"] = record["from"]
     if record["outcome"] == "failed":
@@ -192,16 +192,11 @@ def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"failed": True} if failed_workers(results) else {"duration": sum(durations)} if durations else {}
 
 
-def _rehearsal(done: Mapping[str, Any], stages: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return what the rehearsal said of each stage with the service down, beside what that took."""
+def _rehearsal(done: Mapping[str, Any], stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what the rehearsal said of each stage of the window, beside what that took."""
     if "passed" not in done:
         return None
-    took: dict[str, float] = {}
-    for stage in stages:
-        if stage["seconds"] is not None:
-            of_hop = stage["name"] in ("install", "schema", "data", "hop")
-            name = f"hop {stage['release']}" if of_hop else stage["name"]
-            took[name] = round(took.get(name, 0.0) + stage["seconds"], 3)
+    took = {name: stage["seconds"] for name, stage in stages.items() if stage["state"] == "done"}
     told = ("passed", "predicted_seconds", "seconds", "size_bytes", "dump_bytes", "copy_bytes_per_second")
     return {
         **{name: done[name] for name in told},

@@ -178,7 +178,7 @@ def summary(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def key(event: Mapping[str, Any]) -> str:
-    """Return the name of the stage of an event, with its release if it has one: ``hop 2.17.0``."""
+    """Return the name of the stage of an event, with its release if it has one, as a hop has."""
     return f"{event.get('stage', '')} {event.get('release', '')}".strip()
 
 

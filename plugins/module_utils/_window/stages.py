@@ -36,7 +36,7 @@ TITLES = {
 
 
 def title(name: str) -> str:
-    """Return a stage in words; ``name`` may end with a release, as in ``hop 2.17.0``."""
+    """Return a stage in words; ``name`` may end with a release, as a hop's does."""
     if name in TITLES:
         return TITLES[name]
     stage, _blank, release = name.rpartition(" ")

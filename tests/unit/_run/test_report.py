@@ -54,7 +54,11 @@ DONE = {
     **window(
         outcome="upgraded",
         window_seconds=13.5,
-        stages={"stop": {"state": "done", "seconds": 2.0}, "start": {"state": "done", "seconds": 3.5}},
+        stages={
+            "stop": {"state": "done", "seconds": 2.0},
+            "hop 2.17.0": {"state": "done", "seconds": 1.5},
+            "start": {"state": "done", "seconds": 3.5},
+        },
         results={"hop 2.17.0": {"schema": {"changed": True, "duration": 1.5}, "data": None}},
     ),
     "__backup_made": {"backup": {"path": "/var/backups/x", "proof": {"kind": "restore"}}, "duration": 1.0},

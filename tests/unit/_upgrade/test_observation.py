@@ -8,6 +8,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import observation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import detached
 from ansible_collections.fractal_ops.platform.plugins.modules import fractal_observe
 
 SERVER = {
@@ -79,6 +80,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
         monkeypatch.setattr(observation, name, made.part(name))
     monkeypatch.setattr(observation, "find_installation", lambda options: options["service"])
     monkeypatch.setattr(observation, "service_side", lambda *_where: made)
+    monkeypatch.setattr(detached, "is_running", lambda _unit: False)
+    monkeypatch.setattr(detached, "read_events", lambda _unit: [])
     return made
 
 
