@@ -211,7 +211,7 @@ class _Rehearsal:
             _RefusedError: Something refuses.
         """
         if not self.before.may_create:
-            self._find("not_possible", self._name, reason=_MAY_CREATE.format(role=self.before.state["role"]))
+            self._find("rehearsal.not_possible", self._name, reason=_MAY_CREATE.format(role=self.before.state["role"]))
             return
         copies = self.wanted.method != "dump" and not self.before.why_no_copy
         copies = copies and not no_room(self.before.size, self.before.postmaster)
@@ -222,7 +222,7 @@ class _Rehearsal:
         if copies:
             self._time_a_copy(scratch)
         if self.wanted.strategy == "in_place":
-            self._find("in_part", self._name, reason=_IN_PLACE.format(releases=", ".join(self.wanted.hops)))
+            self._find("rehearsal.in_part", self._name, reason=_IN_PLACE.format(releases=", ".join(self.wanted.hops)))
             return
         self.stage.open()
         for version in self.wanted.hops:
@@ -256,11 +256,11 @@ class _Rehearsal:
     def _name(self) -> str:
         return self.installation.service or self.installation.env_file
 
-    def _find(self, kind: str, subject: str, **values: str) -> None:
-        self.findings.append(FINDINGS[f"rehearsal.{kind}"].finding(subject, **values))
+    def _find(self, rule: str, subject: str, **values: str) -> None:
+        self.findings.append(FINDINGS[rule].finding(subject, **values))
 
-    def _refuse(self, kind: str, subject: str, error: FractalError, **values: str) -> NoReturn:
-        raise _RefusedError(FINDINGS[f"rehearsal.{kind}"].finding(subject, reason=str(error), **values)) from error
+    def _refuse(self, rule: str, subject: str, error: FractalError, **values: str) -> NoReturn:
+        raise _RefusedError(FINDINGS[rule].finding(subject, reason=str(error), **values)) from error
 
     def _needs(self, copies: bool) -> list[Need]:
         folder, size = data_folder(self.before.postmaster), self.before.size
@@ -290,7 +290,7 @@ class _Rehearsal:
                     jobs=self.wanted.jobs,
                 )
             except FractalError as error:
-                self._refuse("backup_refused", self._name, error)
+                self._refuse("rehearsal.backup_refused", self._name, error)
             self.dump_bytes = os.fstat(number).st_size
         with sensible():
             self.seconds.update(dump=float(told["dump_seconds"]), proof=float(told["proof_seconds"]))
@@ -299,7 +299,7 @@ class _Rehearsal:
     def _time_a_copy(self, scratch: str) -> None:
         told = self.door.call(time_a_copy, self.installation, scratch)
         if "refused" in told:
-            self._find("in_part", self._name, reason=f"the frozen copy of the database: {told['refused']}")
+            self._find("rehearsal.in_part", self._name, reason=f"the frozen copy of the database: {told['refused']}")
             return
         with sensible():
             self.seconds.update(copy=float(told["copy_seconds"]), compare=float(told["compare_seconds"]))
@@ -320,12 +320,12 @@ class _Rehearsal:
                 self.wanted.env_options,
             )
         except FractalError as error:
-            self._refuse("environment_refused", version, error)
+            self._refuse("rehearsal.environment_refused", version, error)
         migrating = time.monotonic()
         try:
             told = replace(self.door, python=python).call(migrate, dressed, python, version)
         except FractalError as error:
-            self._refuse("migration_refused", version, error)
+            self._refuse("rehearsal.migration_refused", version, error)
         ended = time.monotonic()
         with sensible():
             stages = {part: float(told[part]["duration"]) for part in ("schema", "data") if told[part]}
@@ -366,7 +366,7 @@ class _Rehearsal:
                 self._add("start", server.answers(version, self.wanted.start_timeout))
                 self._log_in(server, dressed.variables(), account)
         except FractalError as error:
-            self._refuse("start_refused", version, error)
+            self._refuse("rehearsal.start_refused", version, error)
         self._add("stop", server.stop_seconds)
 
     def _log_in(self, server: TrialServer, variables: Mapping[str, str], account: Mapping[str, Any] | None) -> None:
@@ -377,12 +377,12 @@ class _Rehearsal:
                 api.log_in(self.wanted.email, self.wanted.password)
                 account = None
             elif account is None:
-                self._find("in_part", self._name, reason=_NO_ACCOUNT)
+                self._find("rehearsal.in_part", self._name, reason=_NO_ACCOUNT)
                 return
             self.projects = log_in_and_list(api, variables, account)
         except ApiError as error:
             said = FractalError(f"{error}.{server.last_words()}" if error.status >= 500 else str(error))
-            self._refuse("log_in_refused", subject, said, release=self.wanted.target)
+            self._refuse("rehearsal.log_in_refused", subject, said, release=self.wanted.target)
 
     def _add(self, step: str, seconds: float) -> None:
         self.seconds[step] = round(self.seconds.get(step, 0.0) + seconds, 3)

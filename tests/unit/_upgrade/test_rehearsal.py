@@ -133,9 +133,12 @@ def test_relative_paths_of_files_lead_to_the_files_all_the_same(stage: Stage, tm
 def test_a_started_server_writes_no_log_file_and_finds_no_folder_of_jobs(stage: Stage, tmp_path: Path) -> None:
     text = f"{NEW}POSTGRES_DB=fractal\nLOG_CONFIG_FILE=/etc/log.json\n"
     installation = written(tmp_path, text, FRACTAL_TASKS_DIR="/tasks", LOG_CONFIG_FILE="/etc/log.json")
-    started = dress_for_the_start(stage, dressed_for(stage, installation))
+    dressed = dressed_for(stage, installation)
+    stage.write(".fractal_server.env", Path(dressed.env_file).read_text() + "FRACTAL_RUNNER_WORKING_BASE_DIR=/jobs\n")
+    started = dress_for_the_start(stage, dressed)
     assert "LOG_CONFIG_FILE" not in started.variables()
     assert started.variables()["FRACTAL_TASKS_DIR"] == stage.empty_folder
+    assert started.variables()["FRACTAL_RUNNER_WORKING_BASE_DIR"] == stage.empty_folder
     assert started.variables()["POSTGRES_DB"] == "fractal_rehearsal_x"
 
 
