@@ -71,10 +71,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpr
 
 _RESTORED = 1.2  # a restored database and its write-ahead log, compared with the original
 _WITH_COPY = 2.4  # and a copy of it beside it
-_MAY_CREATE = (
-    "the database role {role} may not create databases. An administrator of PostgreSQL grants it with: "
-    "ALTER ROLE {role} CREATEDB;"
-)
 _IN_PLACE = (
     "the migrations and the start of {releases}, as fractal_install_strategy=in_place has no environment of a release "
     "before the downtime"
@@ -157,7 +153,7 @@ def rehearse(
                 dict(told["state"]),
                 int(told["size_bytes"]),
                 int(told["postmaster"]),
-                bool(told["may_create"]),
+                str(told["why_not"]),
                 [str(one) for one in told["why_no_copy"]],
             )
             rehearsal = _Rehearsal(installation, door, stage, wanted, before)
@@ -186,7 +182,7 @@ class _Before:
     state: dict[str, Any]
     size: int
     postmaster: int
-    may_create: bool
+    why_not: str
     why_no_copy: list[str]
 
 
@@ -210,8 +206,8 @@ class _Rehearsal:
         Raises:
             _RefusedError: Something refuses.
         """
-        if not self.before.may_create:
-            self._find("rehearsal.not_possible", self._name, reason=_MAY_CREATE.format(role=self.before.state["role"]))
+        if self.before.why_not:
+            self._find("rehearsal.not_possible", self._name, reason=self.before.why_not)
             return
         copies = self.wanted.method != "dump" and not self.before.why_no_copy
         copies = copies and not no_room(self.before.size, self.before.postmaster)

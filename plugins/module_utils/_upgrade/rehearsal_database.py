@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
@@ -21,14 +22,19 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.fro
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
+    DATABASE_FACTS,
     REHEARSAL,
     drop_all,
     may_create,
     own_databases,
     run,
+    scratch_database,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import size_and_postmaster
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import state_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 RUN = "rehearsal"
 """The name of the run that makes the databases: there is one rehearsal of an instance at a time."""
@@ -65,8 +71,8 @@ def begin(installation: Installation) -> dict[str, Any]:
     """Drop what a killed rehearsal left, and return what there is to begin with.
 
     Returns:
-        The ``state`` of the database, its ``size_bytes``, PostgreSQL's ``postmaster``, ``may_create`` (whether the role
-        may create databases), and ``why_no_copy``: what forbids a frozen copy.
+        The ``state`` of the database, its ``size_bytes``, PostgreSQL's ``postmaster``; in words, ``why_not`` (what
+        forbids any rehearsal, or nothing) and ``why_no_copy`` (what forbids a frozen copy).
     """
     drop_rehearsal(installation)
     settings = installation_settings(installation)
@@ -76,9 +82,25 @@ def begin(installation: Installation) -> dict[str, Any]:
             "state": state_of(settings),
             "size_bytes": size,
             "postmaster": postmaster,
-            "may_create": may_create(connection),
+            "why_not": _why_not(settings, connection),
             "why_no_copy": why_no_copy(connection),
         }
+
+
+def _why_not(settings: DatabaseSettings, connection: Connection) -> str:
+    """Return why no database can be made beside the instance's, or connected to: tried with an empty one."""
+    if not may_create(connection):
+        role = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar()
+        return (
+            f"the database role {role} may not create databases. An administrator of PostgreSQL grants it with: "
+            f"ALTER ROLE {role} CREATEDB;"
+        )
+    facts = dict(connection.exec_driver_sql(DATABASE_FACTS).mappings().one())
+    try:
+        with scratch_database(settings, RUN, facts, REHEARSAL) as scratch, connect(scratch, read_only=True):
+            return ""
+    except FractalError as error:
+        return f"another database cannot be made or connected to: {error}"
 
 
 def time_a_copy(installation: Installation, scratch: str) -> dict[str, Any]:
@@ -133,7 +155,7 @@ def drop_rehearsal(installation: Installation) -> dict[str, Any]:
     return {"names": names}
 
 
-def _left(settings: DatabaseSettings, connection: Any) -> list[str]:
+def _left(settings: DatabaseSettings, connection: Connection) -> list[str]:
     scratch = own_databases(connection, settings.dbname, REHEARSAL)
     copies = [copy for name in scratch for copy in half_made(connection, name, RUN)]
     return [*copies, *scratch]  # a copy is only known by the database that it is of

@@ -178,6 +178,23 @@ def test_without_the_right_to_make_databases_nothing_can_be_rehearsed(
     assert "ALTER ROLE fractal_plain CREATEDB" in done["findings"][0]["message"] and left(cluster) == []
 
 
+def test_where_another_database_cannot_be_reached_nothing_can_be_rehearsed(
+    cluster: Cluster, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
+) -> None:
+    folder, options = rehearsed
+    rules = cluster.data / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"host {folder.database.dbname}_rehearsal_rehearsal all all reject\n{before}")
+    cluster.superuser().rows("SELECT pg_reload_conf()")
+    try:
+        done = run_module("fractal_rehearsal", **options)
+    finally:
+        rules.write_text(before)
+        cluster.superuser().rows("SELECT pg_reload_conf()")
+    assert done["passed"] and [one["id"] for one in done["findings"]] == ["rehearsal.not_possible"]
+    assert "pg_hba" in done["findings"][0]["message"] and left(cluster) == []
+
+
 def test_a_release_that_was_not_prepared_ends_it_and_check_mode_does_nothing(
     cluster: Cluster, tmp_path: Path, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
 ) -> None:
