@@ -9,5 +9,6 @@ pytest_plugins = ["scenario"]
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests of a rollback to the end; all others are about the upgraded instance."""
-    items.sort(key=lambda item: item.path.name == "test_rollback.py")
+    """Sort the tests of a rollback, and what begins anew, to the end; all others are about the upgraded instance."""
+    last = ["test_rollback.py", "test_halts.py"]
+    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)

@@ -18,7 +18,6 @@ import yaml
 from testinfra.host import Host
 
 SHARED = Path(__file__).resolve().parents[1]
-BED = SHARED.parents[1] / "tests" / "bed"
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
@@ -33,6 +32,7 @@ class Target:
     schema_of: str  # the releases that have this schema
     folders: str  # the column of user_oauth with a user's project folder or folders
     unread: frozenset[str] = frozenset()  # variables that 2.17.0 reads and the release does not
+    filled: frozenset[tuple[str, str]] = frozenset()  # columns whose NULL the way there fills
 
 
 _TO_2_17_0 = frozenset({("user_oauth", "username")})
@@ -47,7 +47,30 @@ TARGETS = {
         *("2.18.5", "068496367952", _TO_2_18_5, "1.22.2", "2.18.2 to 2.18.6", "project_dirs"),
         frozenset({"FRACTAL_DATA_AUTH_SCHEME"}),
     ),
+    "2.26.0": Target(
+        *("2.26.0", "0c5e3f92c3a8", _TO_2_18_5 | {("taskv2", "source"), ("datasetv2", "history")}, "1.29.6"),
+        *("2.25.1 to 2.26.0", "project_dirs"),
+        frozenset({"FRACTAL_DATA_AUTH_SCHEME"}),
+        frozenset({("taskv2", "version"), ("taskgroupv2", "version")}),
+    ),
 }
+
+
+def kept_counts(before: dict[str, Any], target: Target) -> dict[str, int]:
+    """Return how many rows the tables have that the target keeps."""
+    return {name: table["count"] for name, table in before.items() if (name, "*") not in target.dropped}
+
+
+def columns(tables: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """Return the digest of each column."""
+    return {(name, column): digest for name, table in tables.items() for column, digest in table["columns"].items()}
+
+
+def changed_columns(before: dict[str, Any], after: dict[str, Any], target: Target) -> set[tuple[str, str]]:
+    """Return the columns that the target keeps as they are and that do not hold the same values."""
+    now, also = columns(after), target.dropped | target.filled
+    kept = {key: digest for key, digest in columns(before).items() if not also & {key, (key[0], "*")}}
+    return {key for key, digest in kept.items() if now.get(key) != digest}
 
 
 @cache

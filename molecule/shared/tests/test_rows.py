@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenario import Target, hosts_of, query
+from scenario import Target, changed_columns, columns, hosts_of, kept_counts, query
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_server")
@@ -13,20 +13,15 @@ testinfra_hosts = hosts_of("fractal_server")
 def test_tables_hold_as_many_rows_as_before(
     rows_before: dict[str, Any], rows_after: dict[str, Any], target: Target
 ) -> None:
-    kept = {name: table["count"] for name, table in rows_before.items() if (name, "*") not in target.dropped}
+    kept = kept_counts(rows_before, target)
     assert {name: rows_after[name]["count"] for name in kept} == kept
 
 
 def test_kept_columns_hold_the_same_values(
     rows_before: dict[str, Any], rows_after: dict[str, Any], target: Target
 ) -> None:
-    def columns(tables: dict[str, Any]) -> dict[tuple[str, str], str]:
-        return {(name, column): digest for name, table in tables.items() for column, digest in table["columns"].items()}
-
-    before, after = columns(rows_before), columns(rows_after)
-    kept = {key: digest for key, digest in before.items() if not target.dropped & {key, (key[0], "*")}}
-    assert {key for key, digest in kept.items() if after.get(key) != digest} == set()
-    assert {key for key in after if target.dropped & {key, (key[0], "*")}} == set(), "not dropped"
+    assert changed_columns(rows_before, rows_after, target) == set()
+    assert {key for key in columns(rows_after) if target.dropped & {key, (key[0], "*")}} == set(), "not dropped"
 
 
 def test_snapshot_was_worth_comparing(rows_before: dict[str, Any]) -> None:

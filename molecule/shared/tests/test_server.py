@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from dotenv import dotenv_values
-from scenario import BED, Target, curl, hosts_of, query
+from scenario import EPHEMERAL, Target, curl, hosts_of, query
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("fractal_server")
@@ -96,8 +96,10 @@ def test_environment_file_is_migrated(host: Host, target: Target) -> None:
 
 def test_old_environment_file_is_kept_for_the_owner_only(host: Host) -> None:
     file = host.file(f"{FOLDER}/.fractal_server.env.old")
-    original = dotenv_values(BED / f"server/rootfs{FOLDER}/.fractal_server.env")
+    original = dotenv_values(EPHEMERAL / "env_before")
     kept = dotenv_values(stream=io.StringIO(file.content_string))
+    if original["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"] == "3.13":  # 2.17.0's data migration knows 3.12 at most
+        original["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"] = "3.12"
     assert {name: kept.get(name) for name in original} == original
     assert (file.user, file.group, file.mode) == ("fractal", "fractal", 0o600)
 
