@@ -206,7 +206,8 @@ hidden:
 handed_on:
   description:
     - What the resource needs right after the data migration, because C(update-db-data) leaves it out.
-    - V(tasks_python), interpreters by version, and V(default_version), for Python 3.13. V(poll_interval) in seconds.
+    - V(tasks_python), interpreters by version, and V(default_version), for Python 3.13; V(stand_ins), those that the
+      data migration got in its place. V(poll_interval) in seconds.
     - To be given to M(fractal_ops.platform.fractal_resource_profile) as it is.
   returned: success
   type: dict

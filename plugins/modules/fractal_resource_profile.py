@@ -186,8 +186,8 @@ options:
     description:
       - What RV(fractal_ops.platform.fractal_env_migrate#module:handed_on) returned, to be put back after the data
         migration, which cannot carry it over.
-      - Only what is missing is added, and a poll interval replaces only the one of the data migration (15). Nothing
-        that an administrator has set since is touched.
+      - Only what is missing is added, only a stand-in for an interpreter is taken away, and a poll interval replaces
+        only the one of the data migration (15). Nothing that an administrator has set since is touched.
     type: dict
     default: {}
     suboptions:
@@ -199,6 +199,10 @@ options:
         description:
           - Version of the default interpreter, if it is one of O(handed_on.tasks_python).
         type: str
+      stand_ins:
+        description:
+          - Interpreters by version that were only for the data migration, which knows no Python 3.13.
+        type: dict
       poll_interval:
         description:
           - Seconds between two looks at the queue.
@@ -334,6 +338,7 @@ USER = {
 HANDED_ON = {
     "tasks_python": {"type": "dict"},
     "default_version": {"type": "str"},
+    "stand_ins": {"type": "dict"},
     "poll_interval": {"type": "int"},
 }
 

@@ -164,8 +164,6 @@ def compare_resource(old: dict[str, Any], new: dict[str, Any], handed_on: dict[s
         assert new["jobs_runner_config"] == LOCAL_CONFIG
     versions = {v: old[f"FRACTAL_TASKS_PYTHON_{v.replace('.', '_')}"] for v in ("3.9", "3.10", "3.11", "3.12", "3.13")}
     versions = {version: path for version, path in versions.items() if path}
-    if list(versions) == ["3.13"]:  # the data migration cannot do without another
-        versions["3.11"] = old["executable"]
     assert new["tasks_python_config"] == {
         "default_version": old["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"],
         "versions": versions,

@@ -335,7 +335,10 @@ def test_with_nothing_but_3_13_another_version_stands_in(server: tuple[str, str]
     version, interpreter = stand_in
     assert old["FRACTAL_TASKS_PYTHON_DEFAULT_VERSION"] == version
     assert old[rules.python_variable(version)] == interpreter
-    assert migration.handed_on == {"tasks_python": {"3.13": "/p13"}, "default_version": "3.13"}
+    assert migration.handed_on == {
+        **{"tasks_python": {"3.13": "/p13"}, "default_version": "3.13"},
+        "stand_ins": {version: interpreter},
+    }
     assert ids(migration) == ["interpreter_added"]
 
 

@@ -179,6 +179,22 @@ def test_the_old_file_hands_on_interpreters_and_poll_interval_once(state: State)
     assert declare(wanted, handed_on=handed)[1] == []
 
 
+def test_an_interpreter_that_stood_in_for_the_data_migration_is_taken_away(state: State) -> None:
+    state.resources[1]["tasks_python_config"]["versions"]["3.12"] = "/py313"
+    stand_in = {"tasks_python": {"3.13": "/py313"}, "default_version": "3.13", "stand_ins": {"3.12": "/py313"}}
+    wanted, changes = declare(state, handed_on=stand_in)
+    assert wanted.resources[1]["tasks_python_config"]["versions"] == {"3.11": "/py311", "3.13": "/py313"}
+    assert len(changes) == 1 and declare(wanted, handed_on=stand_in)[1] == []
+
+
+@pytest.mark.parametrize("own", [{"3.12": "/own"}, {"default_version": "3.12"}])
+def test_an_interpreter_that_somebody_has_taken_over_is_no_stand_in(state: State, own: dict[str, str]) -> None:
+    python = state.resources[1]["tasks_python_config"]
+    python["versions"].update({"3.12": own.get("3.12", "/py313"), "3.13": "/py313"})
+    python.update({name: value for name, value in own.items() if name == "default_version"})
+    assert declare(state, handed_on={"stand_ins": {"3.12": "/py313"}})[1] == []
+
+
 def test_what_is_handed_on_never_overrides_an_administrator(state: State) -> None:
     state.resources[1]["jobs_poll_interval"] = 30
     state.resources[1]["tasks_python_config"]["versions"]["3.13"] = "/own/python"

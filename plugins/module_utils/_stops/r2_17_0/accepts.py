@@ -43,7 +43,8 @@ def handed_on(resource: Row, told: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         resource: The columns of the resource that the data migration has made.
-        told: ``tasks_python`` (interpreters by version), ``default_version`` (of these), ``poll_interval`` (seconds).
+        told: ``tasks_python`` (interpreters by version), ``default_version`` (of these), ``poll_interval`` (seconds),
+            ``stand_ins`` (interpreters by version that only the data migration was to have).
     """
     python = deepcopy(resource["tasks_python_config"])
     versions = python.setdefault("versions", {})
@@ -51,6 +52,9 @@ def handed_on(resource: Row, told: Mapping[str, Any]) -> dict[str, Any]:
     versions.update(missing)
     if told.get("default_version") in missing:
         python["default_version"] = told["default_version"]
+    for version, path in (told.get("stand_ins") or {}).items():
+        if versions.get(version) == path and python.get("default_version") != version:
+            del versions[version]
     changed = {"tasks_python_config": python}
     if told.get("poll_interval") is not None and resource["jobs_poll_interval"] == MIGRATION_POLL_INTERVAL:
         changed["jobs_poll_interval"] = int(told["poll_interval"])

@@ -358,11 +358,11 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
     ),
     FindingRule(
         "environment.interpreter_added",
-        "warning",
+        "info",
         "An interpreter is added for the data migration",
         "The data migration of 2.17.0 needs an interpreter of Python 3.9 to 3.12, and there is none: it gets {subject} "
-        "as Python {version}.",
-        "Remove Python {version} from the resource after the upgrade, if it is not to be offered for tasks.",
+        "as Python {version}, which is taken out of the resource right after it.",
+        "Nothing.",
         "fractal-server 2.17.0, data_migrations/2_17_0.py",
     ),
     FindingRule(

@@ -72,6 +72,7 @@ def handed_on(old_text: str | None) -> dict[str, Any]:
 
     Returns:
         ``tasks_python`` (interpreters by version) and ``default_version``, if the script drops an interpreter;
+        ``stand_ins`` (interpreters by version), if it got some that the instance did not have;
         ``poll_interval`` in seconds, if the script would replace 2.16's default by its own.
     """
     if old_text is None:
@@ -85,6 +86,8 @@ def handed_on(old_text: str | None) -> dict[str, Any]:
         result["tasks_python"] = lost
     if default in lost:
         result["default_version"] = default
+        stand_ins = {version: path for version, path in migrated.items() if version not in versions}
+        result.update({"stand_ins": stand_ins} if stand_ins else {})
     if rules.POLL_INTERVAL not in script:
         result["poll_interval"] = int(rules.OLD_POLL_INTERVAL)
     return result
