@@ -27,7 +27,7 @@ attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
     details: Does nothing and is skipped, as it would have to make a database.
-    support: none
+    support: partial
   diff_mode:
     description: Returns details on what has changed.
     support: none
