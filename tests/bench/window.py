@@ -1,8 +1,9 @@
 """Measure the window of the upgrade playbook, and a rollback, against the bare commands that must happen.
 
-SIZE=1G fills the seeded database first. All of it happens in one run on one pair of hosts: the upgrade, the rollback,
-and the bare commands on the instance that the rollback brought back, with the same environment built beforehand.
-Prints the steps side by side and the ratios; asserts nothing.
+SIZE=1G fills the seeded database first; ARGUMENTS="-e fractal_rehearsal=false" goes to both playbooks. All of it
+happens in one run on one pair of hosts: the upgrade, the rollback, and the bare commands on the instance that the
+rollback brought back, with the same environment built beforehand. Prints the steps side by side and the ratios; asserts
+nothing.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Bench:
         run("podman", "exec", "-d", f"{PAIR}-server", "python3", "/run/outage.py", LOG)
         began = time.monotonic()
         command = ("ansible-playbook", "-i", self.inventory, f"fractal_ops.platform.{name}")
-        output = run(*command, "-v", "-e", f"fractal_report_dir={self.folder}")
+        more = os.environ.get("ARGUMENTS", "").split()
+        output = run(*command, "-v", "-e", f"fractal_report_dir={self.folder}", *more)
         seconds = time.monotonic() - began
         in_server("pkill", "-f", "/run/[o]utage.py")
         told = [line.split() for line in in_server("cat", LOG).splitlines()]

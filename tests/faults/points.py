@@ -146,12 +146,8 @@ CONDITIONS = [
     ),
 ]
 OF_ROLLBACK = [
-    Point("rollback", task="Stop fractal-server"),
-    Point("rollback", task="Bring back the database"),
-    killed("rollback", "AnsiballZ_fractal_database_restore", delay=0.3),
-    killed("rollback", "AnsiballZ_fractal_database_restore", delay=0.8),
-    Point("rollback", task="Switch back to the old environment"),
-    Point("rollback", task="Bring back the files"),
+    Point("rollback", task="Bring back environment, database and files, and start the old fractal-server"),
+    *(killed("rollback", "AnsiballZ_fractal_rollback", delay=delay) for delay in (0.3, 1.0, 2.0, 3.0, 4.5, 6.0)),
     Point("rollback", task="Start the old fractal-server"),
     Point("rollback", task="Run the old fractal-web"),
 ]
