@@ -29,6 +29,41 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    Mutation(
+        "a frozen copy that was written to is taken",
+        UTILS + "_database/contents.py",
+        "return before.versions == now.versions or not before.versions or not now.versions",
+        "return True",
+        "_backup",
+    ),
+    Mutation(
+        "tidying up drops the only content of a backup",
+        UTILS + "_backup/tidy.py",
+        "if not backup.has_dump:",
+        "if False:",
+        "_backup",
+    ),
+    Mutation(
+        "tidying up during an upgrade",
+        UTILS + "_backup/tidy.py",
+        "    if hold is not None:",
+        "    if hold is None:",
+        "_backup",
+    ),
+    Mutation(
+        "a folder of fractal-web that is the operator's",
+        UTILS + "_instance/web_release.py",
+        "if marks[one] is not None or one in moved",
+        "if marks",
+        "_instance",
+    ),
+    Mutation(
+        "a packed dump that replaces nothing",
+        UTILS + "_backup/packing.py",
+        "            write_manifest(path, backup.manifest)",
+        "            pass",
+        "_backup",
+    ),
     *(
         Mutation(f"precheck without {row}", UTILS + "_precheck/server.py", f"    ({row}),\n", "", "_precheck")
         for row in (
