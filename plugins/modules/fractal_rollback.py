@@ -76,52 +76,64 @@ method:
   description: How the database came back, as M(fractal_ops.platform.fractal_database_restore) returns it, and the rest.
   returned: success
   type: str
-files:
-  description: The files that were brought back or removed.
-  returned: success
-  type: list
-  elements: dict
 seconds:
   description: Seconds of each step.
   returned: success
   type: dict
   sample:
-    stop: 1.0
-    environment: 0.1
-    database: 2.0
-    files: 0.1
-    start: 4.0
+    stop again: 1.0
+    old environment: 0.1
+    old database: 2.0
+    old files: 0.1
+    old service: 4.0
 duration:
   description: Seconds that it took.
   returned: always
   type: float
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+import time
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.go_back import go_back_to
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import read_manifest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.go_back import bring_back, start_old
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def go_back(params: Mapping[str, Any]) -> dict[str, Any]:
-    service = params["service"]
-    of_health = {name: params[name] for name in ("url", "version", "timeout")}
-    healthy = (lambda: wait_until_healthy(service, **of_health)) if params["running"] else None
-    return go_back_to(
-        params["backup"],
-        service,
-        params["python"],
-        params["controller"],
-        params["accept_data_loss"],
-        params["seen"],
-        healthy,
+    service, path = params["service"], params["backup"]
+    old = read_manifest(path)["environment"]
+    instance = discover_server(service, params["python"]).as_dict()
+    seconds: dict[str, float] = {}
+    changed = []
+
+    def stage(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        started = time.monotonic()
+        result = work()
+        seconds[name] = round(time.monotonic() - started, 3)
+        changed.append(result["changed"])
+        return result
+
+    database = bring_back(
+        find_installation({"service": service}),
+        instance,
+        {"path": path, "version": old["version"], "environment": old["real_path"]},
+        stage,
+        python=instance["python"],
+        controller=params["controller"],
+        accept_data_loss=params["accept_data_loss"],
+        seen=params["seen"],
     )
+    way = {"start": params["running"], "version": params["version"]}
+    stage("old service", lambda: start_old(service, way, params["url"], params["timeout"]))
+    return {**database, "changed": any(changed), "seconds": seconds}
 
 
 def main() -> NoReturn:

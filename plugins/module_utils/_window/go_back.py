@@ -100,23 +100,61 @@ def go_back(
     service = str(installation.service)
     instance = discover_server(service, named_python).as_dict()
     way = way_back(found, instance, database)
-    backup = found["backup"]
     if way["restore"]:
-        path = backup["path"]
-        asked: dict[str, Any] = {}
+        seen = None
         if way["ask_first"]:  # all that takes long is read while users may still work
+            path = found["backup"]["path"]
             asked = restore_database(installation, python, path, accept_data_loss, check_mode=True, read_all=True)
-        hold = new_hold(unit_name(service), controller, None, path)
-        stage("stop again", lambda: {"changed": stop_and_hold(service, hold)[0]})
-        # before the database: what is restored there with may have been half-way through an upgrade in place
-        stage("old environment", lambda: {"changed": old_environment(instance, backup)})
-        seen = asked.get("seen")
-        stage("old database", lambda: restore_database(installation, python, path, accept_data_loss, seen=seen))
-        drop_in = os.path.join(DROP_IN_FOLDER, unit_name(service) + ".d", DROP_IN_NAME)
-        made = [drop_in, drop_in[: -len(".conf")] + ".env"]
-        stage("old files", lambda: {"changed": bool(restore_files(path, made))})
-    stage("old service", lambda: _start(service, way, url, timeout))
+            seen = asked["seen"]
+        bring_back(
+            installation, instance, found["backup"], stage,
+            python=python, controller=controller, accept_data_loss=accept_data_loss, seen=seen,
+        )  # fmt: skip
+    stage("old service", lambda: start_old(service, way, url, timeout))
     stage("clean up", lambda: {"changed": True, "left": _clean_up(installation, python, instance, found["folder"])})
+
+
+def bring_back(
+    installation: Installation,
+    instance: Mapping[str, Any],
+    backup: Mapping[str, Any],
+    stage: Stage,
+    *,
+    python: str,
+    controller: str,
+    accept_data_loss: bool,
+    seen: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Stop the service, and bring environment, database and files back. It is downtime: nothing waits in between.
+
+    Each step does nothing where it is done already, so that whatever was killed is run again.
+
+    Args:
+        installation: Whose unit, files and database.
+        instance: What was discovered of it.
+        backup: ``path``, ``version`` and ``environment`` of `backup_to_go_back_to`.
+        stage: How a step is done and noted.
+        python: Interpreter that runs fractal-server.
+        controller: For the record of the hold.
+        accept_data_loss: Whether rows that were written since may get lost.
+        seen: What was seen of the database before; see `restore_database`.
+
+    Returns:
+        What `restore_database` returns.
+
+    Raises:
+        FractalError: A step failed. Those before it are done, and the service is held.
+    """
+    unit, path = unit_name(str(installation.service)), backup["path"]
+    hold = new_hold(unit, controller, None, path)
+    stage("stop again", lambda: {"changed": stop_and_hold(unit, hold)[0]})
+    # before the database: what is restored there with may have been half-way through an upgrade in place
+    stage("old environment", lambda: {"changed": old_environment(instance, backup)})
+    done = stage("old database", lambda: restore_database(installation, python, path, accept_data_loss, seen=seen))
+    drop_in = os.path.join(DROP_IN_FOLDER, unit + ".d", DROP_IN_NAME)
+    made = [drop_in, drop_in[: -len(".conf")] + ".env"]
+    stage("old files", lambda: {"changed": bool(restore_files(path, made))})
+    return done
 
 
 def old_environment(instance: Mapping[str, Any], backup: Mapping[str, Any]) -> bool:
@@ -127,7 +165,8 @@ def old_environment(instance: Mapping[str, Any], backup: Mapping[str, Any]) -> b
     return switch_back(instance["environment"], backup["version"], backup["environment"]) or changed
 
 
-def _start(service: str, way: Mapping[str, Any], url: str | None, timeout: float) -> dict[str, Any]:
+def start_old(service: str, way: Mapping[str, Any], url: str | None, timeout: float) -> dict[str, Any]:
+    """Start the service if it ran before (``start``), and wait until it answers with its ``version``."""
     if not way["start"]:
         return {"changed": lift(service)}
     changed, health = lift_and_start(
