@@ -34,7 +34,7 @@ def folders(host: Host, column: str) -> dict[str, list[str]]:
 def test_the_road_can_be_walked_from_a_halt(
     release: str, host: Host, seed: dict[str, Any], rows_before: dict[str, Any], target: Target
 ) -> None:
-    options = {"fractal_target_version": release, **HALTS[release]}
+    options = {"fractal_target_version": release, "fractal_rehearsal": False, **HALTS[release]}
     there = run_playbook("upgrade", "-e", json.dumps(options))
     assert there.code == 0 and there.reports["server"]["to"] == release
     before = rows(host)
@@ -42,7 +42,7 @@ def test_the_road_can_be_walked_from_a_halt(
     assert {name: before[name]["count"] for name in wanted} == wanted
     of_users = folders(host, "project_dir" if release == "2.17.2" else "project_dirs")
 
-    done = run_playbook("upgrade")
+    done = run_playbook("upgrade", "-e", json.dumps({"fractal_rehearsal": False}))
     assert done.code == 0 and (done.reports["server"]["from"], done.reports["server"]["to"]) == (release, "2.26.0")
     after = rows(host)
     assert changed_columns(before, after, target) == set()
@@ -53,8 +53,9 @@ def test_the_road_can_be_walked_from_a_halt(
     jobs = json.loads(host.check_output("python3 -c %s", (SHARED / "files" / "run_jobs.py").read_text()))
     assert [(job["status"], job["stamped_by"]) for job in jobs] == [("done", "alice"), ("done", "bob")], jobs
 
-    for version in (release, "2.16.6"):
-        back = run_playbook("rollback", "-e", "fractal_accept_data_loss=true")
+    for version, backup in ((release, done), ("2.16.6", there)):
+        path = backup.reports["server"]["backup"]
+        back = run_playbook("rollback", "-e", "fractal_accept_data_loss=true", "-e", f"fractal_backup={path}")
         assert back.code == 0
         assert curl(host, "http://localhost:8000/api/alive/") == {"alive": True, "version": version}
         assert rows(host) == (before if version == release else rows_before)
