@@ -32,7 +32,7 @@ trap 'rm -rf "$logs"' EXIT
 run() { # run SCENARIO: to its end; leaves its output and, if it failed, a mark
     local started=$SECONDS log=$logs/$1
     if NO_COLOR=1 ANSIBLE_NOCOLOR=1 molecule test -s "$1" 2>&1 < /dev/null | tee "$log" |
-        sed -unE -e "s/^INFO +\[[^]]* > ([a-z]+)\] Executing\$/[bed]   $1: \1/p" -e '/^\[bed\] /p' >&2; then
+        sed -unE -e "s/^INFO +\[[^]]* > ([a-z]+)\] Executing\$/[bed]   $1: \1/" -e '/^\[bed\] /p' >&2; then
         say "scenario $1 passed in $((SECONDS - started)) s: $(grep -oE '[0-9]+ passed' "$log" | tail -1)"
     else
         cat "$log"
