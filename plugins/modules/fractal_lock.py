@@ -54,7 +54,9 @@ options:
         type: str
         default: ""
   lease:
-    description: Seconds after which the lock of another run lapses that has not dated it.
+    description:
+      - Seconds after which the lock of another run lapses that has not dated it. With less than the default the module
+        waits for that, unless the other run does something meanwhile.
     type: float
     default: 300
 """
@@ -108,6 +110,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.loc
     is_in_the_way,
     read_lock,
     take,
+    wait_until_lapsed,
     why_locked,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
@@ -123,6 +126,8 @@ def take_or_give_back(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
         return {**result, **predict(unit, run, params["state"])}
     if params["state"] == "absent":
         return {**result, "changed": give_back(unit, run)}
+    if params["lease"] < LEASE:
+        wait_until_lapsed(unit, run, params["lease"])
     changed, lock = take(unit, run, lease=params["lease"])
     return {**result, "changed": changed, "since": lock.since}
 

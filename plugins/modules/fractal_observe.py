@@ -113,6 +113,13 @@ instance:
     url: http://127.0.0.1:8000
     hold: null
     lock: null
+window:
+  description:
+    - If the window of an upgrade runs, V(running) is true and nothing is looked at - C(instance) is what the run that
+      began it has seen. If one has ended well that no report tells yet, V(running) is false. C(seen) is what that
+      run knew.
+  returned: if there is one
+  type: dict
 reason:
   description: Why there is no instance.
   returned: if there is none

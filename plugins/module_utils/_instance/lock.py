@@ -120,6 +120,15 @@ def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, lease: 
         return True, lock
 
 
+def wait_until_lapsed(unit: str, run: Mapping[str, str], lease: float) -> None:
+    """Wait until a lock of another run lapses after ``lease`` seconds, but no longer than that run is seen at work."""
+    found, idle = read_lock(unit), -1.0
+    while found is not None and is_in_the_way(found.as_dict(), run, lease) and found.idle > idle:
+        idle = found.idle
+        time.sleep(1)
+        found = read_lock(unit)
+
+
 @contextlib.contextmanager
 def locked(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, dated: bool = True) -> Iterator[None]:
     """Work under the lock that this run has taken, and date it before and after, unless another one does for the run.

@@ -49,6 +49,8 @@ def _server(facts: Mapping[str, Any], last: Mapping[str, Any] | None) -> Iterato
     if instance is None:
         yield "unknown", state.get("failure") or facts.get(facts_of.SERVER_FAILURE) or LOST
         return
+    if state.get("attached"):
+        yield "upgrade", "runs in its window at this moment; what follows was so before it"
     yield "release", f"{instance['version']}, {instance['active_state']}, {instance['url']}"
     yield "environment", str(instance["environment"])
     yield "database", _database(state.get("database"))

@@ -13,12 +13,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import lock as _lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import (
     LEASE,
+    date,
     give_back,
     is_in_the_way,
     lock_path,
     locked,
     read_lock,
     take,
+    wait_until_lapsed,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import is_dead, this_run
 
@@ -92,6 +94,35 @@ def test_each_step_renews_the_lock() -> None:
     with locked(UNIT, ANN):
         assert not is_in_the_way(None, BOB)
     assert is_in_the_way(read_lock(UNIT).as_dict(), BOB)
+
+
+def test_who_watches_dates_the_lock_and_a_program_does_not() -> None:
+    take(UNIT, ANN)
+    let_lapse()
+    with locked(UNIT, ANN, dated=False):
+        pass
+    assert read_lock(UNIT).idle > LEASE
+    date(UNIT, BOB)
+    assert read_lock(UNIT).idle > LEASE, "it is not Bob's"
+    date(UNIT, ANN)
+    assert read_lock(UNIT).idle < LEASE
+
+
+def test_a_lock_nobody_dates_is_waited_for_and_one_that_is_dated_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    take(UNIT, ANN)
+    waited = []
+
+    def later(_seconds: float) -> None:
+        waited.append(1)
+        os.utime(lock_path(UNIT), (time.time() - 20 * len(waited),) * 2)
+
+    monkeypatch.setattr(_lock.time, "sleep", later)
+    wait_until_lapsed(UNIT, BOB, 30)
+    assert len(waited) == 2 and take(UNIT, BOB, lease=30)[0] is True
+    monkeypatch.setattr(_lock.time, "sleep", lambda _seconds: date(UNIT, BOB))
+    wait_until_lapsed(UNIT, ANN, 30)  # Bob is there
+    with pytest.raises(FractalError, match="Another run works"):
+        take(UNIT, ANN, lease=30)
 
 
 def test_a_run_known_to_be_dead_is_not_waited_for() -> None:

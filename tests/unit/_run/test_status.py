@@ -47,6 +47,12 @@ def test_what_stands_in_the_way_is_told() -> None:
     assert "  last run     no report on this controller" in told
 
 
+def test_an_upgrade_in_its_window_is_told_with_what_was_before() -> None:
+    state = {"instance": INSTANCE, "database": DATABASE, "failure": "", "attached": True}
+    told = status_lines({"one": {"__server_state": state}}, GROUPS, ["one"], ())
+    assert told[1] == "  upgrade      runs in its window at this moment; what follows was so before it"
+
+
 def test_what_could_not_be_looked_at_is_told() -> None:
     assert lines(None) == ["one (fractal-server)", "  unknown      no unit"]
     assert "  way back     not read" in lines(INSTANCE)
