@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -288,7 +289,9 @@ class Bench:
             command, cwd=ROOT, env=environ, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as process:  # fmt: skip
-            if kills and "done" in kills.communicate(timeout=LIMIT)[0]:
+            while kills and kills.poll() is None and process.poll() is None:
+                time.sleep(0.02)
+            if kills and kills.poll() == 0:
                 os.killpg(process.pid, signal.SIGKILL)
             output, _unused = process.communicate(timeout=LIMIT)
         return process.returncode, output

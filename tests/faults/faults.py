@@ -168,7 +168,7 @@ def every() -> Iterator[Case]:
         yield Case([point], ROLLBACK)
         yield Case([point], RE_RUN)
     for point in OF_ROLLBACK:
-        yield Case([BOUNDARIES[-2]], ROLLBACK, [point])
+        yield Case([BOUNDARIES[-3]], ROLLBACK, [point])
 
 
 def chaos(runner: Runner, number: int, seed: int, lasted: float) -> None:

@@ -73,7 +73,8 @@ def killed_with_a_row_in(table: str) -> Point:
     return Point("data", process="fractalctl update-db-data", do=f"{wait}; {KILL}", what=what)
 
 
-# As each stage begins; schema and data are inside one stage of the window, so they are met at work.
+# As each stage begins, in this order: where an upgrade was left half-way, the next one goes on from there. Schema and
+# data are inside one stage of the window, so they are met at work.
 BOUNDARIES = [
     Point("stage", task="Build the environments of the next releases"),
     Point("window", task="Upgrade fractal-server in its window"),
@@ -84,7 +85,7 @@ BOUNDARIES = [
     killed("schema", "fractalctl set-db", back=True),
     killed("data", "fractalctl update-db-data"),
     program_killed("start"),
-    controller_killed("hop 2.17.0"),
+    controller_killed("start"),
     Point("web", task="Run the new release"),
 ]
 INSIDE = [
@@ -109,8 +110,8 @@ INSIDE = [
     program_killed("note"),
     killed("start", "fractalctl start"),
     program_killed("start", delay=1.0),
-    *[controller_killed(one) for one in ("look", "drain", "stop", "backup", "environment_file", "note", "start")],
-    *[controller_killed("hop 2.17.0", delay) for delay in (1.0, 2.0, 4.0)],
+    *[controller_killed(one) for one in ("look", "drain", "stop", "backup", "environment_file", "note")],
+    *[controller_killed("hop 2.17.0", delay) for delay in (0.0, 1.0, 2.0, 4.0)],
     Point("web", task="Upgrade fractal-web"),
     killed("archive", "/pg_dump "),
     killed("archive", "/pg_restore "),
