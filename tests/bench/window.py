@@ -28,7 +28,9 @@ UNITS = {"M": 1, "G": 1000}
 LOG = "/run/outage.log"
 ENV_FILE = "/opt/fractal/server/.fractal_server.env"
 FILLED = "runuser -u postgres -- psql -qXAt -v megabytes={0} fractal_db"
-MODULE = re.compile(r"^TASK \[(?:[^\]]* : )?([^\]]*)\] \*+\n(?:(?!TASK ).*\n)*?.*\"duration\": ([0-9.]+)", re.MULTILINE)
+MODULE = re.compile(
+    r"^TASK \[(?:[^\]]* : )?([^\]]*)\] \*+\n(?:(?!TASK ).*\n)*?.*\"?duration\"?: ([0-9.]+)", re.MULTILINE
+)
 FROZEN = "SELECT count(*) FROM pg_database WHERE datname LIKE '%_frozen_%'"
 GOALS = {"bare": 1.15, "official": 0.4, "exchange": 1.5}
 
@@ -93,10 +95,10 @@ class Bench:
         seconds = time.monotonic() - began
         in_server("pkill", "-f", "/run/[o]utage.py")
         told = [line.split() for line in in_server("cat", LOG).splitlines()]
-        down = [float(when) for when, state in told if state == "down"]
-        up = [float(when) for when, state in told if state == "up"]
+        pairs = zip(told, told[1:], strict=False)
+        outages = [float(until[0]) - float(since[0]) for since, until in pairs if since[1] == "down"]
         record = json.loads(pathlib.Path(self.folder, "server", "latest.json").read_text())
-        return Ran(record, up[-1] - down[0], seconds, MODULE.findall(output))
+        return Ran(record, max(outages), seconds, MODULE.findall(output))
 
     def sql(self, statement: str) -> str:
         return in_server("bash", "-c", f'runuser -u postgres -- psql -XAtc "{statement}"').strip()
