@@ -224,7 +224,7 @@ def test_the_upgrade_can_be_rehearsed_days_before_and_nothing_is_left(host: Host
     assert "Rehearse the upgrade on a copy of the database" in " ".join(run.sent["server"])
     assert (state(host), rows(host), databases(host)) == untouched
     assert host.run("ls -d /run/fractal-rehearsal-* /run/fractal-server.env.rendered").stdout == ""
-    assert host.run("pgrep -f uvicorn.Server").stdout == ""
+    assert host.run("pgrep -f '[u]vicorn.Server'").stdout == ""
 
 
 def test_what_only_the_rehearsal_finds_blocks_the_upgrade(host: Host) -> None:
