@@ -170,7 +170,7 @@ def observe(service: str, **options: Any) -> dict[str, Any]:
     ``window`` is None, or ``running`` or ended but not told by any report yet, with what was ``seen`` before.
     """
     unit = unit_name(service)
-    if is_running(unit):
+    if _seems_to_run(unit):
         before = read_seen(unit)
         lock = read_lock(unit)
         instance = before.get("state", {}).get("instance")
@@ -182,6 +182,14 @@ def observe(service: str, **options: Any) -> dict[str, Any]:
     if told["outcome"] == UPGRADED and not told["told"] and found.get("instance"):
         found["window"] = {"running": False, "seen": read_seen(unit)}
     return found
+
+
+def _seems_to_run(unit: str) -> bool:
+    """Return whether a program works on the window. Where systemd does not answer, the look at the unit says so."""
+    try:
+        return is_running(unit)
+    except FractalError:
+        return False
 
 
 def _has_begun(events: list[dict[str, Any]], program: str) -> bool:

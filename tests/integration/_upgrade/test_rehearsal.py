@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.rehearsal_files import Stage
 from conftest import RunningModule, descendants, wait_until
 from postgres_cluster import PASSWORD, PLAIN, Cluster, Database
 from releases_environments import JWT_SECRET, FractalFolder, environment
@@ -40,14 +43,15 @@ def rehearsed(
     return folder, options
 
 
-def left(cluster: Cluster) -> list[str]:
-    """What rehearsals leave: databases, folders, processes."""
-    found = [name for name in cluster.names() if "_rehearsal" in name]
-    found += map(str, Path("/run").glob("fractal-rehearsal-*"))
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def left(cluster: Cluster, folder: FractalFolder) -> list[str]:
+    """What rehearsals of this instance leave: databases, folders, processes. Other tests run beside this one."""
+    found = [name for name in cluster.names() if name.startswith(folder.database.dbname) and "_rehearsal" in name]
+    stage = Stage.of(Installation(str(folder.env_file))).path
+    found += [stage] if Path(stage).exists() else []
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"fractal_server.main:app" in path.read_bytes():
-                found.append(path.read_text().replace("\0", " "))
+            if os.readlink(path / "cwd").startswith(stage):  # a folder that is gone is told as deleted
+                found.append((path / "cmdline").read_text().replace("\0", " "))
     return found
 
 
@@ -69,7 +73,7 @@ def test_the_whole_way_is_rehearsed_and_nothing_is_touched_or_left(
     before = everything(folder)
     done = run_module("fractal_rehearsal", **{**options, "releases": way, "jobs": 2})
     assert done.get("passed") and done["findings"] == [], json.dumps(done, indent=1)
-    assert everything(folder) == before and left(cluster) == []
+    assert everything(folder) == before and left(cluster, folder) == []
     assert done["target"] == way[-1] and done["revision"] == "981d588fe248" and not done["changed"]
     hops = [f"hop {one}" for one in way]
     assert [*done["predicted"]] == ["stop", "backup", "environment_file", *hops, "note", "start"]
@@ -93,7 +97,7 @@ def test_what_a_schema_refuses_is_a_blocker_with_its_own_words(
     (found,) = done["findings"]
     assert found["id"] == "rehearsal.migration_refused" and found["subject"] == "2.17.0" and not found["acceptable"]
     assert "site" in found["message"] and "are as they were" in found["fix"]
-    assert everything(folder) == before and left(cluster) == []
+    assert everything(folder) == before and left(cluster, folder) == []
 
 
 def test_a_refused_data_migration_is_told_with_the_words_of_the_database(
@@ -108,7 +112,7 @@ def test_a_refused_data_migration_is_told_with_the_words_of_the_database(
     before = everything(folder)
     (found,) = run_module("fractal_rehearsal", **options)["findings"]
     assert found["id"] == "rehearsal.migration_refused" and "no project is changed here" in found["message"]
-    assert everything(folder) == before and left(cluster) == []
+    assert everything(folder) == before and left(cluster, folder) == []
 
 
 def test_what_the_environment_file_lacks_is_a_blocker(
@@ -118,7 +122,7 @@ def test_what_the_environment_file_lacks_is_a_blocker(
     folder.write({name: value for name, value in folder.values.items() if name != "FRACTAL_TASKS_DIR"})
     (found,) = run_module("fractal_rehearsal", **options)["findings"]
     assert found["id"] == "rehearsal.environment_refused" and "FRACTAL_TASKS_DIR" in found["message"]
-    assert left(cluster) == []
+    assert left(cluster, folder) == []
 
 
 def test_a_release_that_does_not_come_up_is_a_blocker_with_its_last_words(
@@ -127,7 +131,7 @@ def test_a_release_that_does_not_come_up_is_a_blocker_with_its_last_words(
     rehearsed: tuple[FractalFolder, dict[str, Any]],
     run_module: RunModule,
 ) -> None:
-    _folder, options = rehearsed
+    folder, options = rehearsed
     broken = environment("2.17.0")
     (tmp_path / "venv-2.17.0").unlink()
     site = tmp_path / "site"
@@ -146,27 +150,27 @@ def test_a_release_that_does_not_come_up_is_a_blocker_with_its_last_words(
     done = run_module("fractal_rehearsal", **options)
     (found,) = done["findings"]
     assert found["id"] == "rehearsal.start_refused" and "the disk of the logs is full" in found["message"], found
-    assert "schema 2.17.0" in done["seconds"] and done["predicted"] == {} and left(cluster) == []
+    assert "schema 2.17.0" in done["seconds"] and done["predicted"] == {} and left(cluster, folder) == []
 
 
 def test_the_operators_account_is_tried_with_its_password(
     cluster: Cluster, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
 ) -> None:
-    _folder, options = rehearsed
+    folder, options = rehearsed
     done = run_module("fractal_rehearsal", **options, email="ann@example.org", password="wrong-canary")
     (found,) = done["findings"]
     assert found["id"] == "rehearsal.log_in_refused" and found["subject"] == "ann@example.org"
-    assert "wrong-canary" not in str(found) and left(cluster) == []
+    assert "wrong-canary" not in str(found) and left(cluster, folder) == []
 
 
 def test_in_place_the_dump_and_the_restore_are_all(
     cluster: Cluster, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
 ) -> None:
-    _folder, options = rehearsed
+    folder, options = rehearsed
     done = run_module("fractal_rehearsal", **options, strategy="in_place")
     assert done["passed"] and [one["id"] for one in done["findings"]] == ["rehearsal.in_part"]
     assert {*done["seconds"]} == {"dump", "proof", "copy", "compare"} and done["predicted_seconds"] is None
-    assert left(cluster) == []
+    assert left(cluster, folder) == []
 
 
 def test_without_the_right_to_make_databases_nothing_can_be_rehearsed(
@@ -175,7 +179,7 @@ def test_without_the_right_to_make_databases_nothing_can_be_rehearsed(
     folder = fractal_folder(new_database(owner=PLAIN))
     done = run_module("fractal_rehearsal", env_file=str(folder.env_file), python=python, releases=["2.17.0"])
     assert done["passed"] and [one["id"] for one in done["findings"]] == ["rehearsal.not_possible"]
-    assert "ALTER ROLE fractal_plain CREATEDB" in done["findings"][0]["message"] and left(cluster) == []
+    assert "ALTER ROLE fractal_plain CREATEDB" in done["findings"][0]["message"] and left(cluster, folder) == []
 
 
 def test_where_another_database_cannot_be_reached_nothing_can_be_rehearsed(
@@ -192,17 +196,17 @@ def test_where_another_database_cannot_be_reached_nothing_can_be_rehearsed(
         rules.write_text(before)
         cluster.superuser().rows("SELECT pg_reload_conf()")
     assert done["passed"] and [one["id"] for one in done["findings"]] == ["rehearsal.not_possible"]
-    assert "pg_hba" in done["findings"][0]["message"] and left(cluster) == []
+    assert "pg_hba" in done["findings"][0]["message"] and left(cluster, folder) == []
 
 
 def test_a_release_that_was_not_prepared_ends_it_and_check_mode_does_nothing(
     cluster: Cluster, tmp_path: Path, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
 ) -> None:
-    _folder, options = rehearsed
+    folder, options = rehearsed
     assert run_module("fractal_rehearsal", **options, _check=True)["skipped"]
     (tmp_path / "venv-2.17.0").unlink()
     failed = run_module("fractal_rehearsal", **options)
-    assert failed["failed"] and "2.17.0 is not prepared beside" in failed["msg"] and left(cluster) == []
+    assert failed["failed"] and "2.17.0 is not prepared beside" in failed["msg"] and left(cluster, folder) == []
 
 
 @pytest.mark.parametrize("program", ["pg_dump", "pg_restore", "set-db", "update-db-data", "uvicorn.Server"])
@@ -224,11 +228,11 @@ def test_what_a_killed_rehearsal_left_is_gone_with_the_next(
     wait_until(there)
     running.process.send_signal(signal.SIGKILL)
     running.process.wait()
-    wait_until(lambda: not [one for one in left(cluster) if "uvicorn" in one])  # it ends with its module
-    assert program == "pg_dump" or any("_rehearsal_" in name for name in left(cluster))
+    wait_until(lambda: not [one for one in left(cluster, folder) if "uvicorn" in one])  # it ends with its module
+    assert program == "pg_dump" or any("_rehearsal_" in name for name in left(cluster, folder))
     assert everything(folder) == before
     done = run_module("fractal_rehearsal", **options, strategy="in_place")
-    assert done["passed"] and left(cluster) == []
+    assert done["passed"] and left(cluster, folder) == []
 
 
 def test_only_what_is_marked_as_ours_is_dropped(
@@ -245,7 +249,7 @@ def test_only_what_is_marked_as_ours_is_dropped(
     )
     try:
         assert run_module("fractal_rehearsal", **options, strategy="in_place")["passed"]
-        assert left(cluster) == [foreign]
+        assert left(cluster, folder) == [foreign]
     finally:
         cluster.drop(foreign)
 
@@ -282,4 +286,4 @@ def test_users_who_write_meanwhile_are_not_disturbed(
         writer.join()
     assert done["passed"] and done["findings"] == [], done
     assert written > 10 and folder.database.value("SELECT name FROM projectv2 WHERE id = 1") == f"written {written - 1}"
-    assert left(cluster) == []
+    assert left(cluster, folder) == []
