@@ -84,7 +84,10 @@ def refused(findings: Mapping[str, Iterable[Finding]], servers: Iterable[str]) -
 
 
 def with_headline(record: Mapping[str, Any], playbook: str, hosts: str) -> dict[str, Any]:
-    """Return the record with the outcome of the instance, which is the worst of its hosts, and with what to run next.
+    """Return the record with the outcome of the instance, and with what to run next.
+
+    It is the worst outcome of its hosts. But where one is blocked before an upgrade, the others only did not begin
+    because of it: so the instance is blocked, not failed.
 
     Args:
         record: What is told of the server, and under ``web`` of its web hosts.
@@ -95,7 +98,8 @@ def with_headline(record: Mapping[str, Any], playbook: str, hosts: str) -> dict[
     outcomes = [one["outcome"] for one in everything]
     if any(check["status"] == "failed" for one in everything for check in one["checks"]):
         outcomes.append("failed")
-    outcome = min(outcomes, key=_rank)
+    began_nothing = "blocked" in outcomes and playbook not in ("rollback", "verify")
+    outcome = "blocked" if began_nothing else min(outcomes, key=_rank)
     following = "upgrade" if outcome == "upgrade planned" else playbook if outcome in FAILED else ""
     return {
         "schema": SCHEMA,

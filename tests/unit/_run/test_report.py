@@ -2,7 +2,7 @@
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import with_headline
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import failures, gather
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import empty_record, failures, gather
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
     render_markdown,
     render_summary,
@@ -424,3 +424,20 @@ def test_a_rehearsal_alone_says_how_long_the_downtime_will_be():
 @pytest.mark.parametrize("done", [{}, {"failed": True, "msg": "x"}, {"skipped": True}])
 def test_without_a_rehearsal_nothing_is_told_of_it(done):
     assert record(server(__rehearse_done=done))["rehearsal"] is None
+
+
+@pytest.mark.parametrize(
+    ("server_outcome", "web_outcome", "playbook", "headline"),
+    [
+        ("blocked", "failed", "upgrade", "blocked"),  # fractal-web follows its server
+        ("failed", "blocked", "upgrade", "blocked"),  # the server does not begin without its fractal-web
+        ("failed", "blocked", "rehearse", "blocked"),
+        ("failed", "failed", "upgrade", "failed"),
+        ("failed", "upgraded", "upgrade", "failed"),
+        ("failed", "blocked", "rollback", "failed"),  # half-way back
+        ("failed", "blocked", "verify", "failed"),
+    ],
+)
+def test_an_instance_of_which_one_host_is_blocked_did_not_fail(server_outcome, web_outcome, playbook, headline):
+    own = {**empty_record("s"), "outcome": server_outcome, "web": [{**WEB, "outcome": web_outcome, "checks": []}]}
+    assert with_headline(own, playbook, "")["outcome"] == headline
