@@ -15,6 +15,13 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.fractal_ops.platform.plugins.action.fractal_observe import ActionModule as RunModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
+    DECIDED,
+    ENDED,
+    FAILED,
+    STAGE,
+    key,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.stages import title
 
 _MODULE = "fractal_ops.platform.fractal_window"
@@ -106,15 +113,15 @@ class _Shown:
             Display().display(f"{self.host}: {event['at'] - self.began:6.1f} s  {text}", color=colour)
 
     def _text(self, event: Mapping[str, Any]) -> tuple[str, str | None]:
-        kind, name = event["event"], f"{event.get('stage', '')} {event.get('release', '')}".strip()
-        if kind == "stage":
+        kind, name = event["event"], key(event)
+        if kind == STAGE:
             expected = self.expected.get(name)
             return title(name) + (f" (expected: {float(expected):.0f} s)" if expected is not None else ""), None
-        if kind == "failed":
+        if kind == FAILED:
             return f"failed: {title(name)}", "red"
-        if kind == "decided":
+        if kind == DECIDED:
             return f"{title(event['do'])}: {event['why']}", "yellow"
-        if kind == "ended":
+        if kind == ENDED:
             return f"the window has ended: {title(event['outcome'])}", None if event["outcome"] != "left" else "red"
         return "", None
 

@@ -100,8 +100,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import bring_up
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.go_back import bring_back, start_old
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.go_back import bring_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,8 +132,8 @@ def go_back(params: Mapping[str, Any]) -> dict[str, Any]:
         accept_data_loss=params["accept_data_loss"],
         seen=params["seen"],
     )
-    way = {"start": params["running"], "version": params["version"]}
-    stage("old service", lambda: start_old(service, way, params["url"], params["timeout"]))
+    how = {name: params[name] for name in ("running", "version", "url", "timeout")}
+    stage("old service", lambda: bring_up(service, **how))
     return {**database, "changed": any(changed), "seconds": seconds}
 
 

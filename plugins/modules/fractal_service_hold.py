@@ -110,12 +110,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
-    lift,
-    lift_and_start,
+    bring_up,
     new_hold,
     stop_and_hold,
     would_hold,
@@ -133,15 +131,9 @@ def hold_or_start(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
         new = new_hold(unit_name(service), params["controller"], params["backup_root"], params["backup"])
         changed, hold = (would_hold if check_mode else stop_and_hold)(service, new)
         return {"changed": changed, "hold": hold.as_dict()}
-    if not params["running"]:
-        return {"changed": read_hold(unit_name(service)) is not None if check_mode else lift(service)}
-    if check_mode:
-        return {"changed": would_start(service)}
-    changed, health = lift_and_start(
-        service,
-        lambda: wait_until_healthy(service, url=params["url"], version=params["version"], timeout=params["timeout"]),
-    )
-    return {"changed": changed, "health": health.as_dict()}
+    if not check_mode:
+        return bring_up(service, **{name: params[name] for name in ("running", "version", "url", "timeout")})
+    return {"changed": would_start(service) if params["running"] else read_hold(unit_name(service)) is not None}
 
 
 def main() -> NoReturn:

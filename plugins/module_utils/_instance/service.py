@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
@@ -19,7 +20,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
     systemctl,
     unit_name,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import Health, unhealthy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import (
+    Health,
+    unhealthy,
+    wait_until_healthy,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import (
     HELD,
     STARTING,
@@ -89,6 +94,32 @@ def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, H
     started = start(service)
     health = healthy()
     return _forget_hold(service) or started, health
+
+
+def bring_up(
+    service: str, running: bool = True, *, url: str | None, timeout: float, version: str | None = None
+) -> dict[str, Any]:
+    """Forget the hold: start the unit and wait until it answers, or leave it stopped, as it was before.
+
+    Args:
+        service: Name of the unit of fractal-server.
+        running: Whether to start it.
+        url: Where it answers, if its unit does not tell.
+        timeout: Seconds to wait for its answer.
+        version: The only release that is right; None for any.
+
+    Returns:
+        ``changed``; of a started one ``health``, too.
+
+    Raises:
+        FractalError: systemd refuses, or it does not become healthy: then the hold is not forgotten.
+    """
+    if not running:
+        return {"changed": lift(service)}
+    changed, health = lift_and_start(
+        service, lambda: wait_until_healthy(service, url=url, version=version, timeout=timeout)
+    )
+    return {"changed": changed, "health": health.as_dict()}
 
 
 def lift(service: str) -> bool:

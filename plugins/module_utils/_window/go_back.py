@@ -26,11 +26,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_
     DROP_IN_NAME,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
-    lift,
-    lift_and_start,
+    bring_up,
     new_hold,
     stop_and_hold,
 )
@@ -110,7 +108,7 @@ def go_back(
             installation, instance, found["backup"], stage,
             python=python, controller=controller, accept_data_loss=accept_data_loss, seen=seen,
         )  # fmt: skip
-    stage("old service", lambda: start_old(service, way, url, timeout))
+    stage("old service", lambda: bring_up(service, way["start"], url=url, version=way["version"], timeout=timeout))
     stage("clean up", lambda: {"changed": True, "left": _clean_up(installation, python, instance, found["folder"])})
 
 
@@ -163,16 +161,6 @@ def old_environment(instance: Mapping[str, Any], backup: Mapping[str, Any]) -> b
         packages = stream.read().splitlines()
     changed = restore_in_place(instance, backup["version"], packages)
     return switch_back(instance["environment"], backup["version"], backup["environment"]) or changed
-
-
-def start_old(service: str, way: Mapping[str, Any], url: str | None, timeout: float) -> dict[str, Any]:
-    """Start the service if it ran before (``start``), and wait until it answers with its ``version``."""
-    if not way["start"]:
-        return {"changed": lift(service)}
-    changed, health = lift_and_start(
-        service, lambda: wait_until_healthy(service, url=url, version=way["version"], timeout=timeout)
-    )
-    return {"changed": changed, "health": health.as_dict()}
 
 
 def _clean_up(installation: Installation, python: str, instance: Mapping[str, Any], folder: str) -> list[str]:

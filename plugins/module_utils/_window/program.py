@@ -26,12 +26,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     find_installation,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import locked
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
-    lift,
-    lift_and_start,
+    bring_up,
     new_hold,
     stop_and_hold,
     would_hold,
@@ -54,6 +52,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     ENDED,
     Journal,
     in_words,
+    key,
 )
 
 UPGRADED, WAITS, BACK, RESTARTED, LEFT = "upgraded", "waits", "back", "restarted", "left"
@@ -242,11 +241,7 @@ class Window:
 
     def _start(self) -> dict[str, Any]:
         order = self.order
-        changed, health = lift_and_start(
-            order.unit,
-            lambda: wait_until_healthy(order.unit, url=order.url, version=order.target, timeout=order.timeout),
-        )
-        return {"changed": changed, "health": health.as_dict()}
+        return bring_up(order.unit, url=order.url, version=order.target, timeout=order.timeout)
 
     # -- after a failure --------------------------------------------------------------------------------------------
 
@@ -300,17 +295,12 @@ class Window:
 
     def _start_again(self, ran_before: bool) -> dict[str, Any]:
         order = self.order
-        if not ran_before:
-            return {"changed": lift(order.unit)}
-        changed, health = lift_and_start(
-            order.unit, lambda: wait_until_healthy(order.unit, url=order.url, timeout=order.timeout)
-        )
-        return {"changed": changed, "health": health.as_dict()}
+        return bring_up(order.unit, ran_before, url=order.url, timeout=order.timeout)
 
     # -- shared -----------------------------------------------------------------------------------------------------
 
     def _stage(self, name: str, work: Any, release: str = "") -> dict[str, Any]:
-        self.current = f"{name} {release}".strip()
+        self.current = key({"stage": name, "release": release})
         return self.journal.stage(name, work, release)
 
     def _installation(self) -> Installation:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import service as starting
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import go_back as steps
 from ansible_collections.fractal_ops.platform.plugins.modules import fractal_rollback
 
@@ -34,8 +35,8 @@ class Host:
         self._step(steps, "old_environment", False)
         self._step(steps, "restore_database", DATABASE)
         self._step(steps, "restore_files", [])
-        self._step(steps, "lift_and_start", (False, SimpleNamespace(as_dict=dict)))
-        self._step(steps, "lift", True)
+        self._step(starting, "lift_and_start", (False, SimpleNamespace(as_dict=dict)))
+        self._step(starting, "lift", True)
 
     def _step(self, where: Any, name: str, answer: Any) -> None:
         def step(*_arguments: Any, **options: Any) -> Any:
