@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
     hosts_of_instance,
     why_failed,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.at_rest import but_at_rest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
@@ -145,6 +146,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
+            "but_at_rest": but_at_rest,
             "failed_web_hosts": failed_web_hosts,
             "failure": failure,
             "hosts_of_instance": hosts_of_instance,

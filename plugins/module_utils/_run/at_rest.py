@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: no stable interface.
+"""Which hosts an upgrade has nothing to do for: the plays after the first look do without them, and so cost nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import (
+    SERVER_FAILURE,
+    SERVER_STATE,
+    WEB_FAILURE,
+    WEB_SERVER,
+    WEB_STATE,
+)
+
+_PLAIN = re.compile(r"[\w.-]+")  # whatever else is in a name may mean something in a pattern
+
+
+def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:
+    """Return patterns for ``hosts`` of a play that take every host out of it whose instance is at rest.
+
+    An instance is at rest as a whole: its server is finished and each of its web hosts is, none of them has a failure,
+    and no window is to be watched or told. A host of which that is not known stays in the play, and so does one whose
+    name could mean other hosts, too.
+
+    Args:
+        hostvars: Ansible's ``hostvars``; empty before the first play has begun, and where plays are only listed.
+        groups: Ansible's ``groups``.
+    """
+    servers, webs = groups.get("fractal_server", []), groups.get("fractal_web", [])
+    facts = {name: hostvars[name] for name in dict.fromkeys([*servers, *webs]) if name in hostvars}
+    belongs = {name: facts[name].get(WEB_SERVER) for name in webs if name in facts}
+    restless = {belongs[name] for name in belongs if not _web_rests(facts[name])}
+    resting = {name for name in servers if name in facts and name not in restless and _server_rests(facts[name])}
+    return [
+        f"!{name}"
+        for name in facts
+        if (name not in servers or name in resting)
+        and (name not in webs or belongs[name] in resting)
+        and _PLAIN.fullmatch(name)
+    ]
+
+
+def _server_rests(facts: Mapping[str, Any]) -> bool:
+    state = facts.get(SERVER_STATE)
+    if state is None or facts.get(SERVER_FAILURE) != "":
+        return False
+    return bool(state["plan"]["finished"] and not state["plan"]["window"] and not state["untold"])
+
+
+def _web_rests(facts: Mapping[str, Any]) -> bool:
+    state = facts.get(WEB_STATE)
+    return state is not None and facts.get(WEB_FAILURE) == "" and not state["pending"]
