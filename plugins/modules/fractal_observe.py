@@ -76,6 +76,23 @@ options:
     description: See O(fractal_ops.platform.fractal_env_migrate#module:runner_backend). Web only.
     type: str
     choices: [slurm_sudo, slurm_ssh, local]
+  verification:
+    description:
+      - With it, an instance that has this version, and that nothing holds, is verified in the same call, without an
+        account. An upgrade of a finished instance so needs one call for each host.
+    type: dict
+    suboptions:
+      version:
+        description: The release that the instance is to have.
+        type: str
+        required: true
+      check_email:
+        description: See O(fractal_ops.platform.fractal_verify#module:check_email). Server only.
+        type: bool
+        default: false
+      server:
+        description: See O(fractal_ops.platform.fractal_web_verify#module:server). Web only.
+        type: dict
 """
 
 EXAMPLES = r"""
@@ -238,6 +255,11 @@ database:
       description: The same as a number, such as V(150004).
       type: int
       returned: reachable
+verification:
+  description:
+    - What M(fractal_ops.platform.fractal_verify) or M(fractal_ops.platform.fractal_web_verify) returns.
+  returned: with O(verification), if the instance was verified
+  type: dict
 duration:
   description: Seconds that it took.
   returned: always
@@ -248,20 +270,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.observation import observe_web
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import observe as observe_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.look import look_at_server, look_at_web
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SERVER = ("python", "url", "strategy", "backup_root", "release", "default_group_name", "oauth_client")
 _WEB = ("env_file", "url", "default_group_name", "runner_backend", "oauth_client_name")
+_VERIFICATION = {"server": ("version", "check_email"), "web": ("version", "server")}
 
 
 def observe(params: Mapping[str, Any]) -> dict[str, Any]:
     service = params["service"] or f"fractal-{params['kind']}"
-    look, names = (observe_server, _SERVER) if params["kind"] == "server" else (observe_web, _WEB)
-    return look(service, **{name: params[name] for name in names})
+    look, names = (look_at_server, _SERVER) if params["kind"] == "server" else (look_at_web, _WEB)
+    asked = params["verification"]
+    verification = {name: asked[name] for name in _VERIFICATION[params["kind"]]} if asked else None
+    return look(service, verification, **{name: params[name] for name in names})
 
 
 def main() -> NoReturn:
@@ -279,6 +303,14 @@ def main() -> NoReturn:
             "oauth_client": {"type": "str"},
             "oauth_client_name": {"type": "str"},
             "runner_backend": {"type": "str", "choices": ["slurm_sudo", "slurm_ssh", "local"]},
+            "verification": {
+                "type": "dict",
+                "options": {
+                    "version": {"type": "str", "required": True},
+                    "check_email": {"type": "bool", "default": False},
+                    "server": {"type": "dict"},
+                },
+            },
         },
         supports_check_mode=True,
     )

@@ -87,6 +87,15 @@ def declare_or_review(installation: Installation, params: Mapping[str, Any], che
     return result
 
 
+def only_review(
+    installation: Installation, workers: Sequence[Mapping[str, Any]], viewer_paths_before: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what there is, and declare nothing. See `declare_or_review`, also for what it raises."""
+    nothing: dict[str, Any] = {"resources": [], "profiles": [], "users": [], "handed_on": {}}
+    told = {"workers": workers, "viewer_paths_before": viewer_paths_before}
+    return declare_or_review(installation, {**nothing, **told}, True)
+
+
 def _reviewed(
     connection: sa.Connection, state: State, installation: Installation, params: Mapping[str, Any], reading: bool
 ) -> dict[str, Any]:

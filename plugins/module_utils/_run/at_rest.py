@@ -20,7 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts im
 _PLAIN = re.compile(r"[\w.-]+")  # whatever else is in a name may mean something in a pattern
 
 
-def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:
+def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], verified: bool = False) -> list[str]:
     """Return patterns for ``hosts`` of a play that take every host out of it whose instance is at rest.
 
     An instance is at rest as a whole: its server is finished and each of its web hosts is, none of them has a failure,
@@ -30,12 +30,15 @@ def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) ->
     Args:
         hostvars: Ansible's ``hostvars``; empty before the first play has begun, and where plays are only listed.
         groups: Ansible's ``groups``.
+        verified: Take out only those that need no verification either, no archive, and that nobody has locked.
     """
     servers, webs = groups.get("fractal_server", []), groups.get("fractal_web", [])
     facts = {name: hostvars[name] for name in dict.fromkeys([*servers, *webs]) if name in hostvars}
     belongs = {name: facts[name].get(WEB_SERVER) for name in webs if name in facts}
-    restless = {belongs[name] for name in belongs if not _web_rests(facts[name])}
-    resting = {name for name in servers if name in facts and name not in restless and _server_rests(facts[name])}
+    restless = {belongs[name] for name in belongs if not _web_rests(facts[name], verified)}
+    resting = {
+        name for name in servers if name in facts and name not in restless and _server_rests(facts[name], verified)
+    }
     return [
         f"!{name}"
         for name in facts
@@ -45,13 +48,21 @@ def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) ->
     ]
 
 
-def _server_rests(facts: Mapping[str, Any]) -> bool:
+def _server_rests(facts: Mapping[str, Any], verified: bool) -> bool:
     state = facts.get(SERVER_STATE)
     if state is None or facts.get(SERVER_FAILURE) != "":
         return False
-    return bool(state["plan"]["finished"] and not state["plan"]["window"] and not state["untold"])
+    plan = state["plan"]
+    rests = plan["finished"] and not plan["window"] and not state["untold"]
+    return bool(rests and (not verified or (not plan["todo"]["archive"] and _is_told(state))))
 
 
-def _web_rests(facts: Mapping[str, Any]) -> bool:
+def _web_rests(facts: Mapping[str, Any], verified: bool) -> bool:
     state = facts.get(WEB_STATE)
-    return state is not None and facts.get(WEB_FAILURE) == "" and not state["pending"]
+    if state is None or facts.get(WEB_FAILURE) != "":
+        return False
+    return not state["pending"] and (not verified or _is_told(state))
+
+
+def _is_told(state: Mapping[str, Any]) -> bool:
+    return bool(state["verification"]) and state["instance"]["lock"] is None

@@ -76,6 +76,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
     backup = _backup(facts)
     failure = facts.get(facts_of.SERVER_FAILURE, state["failure"])
     finished = window.get("outcome") == "upgraded"
+    verified = _verified(facts, facts_of.VERIFY_SERVER, state, failure)
     record = {
         **empty_record(name),
         "from": (state["instance"] or {}).get("version"),
@@ -85,8 +86,8 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         "window_seconds": window.get("window_seconds"),
         "stages": _stages(plan["stages"], facts if kind == UPGRADE else {}) if kind in (UPGRADE, PREDICTION) else [],
         "findings": state["findings"],
-        "checks": (facts.get(facts_of.VERIFY_SERVER) or {}).get("checks") or [],
-        "review": (facts.get(facts_of.VERIFY_SERVER) or {}).get("findings") or [],
+        "checks": verified.get("checks") or [],
+        "review": verified.get("findings") or [],
         "workers": state.get("workers", []),
         "access": state.get("access"),
         "backup": (backup or {}).get("path"),
@@ -131,8 +132,14 @@ def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any
         "outcome": "rolled back" if back and moved and not failure else outcome,
         "failure": failure or (_LOST if outcome == "failed" else ""),
         "findings": state["findings"],
-        "checks": (facts.get(facts_of.VERIFY_WEB) or {}).get("checks") or [],
+        "checks": _verified(facts, facts_of.VERIFY_WEB, state, failure).get("checks") or [],
     }
+
+
+def _verified(facts: Mapping[str, Any], name: str, state: Mapping[str, Any], failure: str) -> Mapping[str, Any]:
+    """Return what a verification has found: that of the role verify, or where none was due, that of the first look."""
+    found: Mapping[str, Any] = facts.get(name) or ({} if failure else state.get("verification")) or {}
+    return found
 
 
 def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: bool, kind: str) -> str:

@@ -106,7 +106,8 @@ def server_state(
     run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return ``instance``, ``database``, ``plan``, ``findings``, ``failure`` and ``refused`` of a server, and
-    ``half_way``: whether an upgrade was interrupted after it began to change things.
+    ``half_way``: whether an upgrade was interrupted after it began to change things. Of one that is finished,
+    ``verification`` is what the look has verified, if it did.
 
     Of a host whose window runs: what the run knew that began it, and ``attached``. ``untold`` is the same of a finished
     instance whose window no report tells yet, as its controller was killed.
@@ -167,8 +168,14 @@ def server_state(
         "environment": _pick(environment, ("runner_backend", "oauth_client_name", "handed_on", "steps")),
         "half_way": bool(instance and instance["hold"] and plan and not _is_untouched(plan, steps)),
         "access": results.get("users", {}).get("access"),
-        **_verdict(found, set(accept)),
+        **_verified(_verdict(found, set(accept)), seen, bool(plan and plan["finished"] and not seen.get("window"))),
     }
+
+
+def _verified(verdict: dict[str, Any], seen: Mapping[str, Any], finished: bool) -> dict[str, Any]:
+    """Return the verdict, with the verification that the look has made; it counts for what needs nothing."""
+    counts = finished and not verdict["failure"]
+    return {**verdict, "verification": seen.get("verification") if counts else None}
 
 
 def _of_window(seen: Mapping[str, Any], running: bool) -> dict[str, Any] | None:
@@ -196,7 +203,7 @@ def web_state(
     run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return ``instance``, ``findings``, ``failure``, ``refused`` of a web host, the ``version`` to arrive at, and
-    whether anything is left to do for it (``pending``).
+    whether anything is left to do for it (``pending``); ``verification`` as of a server.
     """
     seen = results["seen"]
     instance = seen.get("instance")
@@ -206,7 +213,8 @@ def web_state(
         found += _unmade(results, ("web",))
     found += _findings_of(results, ("web",))
     pending = instance is not None and _web_is_pending(instance, seen, version)
-    return {"instance": instance, "version": version, "pending": pending, **_verdict(found, set(accept))}
+    verdict = _verified(_verdict(found, set(accept)), seen, not pending)
+    return {"instance": instance, "version": version, "pending": pending, **verdict}
 
 
 def _web_is_pending(instance: Mapping[str, Any], seen: Mapping[str, Any], version: str) -> bool:

@@ -13,15 +13,27 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import newest_without_dump
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    Installation,
+    find_installation,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import is_stale
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
+
+Reader = Callable[[Door, Installation, Mapping[str, Any]], dict[str, Any]]
+"""Takes the door to an installation, the installation, and the instance; returns the state of its database."""
+
+
+def only_state(door: Door, installation: Installation, _instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the state of the database, and no more. See `read_state`, also for what it raises."""
+    return door.call(read_state, installation)
 
 
 def observe_server(
@@ -30,6 +42,7 @@ def observe_server(
     url: str | None = None,
     strategy: str = "staged",
     backup_root: str | None = None,
+    read: Reader = only_state,
     **of_the_file: Any,
 ) -> dict[str, Any]:
     """Return ``instance``, ``database``, ``environment`` and ``backups`` of a fractal-server, or only the ``reason``.
@@ -40,6 +53,7 @@ def observe_server(
         url: Its address on the host, if the unit does not tell.
         strategy: How the next releases get installed.
         backup_root: Folder for backups, to look for frozen copies that have no dump yet.
+        read: How to read the state of the database; it may ask for more in the same child process.
         of_the_file: Options of the environment file's migration: ``release``, ``default_group_name``,
             ``oauth_client``.
     """
@@ -47,7 +61,7 @@ def observe_server(
         instance = discover_server(service, python, url, strategy).as_dict()
     except FractalError as error:
         return {"instance": None, "reason": str(error)}
-    database = _part(lambda: _database(service, instance["python"]))
+    database = _part(lambda: _database(service, instance, read))
     return {
         "instance": instance,
         "database": database,
@@ -89,10 +103,10 @@ def _part(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"failed": True, "msg": mask_urls(f"{type(error).__name__}: {error}")}
 
 
-def _database(service: str, python: str) -> dict[str, Any]:
+def _database(service: str, instance: Mapping[str, Any], read: Reader) -> dict[str, Any]:
     try:
         installation = find_installation({"service": service})
-        return service_side(installation, python).call(read_state, installation)
+        return read(service_side(installation, instance["python"]), installation, instance)
     except FractalError as error:
         return {"reachable": False, "reason": str(error)}
 
@@ -111,6 +125,10 @@ def _server_file(
         server_python=instance["python"],
         data_migration=database.get("data_migration", "pending") in ("pending", "partial"),
         data_stop=database.get("stop") or None,
+        tasks_python={
+            "version": instance["python_version"].rpartition(".")[0],
+            "interpreter": instance["python"],
+        },
         **options,
     )
     return task.result(changed=bool(task.migration.steps))

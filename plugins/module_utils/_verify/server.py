@@ -21,7 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.dis
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import clients
-from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.run import declare_or_review
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.run import only_review
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.email import email
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.oauth import login_oauth
@@ -45,8 +45,18 @@ def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     instance = discover_server(options["service"] or "fractal-server", url=options["url"])
     installation = find_installation({"service": instance.service})
-    variables = installation.variables()
-    reviewed = review(installation, options)
+    return verify_reviewed(instance, review(installation, options), options)
+
+
+def verify_reviewed(
+    instance: ServerInstance, reviewed: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make all checks of a server whose database has told what `review` returns; see `verify_server`.
+
+    Raises:
+        FractalError: Its settings cannot be read.
+    """
+    variables = find_installation({"service": instance.service}).variables()
     session = Session(
         instance,
         variables,
@@ -69,14 +79,21 @@ def verify_server(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def review(installation: Installation, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the database tells of resources, profiles, users and the viewer; a failed check where it does not."""
-    told = {"workers": options["workers"], "viewer_paths_before": options["viewer_paths_before"]}
-    nothing_declared: dict[str, Any] = {"resources": [], "profiles": [], "users": [], "handed_on": {}}
     try:
-        door = service_side(installation, options["python"])
-        return door.call(declare_or_review, installation, {**nothing_declared, **told}, True)
+        return service_side(installation, options["python"]).call(only_review, installation, *asked_of_it(options))
     except FractalError as error:
-        failed = CHECKS["schema"].failed("database", str(error))
-        return {"review": None, "findings": [], "viewer": {}, "checks": [failed.as_dict()]}
+        return not_reviewed(str(error))
+
+
+def asked_of_it(options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return those options of a verification that the look into the database needs."""
+    return options["workers"], options["viewer_paths_before"]
+
+
+def not_reviewed(reason: str) -> dict[str, Any]:
+    """Return the review of a database that did not tell."""
+    failed = CHECKS["schema"].failed("database", reason)
+    return {"review": None, "findings": [], "viewer": {}, "checks": [failed.as_dict()]}
 
 
 def all_checks(session: Session, options: Mapping[str, Any]) -> list[Check]:

@@ -47,8 +47,15 @@ def verify_web(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         FractalError: The unit is unknown, so that nothing can be checked.
     """
-    service = options["service"] or "fractal-web"
-    instance = discover_web(service, options["env_file"], options["url"])
+    return verify_found(discover_web(options["service"] or "fractal-web", options["env_file"], options["url"]), options)
+
+
+def verify_found(instance: WebInstance, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Make all checks of a web host that is known.
+
+    Raises:
+        FractalError: Its settings cannot be read.
+    """
     session = WebSession(
         instance,
         instance.variables(),

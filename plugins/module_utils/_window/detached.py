@@ -23,15 +23,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
-    read_unit,
-    systemctl,
-    unit_name,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import journal_tail
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import date, read_lock
-from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.observation import observe_server
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import date
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
     BEGAN,
     ENDED,
@@ -41,14 +36,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     last_attempt,
     private_folder,
     read_events,
-    read_seen,
     summary,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import (
-    INSTRUCTION,
-    UPGRADED,
-    Order,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.look import is_running, window_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import INSTRUCTION, Order
 
 RUN_FOLDER = "/run/fractal-window"
 _PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
@@ -58,17 +49,6 @@ from {_PACKAGE}._window.program import main
 main(%r)
 """
 _POLL, _LOOK_AT_UNIT = 0.1, 1.0  # seconds
-
-
-def window_unit(unit: str) -> str:
-    """Return the name of the transient unit in which the window of ``unit`` runs."""
-    return f"fractal-window-{unit.replace('@', '-')}"
-
-
-def is_running(unit: str) -> bool:
-    """Return whether a program works on the window of ``unit``."""
-    shown = systemctl("show", "--value", "--property=ActiveState", window_unit(unit))
-    return shown.strip() in ("active", "activating", "deactivating", "reloading")
 
 
 def new_id() -> str:
@@ -161,35 +141,6 @@ def note_told(unit: str, run_id: str) -> None:
         journal = Journal(unit)
         journal.note(TOLD, run=run_id)
         journal.close()
-
-
-def observe(service: str, **options: Any) -> dict[str, Any]:
-    """Return what `observe_server` does; of a host whose window runs, what the run that began it has seen.
-
-    A database that is being copied and migrated must not be looked at: any session would stand against the copy.
-    ``window`` is None, or ``running`` or ended but not told by any report yet, with what was ``seen`` before.
-    """
-    unit = unit_name(service)
-    if _seems_to_run(unit):
-        before = read_seen(unit)
-        lock = read_lock(unit)
-        instance = before.get("state", {}).get("instance")
-        if instance:
-            instance = {**instance, "lock": lock.as_dict() if lock else None}
-            return {"instance": instance, "window": {"running": True, "seen": before}}
-    found = observe_server(service, **options)
-    told = summary(read_events(unit))
-    if told["outcome"] == UPGRADED and not told["told"] and found.get("instance"):
-        found["window"] = {"running": False, "seen": read_seen(unit)}
-    return found
-
-
-def _seems_to_run(unit: str) -> bool:
-    """Return whether a program works on the window. Where systemd does not answer, the look at the unit says so."""
-    try:
-        return is_running(unit)
-    except FractalError:
-        return False
 
 
 def _has_begun(events: list[dict[str, Any]], program: str) -> bool:

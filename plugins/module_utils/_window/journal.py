@@ -25,6 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 
 FOLDER = "/var/lib/fractal-ops"
 BEGAN, STAGE, DONE, FAILED, DECIDED, ENDED, TOLD = "began", "stage", "done", "failed", "decided", "ended", "told"
+UPGRADED, WAITS, BACK, RESTARTED, LEFT = "upgraded", "waits", "back", "restarted", "left"  # how a window ends
 _JOURNAL, _SEEN, _KEPT = "window.jsonl", "seen.json", 5
 _EARLIER = "window-*.jsonl"
 

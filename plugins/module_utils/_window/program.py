@@ -47,15 +47,19 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.after
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.go_back import backup_to_go_back_to, go_back
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
+    BACK,
     BEGAN,
     DECIDED,
     ENDED,
+    LEFT,
+    RESTARTED,
+    UPGRADED,
+    WAITS,
     Journal,
     in_words,
     key,
 )
 
-UPGRADED, WAITS, BACK, RESTARTED, LEFT = "upgraded", "waits", "back", "restarted", "left"
 INSTRUCTION = "instruction.json"
 
 

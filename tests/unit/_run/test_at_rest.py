@@ -9,15 +9,16 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.at_rest import but_at_rest
 
 GROUPS = {"fractal_server": ["s1", "s2"], "fractal_web": ["w1", "w2", "w3"], "all": ["x"]}
+SEEN = {"instance": {"lock": None}, "verification": {"checks": []}}
 
 
 def server(**state: Any) -> dict[str, Any]:
-    plan = {"finished": True, "window": False, **state.pop("plan", {})}
-    return {"__server_state": {"plan": plan, "untold": None, **state}, "__server_failure": ""}
+    plan = {"finished": True, "window": False, "todo": {"archive": False}, **state.pop("plan", {})}
+    return {"__server_state": {"plan": plan, "untold": None, **SEEN, **state}, "__server_failure": ""}
 
 
 def web(of: str, **state: Any) -> dict[str, Any]:
-    return {"__web_state": {"pending": False, **state}, "__web_failure": "", "__web_server": of}
+    return {"__web_state": {"pending": False, **SEEN, **state}, "__web_failure": "", "__web_server": of}
 
 
 def hosts() -> dict[str, dict[str, Any]]:
@@ -25,7 +26,7 @@ def hosts() -> dict[str, dict[str, Any]]:
 
 
 def test_all_is_at_rest() -> None:
-    assert but_at_rest(hosts(), GROUPS) == ["!s1", "!s2", "!w1", "!w2", "!w3"]
+    assert but_at_rest(hosts(), GROUPS) == ["!s1", "!s2", "!w1", "!w2", "!w3"] == but_at_rest(hosts(), GROUPS, True)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,26 @@ def test_all_is_at_rest() -> None:
 def test_one_host_of_an_instance_keeps_all_of_it_and_no_other(disturb: Callable[[dict[str, Any]], None]) -> None:
     told = hosts()
     disturb(told)
-    assert but_at_rest(told, GROUPS) == ["!s1", "!w1"]
+    assert but_at_rest(told, GROUPS) == ["!s1", "!w1"] == but_at_rest(told, GROUPS, True)
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        lambda hosts: hosts["s2"].update(server(verification=None)),
+        lambda hosts: hosts["s2"].update(server(instance={"lock": {"run": "r"}})),
+        lambda hosts: hosts["s2"].update(server(plan={"todo": {"archive": True}})),
+        lambda hosts: hosts["w2"].update(web("s2", verification=None)),
+        lambda hosts: hosts["w2"].update(web("s2", instance={"lock": {"run": "r"}})),
+    ],
+)
+def test_what_is_not_verified_yet_takes_part_in_the_verification_alone(
+    disturb: Callable[[dict[str, Any]], None],
+) -> None:
+    told = hosts()
+    disturb(told)
+    assert len(but_at_rest(told, GROUPS)) == len(told) - 1
+    assert but_at_rest(told, GROUPS, True) == ["!s1", "!w1"]
 
 
 def test_a_web_host_without_a_server_stays() -> None:

@@ -254,6 +254,25 @@ def test_a_failed_check_fails_the_run_and_remains_to_do():
     assert failures(record(server(**DONE))) == []
 
 
+def test_what_the_first_look_has_verified_is_told_unless_something_was_verified_later_or_failed():
+    early = {"checks": [{"id": "service", "status": "passed"}], "findings": reviewed("erin")["findings"]}
+    late = {"checks": [{"id": "log_in", "status": "passed"}]}
+    for facts, ids, remaining in (
+        (server(window=False), ["service"], 1),
+        (server(window=False, __verify_server=late), ["log_in"], 0),
+        (server(window=False, __verify_server={"failed": True, "msg": "lost"}), [], 0),
+        (server(window=False, failure="Lost."), [], 0),
+    ):
+        facts["__server_state"]["verification"] = early
+        found = record(facts)
+        assert [check["id"] for check in found["checks"]] == ids and len(found["remaining"]) == remaining
+    web = {"instance": {"version": "1.21.1"}, "version": "1.21.1", "findings": [], "failure": "", "verification": early}
+    for failure, ids in (("", ["service"]), ("Its server is not upgraded.", [])):
+        hosts = {"s": server(window=False), "w": {"__web_state": web, "__web_server": "s", "__web_failure": failure}}
+        (told,) = gather(hosts, {"fractal_server": ["s"], "fractal_web": ["w"]})[0]["web"]
+        assert [check["id"] for check in told["checks"]] == ids
+
+
 def test_every_check_is_shown_with_its_result_and_how_to_mend_it_those_of_the_web_host_too():
     skipped = {"id": "job", "status": "skipped", "subject": "x", "message": "no account", "fix": "Set one."}
     failed = {"id": "web_alive", "status": "failed", "subject": "w", "message": "no answer", "fix": "Start it."}

@@ -216,3 +216,36 @@ def test_a_window_that_no_report_tells_is_offered_only_where_the_instance_is_fin
     finished = server_state({**GOOD, "seen": seen}, "2.17.0")
     assert finished["plan"]["finished"], finished["plan"]
     assert finished["untold"]["attached"] and finished["untold"]["plan"]["window"]
+
+
+def finished_server(**parts):
+    instance = {**INSTANCE, "version": "2.17.0", **parts.pop("instance", {})}
+    database = {**DATABASE, "revision": "83bc2ad3ffcc", "data_migration": "done"}
+    return {**SEEN, "instance": instance, "database": database, "environment": {"findings": [], "steps": []}, **parts}
+
+
+def test_the_verification_of_the_first_look_counts_for_what_needs_nothing_else() -> None:
+    verified = {"verification": {"checks": []}}
+    assert server_state({"seen": finished_server(**verified)}, "2.17.0")["verification"] == {"checks": []}
+    assert server_state({"seen": finished_server()}, "2.17.0")["verification"] is None
+    for other in (
+        {"environment": {"findings": [], "steps": ["2.17.0"]}},
+        {"instance": {"active_state": "failed"}},
+        {"instance": {"lock": {"run": "r", "controller": "c", "since": "now", "idle": 3.0}}},
+        {"database": {"failed": True, "msg": "no answer"}},
+        {"window": {"running": False, "seen": BEFORE}},
+    ):
+        state = server_state({"seen": finished_server(**verified, **other)}, "2.17.0")
+        assert state["verification"] is None, other
+
+
+def test_the_verification_of_a_web_counts_as_that_of_its_server() -> None:
+    seen = {
+        "instance": {**WEB, "version": "1.21.1"},
+        "environment": {"changed": False},
+        "process": {"stale": False},
+        "verification": {"checks": []},
+    }
+    assert web_state({"seen": seen}, "1.21.1")["verification"] == {"checks": []}
+    assert web_state({"seen": {**seen, "environment": {"changed": True}}}, "1.21.1")["verification"] is None
+    assert web_state({"seen": seen, "variables": {"findings": [finding()]}}, "1.21.1")["verification"] is None

@@ -8,7 +8,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import observation
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window import detached
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import look as look_of
 from ansible_collections.fractal_ops.platform.plugins.modules import fractal_observe
 
 SERVER = {
@@ -16,11 +16,12 @@ SERVER = {
     "env_file": "/srv/.fractal_server.env",
     "python": "/v/bin/python3",
     "version": "2.16.6",
+    "python_version": "3.11.7",
 }
 WEB = {"env_file": "/web/.env", "version": "1.20.1", "active_state": "active"}
 STATE = {"reachable": True, "revision": "83bc2ad3ffcc", "data_migration": "done", "stop": "2.17.0"}
 OPTIONS = dict.fromkeys(
-    "service python env_file url backup_root release oauth_client oauth_client_name runner_backend".split()
+    "service python env_file url backup_root release oauth_client oauth_client_name runner_backend verification".split()
 ) | {"strategy": "staged", "default_group_name": "All"}  # fmt: skip
 PARTS = ("discover_server", "discover_web", "read_state", "env_task", "is_stale", "newest_without_dump")
 
@@ -80,8 +81,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
         monkeypatch.setattr(observation, name, made.part(name))
     monkeypatch.setattr(observation, "find_installation", lambda options: options["service"])
     monkeypatch.setattr(observation, "service_side", lambda *_where: made)
-    monkeypatch.setattr(detached, "is_running", lambda _unit: False)
-    monkeypatch.setattr(detached, "read_events", lambda _unit: [])
+    monkeypatch.setattr(look_of, "is_running", lambda _unit: False)
+    monkeypatch.setattr(look_of, "read_events", lambda _unit: [])
     return made
 
 
@@ -101,6 +102,7 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
         *("2.17.0", "google"),
         SERVER["env_file"],
     )
+    assert host.file["tasks_python"] == {"version": "3.11", "interpreter": SERVER["python"]}, "asked once"
     assert look(backup_root="/backups")["backups"] == {"without_dump": ["/backups/fractal-server.service/r"]}
     assert host.asked["newest_without_dump"] == ("/backups/fractal-server.service",)
 

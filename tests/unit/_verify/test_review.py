@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify import server
 
 OPTIONS = {"python": None, "workers": [{"python": "/w", "version": "2.17.0"}], "viewer_paths_before": {"a@x": ["/a"]}}
@@ -18,8 +19,8 @@ class Door:
     def __init__(self, answer: Any) -> None:
         self.answer, self.asked = answer, []
 
-    def call(self, _function: Any, _installation: Any, params: Any, check_mode: bool) -> Any:
-        self.asked.append((params, check_mode))
+    def call(self, *asked: Any) -> Any:
+        self.asked.append(asked)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -29,7 +30,12 @@ def test_it_declares_nothing_and_tells_what_it_was_told(monkeypatch: pytest.Monk
     door = Door({"checks": [], "findings": [], "review": {}, "viewer": {}})
     monkeypatch.setattr(server, "service_side", lambda *_args: door)
     assert server.review(Installation(""), OPTIONS) is door.answer
-    ((params, check_mode),) = door.asked
+    ((function, _installation, *told),) = door.asked
+    assert told == [OPTIONS["workers"], OPTIONS["viewer_paths_before"]]
+    asked: list[Any] = []
+    monkeypatch.setattr(run, "declare_or_review", lambda _where, *options: asked.append(options) or {})
+    function(Installation(""), *told)
+    ((params, check_mode),) = asked
     assert check_mode
     assert params["workers"] == OPTIONS["workers"] and params["viewer_paths_before"] == OPTIONS["viewer_paths_before"]
     assert not any(params[kind] for kind in ("resources", "profiles", "users", "handed_on"))

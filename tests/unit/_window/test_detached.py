@@ -12,18 +12,15 @@ from typing import Any
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import Done
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import Lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import detached
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import (
     attach,
-    note_told,
-    observe,
     start_window,
     watch,
-    window_unit,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import Journal, read_seen
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.look import window_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order
 
 UNIT = "fractal-server.service"
@@ -64,7 +61,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(detached, "is_running", lambda _unit: found.running)
     monkeypatch.setattr(detached, "run", found.run)
     monkeypatch.setattr(detached, "read_hold", lambda _unit: None)
-    monkeypatch.setattr(detached, "read_lock", lambda _unit: Lock("r", "c", "now"))
     monkeypatch.setattr(detached, "read_unit", lambda name: name)
     monkeypatch.setattr(detached, "journal_tail", lambda _unit, _lines: "no such interpreter")
     return found
@@ -160,36 +156,3 @@ def test_the_run_that_watches_dates_its_lock(host: Host, monkeypatch: pytest.Mon
 def test_without_a_window_there_is_nothing_to_attach_to(host: Host) -> None:
     with pytest.raises(FractalError, match="No window on fractal-server"):
         attach(UNIT)
-
-
-@pytest.fixture
-def observed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    looked: list[str] = []
-
-    def look(service: str, **_options: Any) -> dict[str, Any]:
-        looked.append(service)
-        return {"instance": {"service": UNIT}, "database": {}}
-
-    monkeypatch.setattr(detached, "observe_server", look)
-    return looked
-
-
-def test_nobody_looks_into_a_database_while_its_window_runs(host: Host, observed: list[str]) -> None:
-    start_window(ORDER, SEEN)
-    found = observe("fractal-server")
-    assert observed == []
-    assert found["instance"]["version"] == "2.16.6" and found["instance"]["lock"]["run"] == "r"
-    assert found["window"] == {"running": True, "seen": SEEN}
-
-
-def test_a_window_that_ended_well_is_offered_until_it_is_told(host: Host, observed: list[str]) -> None:
-    start_window(ORDER, SEEN)
-    host.running = False
-    assert "window" not in observe("fractal-server"), "the program was killed before it began"
-    note(("began", {"id": "p1"}), ("ended", {"id": "p1", "outcome": "left", "msg": "x", "say": "y"}))
-    assert "window" not in observe("fractal-server"), "what is left is seen on the instance itself"
-    note(("began", {"id": "p2"}), ("ended", {"id": "p2", "outcome": "upgraded", "msg": "", "say": ""}))
-    assert observe("fractal-server")["window"] == {"running": False, "seen": SEEN}
-    note_told(UNIT, "r")
-    assert "window" not in observe("fractal-server")
-    assert len(observed) == 4
