@@ -19,6 +19,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_core
 from ansible.utils.display import Display
+
+# Every playbook begins with this action, in the process that all tasks are forked from: what is loaded here, none of
+# them has to load for itself.
+from ansible_collections.fractal_ops.platform.plugins.filter import upgrade as _filters  # noqa: F401
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import with_inventory
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import began, run_id, this_run

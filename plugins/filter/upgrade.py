@@ -33,6 +33,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_b
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
@@ -77,7 +78,7 @@ def _known_variables() -> dict[str, dict[str, Any]]:
     """Return the options of all roles by name; one means the same in each role."""
     known: dict[str, dict[str, Any]] = {}
     for path in _ROLES.glob("*/meta/argument_specs.yml"):
-        for entry_point in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+        for entry_point in yaml.load(path.read_bytes(), _YAML)["argument_specs"].values():
             options = entry_point.get("options") or {}
             known.update({name: option for name, option in options.items() if name.startswith(PREFIX)})
     return known
