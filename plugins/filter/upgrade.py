@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
-from ansible.errors import AnsibleError
+from ansible import context
+from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import resolve, web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import (
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is
+_WHOLE = (
+    "Nothing was done, as --start-at-task leaves out what finds out how far each instance is. Run it again without "
+    "that option: what is done already is found, and not done again."
+)
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
@@ -141,6 +146,17 @@ def worker_problems(workers: list[dict[str, Any]]) -> str:
     return "; ".join(f"The workers on {result['host']}: {why_failed(result)}" for result in failed_workers(workers))
 
 
+def whole_run(hosts: Any) -> Any:
+    """Return the hosts of a play, unless the run is to begin at a task in the middle.
+
+    Raises:
+        AnsibleFilterError: It is.
+    """
+    if context.CLIARGS.get("start_at_task"):
+        raise AnsibleFilterError(_WHOLE)
+    return hosts
+
+
 class FilterModule:
     """Filters of this collection."""
 
@@ -162,6 +178,7 @@ class FilterModule:
             "way_back": way_back,
             "web_state": state_of_web,
             "web_version": web_release,
+            "whole_run": whole_run,
             "worker_hosts": worker_hosts,
             "worker_problems": worker_problems,
         }

@@ -41,8 +41,8 @@ class Ran:
             text=True,
             check=False,
         )
-        self.code, self.screen = done.returncode, done.stdout
-        self.sent: dict[str, list[str]] = json.loads((folder / "sent.json").read_text())
+        self.code, self.screen, self.errors = done.returncode, done.stdout, done.stderr
+        self.sent: dict[str, list[str]] = _sent(folder / "sent.json")
         assert "Traceback" not in done.stdout + done.stderr
 
     def report(self, name: str = "server") -> dict[str, Any]:
@@ -52,6 +52,11 @@ class Ran:
     @property
     def plays(self) -> int:
         return self.screen.count("\nPLAY [")
+
+
+def _sent(path: Path) -> dict[str, list[str]]:
+    """Return the tasks that were sent to hosts; none where no task ran."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def ran(folder: Path, playbook: str, inventory: str, *arguments: str) -> Ran:
@@ -102,6 +107,26 @@ def test_a_run_of_some_tasks_is_refused_before_any_host_is_contacted(
     run = ran(tmp_path, playbook, PAIR, *tags)
     assert run.code != 0 and run.plays == 1 and run.sent == {}
     assert f"only some of its tasks ({tags[1]})" in run.screen
+
+
+@pytest.mark.parametrize(
+    ("playbook", "task"), [("upgrade", "Upgrade fractal-server"), ("users", "*"), ("status", "No such task")]
+)
+def test_a_run_from_a_task_on_is_refused_before_any_host_is_contacted(tmp_path: Path, playbook: str, task: str) -> None:
+    """Ansible itself would end well where no task has that name."""
+    run = ran(tmp_path, playbook, PAIR, "--start-at-task", task)
+    assert run.code != 0 and run.plays == 0 and run.sent == {} and not run.folder.exists()
+    assert "Nothing was done, as --start-at-task leaves out" in " ".join(run.errors.split())
+
+
+def test_a_role_in_another_playbook_may_come_after_the_task_that_is_begun_at(tmp_path: Path) -> None:
+    name = "Look"
+    tasks = [{"name": "First", "ansible.builtin.fail": {"msg": "not left out"}}]
+    tasks += [{"name": name, "ansible.builtin.include_role": {"name": "fractal_ops.platform.precheck"}}]
+    play = {"hosts": "fractal_server", "gather_facts": False, "tasks": tasks}
+    (tmp_path / "own.yml").write_text(json.dumps([play]))
+    run = Ran(tmp_path, "own.yml", PAIR, "--start-at-task", name)
+    assert run.code == 0 and run.sent == {"server": ["fractal_ops.platform.fractal : Look at fractal-server"]}
 
 
 def test_skipping_tags_that_no_task_has_leaves_nothing_out(tmp_path: Path) -> None:
