@@ -34,7 +34,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history 
     write_metrics,
     write_record,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import FAILED
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import ends_badly
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import failures
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
     render_markdown,
@@ -44,7 +44,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_p
 from ansible_collections.fractal_ops.platform.plugins.plugin_utils.report_html import render_html, render_index
 
 _COLLECTION = Path(__file__).resolve().parents[2]
-_COLOURS = {"failed": "red", "blocked": "red", "upgraded": "green", "verified": "green", "rolled back": "green"}
+_COLOURS = {
+    **dict.fromkeys(("failed", "blocked"), "red"),
+    **dict.fromkeys(("upgraded", "verified", "rolled back"), "green"),
+    "not begun": "yellow",
+}
 
 
 class ActionModule(ActionBase):
@@ -107,7 +111,7 @@ class ActionModule(ActionBase):
         failed = {
             _to_fail(record, hosts): _in_a_line(record, page)
             for record, page in zip(records, pages)
-            if record["outcome"] in FAILED or failures(record)
+            if ends_badly(record)
         }
         return {
             "changed": False,

@@ -29,6 +29,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.tidied import tidy_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.waves import hosts_of_waves, why_not_begun
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
 
 if TYPE_CHECKING:
@@ -157,6 +158,27 @@ def whole_run(hosts: Any) -> Any:
     return hosts
 
 
+def waves(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[list[str]]:
+    """Return the hosts of each wave of a run that has begun (playbooks/begin.yml), without those that need nothing.
+
+    It is empty if there are to be no waves.
+    """
+    resting = {name[1:] for name in but_at_rest(hostvars, groups, True)}
+    made = hosts_of_waves(hostvars, groups, _run_of(hostvars, groups))
+    return [left for left in ([name for name in wave if name not in resting] for wave in made) if left]
+
+
+def not_begun(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], host: str) -> str:
+    """Return why the instance of a host does not begin after what the waves before have come to; empty if it may."""
+    return why_not_begun(hostvars, groups, _run_of(hostvars, groups), host)
+
+
+def _run_of(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:
+    """Return the hosts that this run has begun with. What a play has for hosts is not known before it has them."""
+    names = dict.fromkeys(name for row in groups.values() for name in row)
+    return [name for name in names if name in hostvars and "__begin" in hostvars[name]]
+
+
 class FilterModule:
     """Filters of this collection."""
 
@@ -168,6 +190,7 @@ class FilterModule:
             "failure": failure,
             "hosts_of_instance": hosts_of_instance,
             "mistyped": mistyped,
+            "not_begun": not_begun,
             "refused": refused_records,
             "report_records": instance_records,
             "server_state": state_of_server,
@@ -175,6 +198,7 @@ class FilterModule:
             "status_lines": status,
             "this_run": this_run,
             "tidy_lines": tidy_lines,
+            "waves": waves,
             "way_back": way_back,
             "web_state": state_of_web,
             "web_version": web_release,

@@ -54,7 +54,7 @@ DARK = {
 }
 _TONES = {
     "bad": ("failed", "blocked", "blocker", "no server"),
-    "warn": ("warning", "unfinished", "upgrade planned"),
+    "warn": ("warning", "unfinished", "not begun", "upgrade planned"),
     "good": ("upgraded", "passed", "done now", "done", "up to date", "verified", "rolled back"),
 }
 _SIGNS = {"bad": "✕", "warn": "!", "good": "✓", "plain": "○"}

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy", deadline=None)  # how long an example takes says something of the machine only
+settings.load_profile("busy")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from typing import Any
 # set by the role fractal and by precheck, about the host
 SERVER_STATE, SERVER_FAILURE = "__server_state", "__server_failure"
 WEB_STATE, WEB_FAILURE, WEB_SERVER = "__web_state", "__web_failure", "__web_server"
+# set by the playbook upgrade about an instance whose wave did not come any more
+NOT_BEGUN = "__not_begun"
 # registered by server_upgrade
 UPGRADE_STAGE, UPGRADE_BEFORE = "__server_upgrade_stage", "__server_upgrade_before"
 UPGRADE_WINDOW, UPGRADE_WORKERS = "__server_upgrade_window", "__server_upgrade_workers"

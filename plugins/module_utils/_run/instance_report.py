@@ -15,11 +15,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import hosts_of_instance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import server_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import (
+    NOT_BEGUN,
     PREDICTION,
     ROLLBACK,
     UPGRADE,
     VERIFICATION,
     empty_record,
+    failures,
     gather,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
@@ -28,6 +30,7 @@ SCHEMA = 1  # of a record (docs/report.schema.json); a change that breaks a read
 OUTCOMES = (  # of an instance, from the worst on: the worst of its hosts is the headline
     "failed",
     "blocked",
+    NOT_BEGUN,
     "no server",
     "rolled back",
     "upgraded",
@@ -36,7 +39,7 @@ OUTCOMES = (  # of an instance, from the worst on: the worst of its hosts is the
     "verified",
     "up to date",
 )
-FAILED = ("failed", "blocked")  # the run fails for these
+FAILED = ("failed", "blocked", NOT_BEGUN)  # the run fails for these
 LOST = "Ansible lost this host before it was looked at; the lines above say why."
 _KINDS = {"precheck": PREDICTION, "rehearse": PREDICTION, "verify": VERIFICATION, "rollback": ROLLBACK}
 
@@ -110,6 +113,11 @@ def with_headline(record: Mapping[str, Any], playbook: str, hosts: str) -> dict[
         "outcome": outcome,
         "again": command(following, hosts) if following else "",
     }
+
+
+def ends_badly(record: Mapping[str, Any]) -> bool:
+    """Return whether the run fails because of an instance, and no wave follows it."""
+    return record["outcome"] in FAILED or bool(failures(record))
 
 
 def _rank(outcome: str) -> int:

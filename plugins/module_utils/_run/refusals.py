@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     blocker,
     rule_table,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import (
     PREFIX,
     did_you_mean,
@@ -75,6 +76,12 @@ FINDINGS = rule_table(
         "{subject} serves fractal-web of {server}, which is not in this run: both belong together.",
         "Add it to --limit: {limit}",
     ),
+    blocker(
+        "run.serial_differs",
+        "Two orders of the waves",
+        "fractal_serial is {one} for {first}, but {other} for {subject}: the order of a run is one.",
+        "Set it once for all servers: in the variables of the group fractal_server, or after -e.",
+    ),
 )
 
 
@@ -100,6 +107,10 @@ def refusals(
     found: dict[str, list[Finding]] = {"": list(_about_groups(hostvars, groups, run)), **{name: [] for name in servers}}
     if tags:
         found[""].append(FINDINGS["run.tags"].finding("--tags", tags=", ".join(sorted(tags))))
+    for name in servers[1:]:
+        first, own = (hostvars[one].get(SERIAL) for one in (servers[0], name))
+        if first != own:
+            found[""].append(FINDINGS["run.serial_differs"].finding(name, one=first, first=servers[0], other=own))
     for name in run:
         if any(name in groups.get(group, []) for group in GROUPS):
             about = server_of(hostvars, groups, name)

@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
+NOT_BEGUN = "not begun"  # the outcome of an instance whose wave did not come any more
 _LOST = "The run did not get to its end on this host, as the output above tells. Run it again; it continues."
 _ENOUGH = 5  # items of one kind that are shown one by one
 
@@ -81,7 +82,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         **empty_record(name),
         "from": (state["instance"] or {}).get("version"),
         "to": state["target"],
-        "outcome": _outcome(state, failure, plan["window"], finished, kind),
+        "outcome": _outcome(facts, state, failure, plan["window"], finished, kind),
         "failure": failure,
         "window_seconds": window.get("window_seconds"),
         "stages": _stages(plan["stages"], facts if kind == UPGRADE else {}) if kind in (UPGRADE, PREDICTION) else [],
@@ -123,7 +124,7 @@ def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any
     if back and not facts.get(facts_of.WEB_FAILURE):
         state = {**state, "version": back["version"], "findings": [], "failure": ""}
         failure, finished, window, kind = "", False, False, UPGRADE
-    outcome = _outcome(state, failure, window, finished, kind)
+    outcome = _outcome(facts, state, failure, window, finished, kind)
     return {
         "name": name,
         "server": server,
@@ -142,7 +143,11 @@ def _verified(facts: Mapping[str, Any], name: str, state: Mapping[str, Any], fai
     return found
 
 
-def _outcome(state: Mapping[str, Any], failure: str, window: bool, finished: bool, kind: str) -> str:
+def _outcome(
+    facts: Mapping[str, Any], state: Mapping[str, Any], failure: str, window: bool, finished: bool, kind: str
+) -> str:
+    if facts.get(facts_of.NOT_BEGUN):
+        return NOT_BEGUN
     if failure:
         return "blocked" if failure == state["failure"] else "failed"
     if kind == VERIFICATION:

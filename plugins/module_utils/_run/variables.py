@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -22,9 +22,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     rule_table,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import resolve
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL, sizes
 
 PREFIX = "fractal_"
-_TARGET = "fractal_target_version"
 _TYPES = {"int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping", "path": "a path"}
 _SECRET = "password"  # never repeat such a value
 _SPEC_KEYS = ("type", "elements", "choices", "options", "required", "default")
@@ -89,13 +89,32 @@ def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]
     reason = _why_invalid(name, value, spec)
     if reason:
         yield FINDINGS["variable.invalid"].finding(name, reason=reason)
-    elif name == _TARGET:
-        try:
-            resolve(str(value))
-        except FractalError as error:
-            quotes = f" In YAML a version of two numbers needs quotes: without, it is the number {value}."
-            hint = quotes if isinstance(value, float) else ""
-            yield FINDINGS["variable.release"].finding(name, reason=f"{error}{hint}")
+        return
+    rule, judge = _JUDGES.get(name, ("", None))
+    try:
+        if judge is not None:
+            judge(value)
+    except FractalError as error:
+        yield FINDINGS[rule].finding(name, reason=str(error))
+
+
+def _judge_release(value: Any) -> None:
+    try:
+        resolve(str(value))
+    except FractalError as error:
+        quotes = f" In YAML a version of two numbers needs quotes: without, it is the number {value}."
+        raise FractalError(f"{error}{quotes if isinstance(value, float) else ''}") from error
+
+
+def _judge_serial(value: Any) -> None:
+    sizes(value, 1)
+
+
+# What a spec cannot say of a value: the finding, and what raises it.
+_JUDGES: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "fractal_target_version": ("variable.release", _judge_release),
+    SERIAL: ("variable.invalid", _judge_serial),
+}
 
 
 def _why_invalid(name: str, value: Any, spec: Mapping[str, Any]) -> str:
