@@ -30,6 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history 
     DEFAULT_FOLDER,
     last_upgrade,
     read_records,
+    record_path,
     write_index,
     write_metrics,
     write_record,
@@ -40,6 +41,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_p
     render_markdown,
     render_summary,
     render_text,
+)
+from ansible_collections.fractal_ops.platform.plugins.plugin_utils.remedies import (
+    EXTENSION,
+    has_remedies,
+    how_to_use,
+    render_remedies,
 )
 from ansible_collections.fractal_ops.platform.plugins.plugin_utils.report_html import render_html, render_index
 
@@ -91,7 +98,7 @@ class ActionModule(ActionBase):
         for told in with_inventory(options["records"], run["inventory"]):
             idle = told["server_outcome"] in ("up to date", "verified")
             last = last_upgrade(history, told["name"]) if idle else None
-            records.append({**told, "run": run, "last_upgrade": last})
+            records.append(_with_remedies({**told, "run": run, "last_upgrade": last}, folder))
         text = [line for record in records for line in [*render_text(record), ""]]
         _show(text)
         files: list[str] = []
@@ -122,6 +129,13 @@ class ActionModule(ActionBase):
             "conclusion": "Nothing was done. " + " ".join(failed.values()),
             "ansible_stats": {"data": _stats(records, pages), "per_host": False, "aggregate": True},
         }
+
+
+def _with_remedies(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the record with the command that takes the file with remedies; an empty one where there is none."""
+    told = not record["run"]["check_mode"] and record["name"] and has_remedies(record)
+    path = str(record_path(folder, record, EXTENSION))
+    return {**record, "remedies": how_to_use(record, path) if told else ""}
 
 
 def _to_fail(record: dict[str, Any], hosts: list[str]) -> str:
@@ -194,6 +208,8 @@ def _write(folder: Path, record: dict[str, Any]) -> dict[str, str]:
         "md": render_markdown(record),
         "html": render_html(record),
     }
+    if record["remedies"]:
+        content[EXTENSION] = render_remedies(record)
     return write_record(folder, record, content)
 
 

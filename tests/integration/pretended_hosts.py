@@ -20,7 +20,7 @@ module, folder = {module!r}, {folder!r}
 options = json.load(open(sys.argv[1]))
 with open(folder + "/calls", "a") as calls:
     fcntl.flock(calls, fcntl.LOCK_EX)
-    print(json.dumps([options.get("service", ""), module, options.get("state", "")]), file=calls)
+    print(json.dumps([options.get("service", ""), module, options.get("state", ""), options]), file=calls)
 told = json.load(open(folder + "/answers.json"))
 answer = {{}}
 for service in ("", options.get("service", "")):
@@ -57,9 +57,15 @@ class PretendedHosts:
 
     def calls(self, *modules: str) -> list[tuple[str, str]]:
         """Return of which service what was asked, ``MODULE`` or ``MODULE:STATE``, in order."""
-        lines = (self._folder / "calls").read_text().splitlines()
-        asked = [(service, f"{name}:{state}" if state else name) for service, name, state in map(json.loads, lines)]
+        asked = [(service, f"{name}:{state}" if state else name) for service, name, state, _unused in self._told()]
         return [(service, name) for service, name in asked if name in modules]
+
+    def options(self, module: str) -> list[dict[str, Any]]:
+        """Return the options of each call of a module, in order."""
+        return [options for _service, name, _state, options in self._told() if name == module]
+
+    def _told(self) -> list[tuple[str, str, str, dict[str, Any]]]:
+        return [tuple(json.loads(line)) for line in (self._folder / "calls").read_text().splitlines()]
 
 
 def server_seen(service: str) -> dict[str, Any]:

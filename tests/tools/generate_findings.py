@@ -19,7 +19,8 @@ Everything that a check can find, by the part of its id before the dot. The page
 A **blocker** stops the upgrade, a **warning** says who or what will be hurt, an **info** is good to know. To accept a
 finding, put its id into `fractal_accept`; blockers that would break the migration cannot be accepted. What is wrong
 with users is settled by the playbook `users`, which brings them to what the inventory says in `fractal_users` (by name)
-and `fractal_user_rules` (by rule), both as the module `fractal_users` takes them.
+and `fractal_user_rules` (by rule), both as the module `fractal_users` takes them. Where *variables* are named, the
+[report](report.md) comes with a file of them, filled in as far as the check knows.
 Words in `<angle brackets>` are filled in.
 """
 VERIFICATION = """
@@ -102,6 +103,8 @@ def _entry(rule: object) -> str:
     if kind == "blocker":
         kind += ", can be accepted" if rule.acceptable else ", cannot be accepted"
     lines = [f"\n### `{rule.id}`\n\n**{rule.title}** ({kind}).", f"{_shown(rule.message)}\n\n*Fix:* {_shown(rule.fix)}"]
+    if rule.settles:
+        lines.append(f"\n*Variables:* {', '.join(f'`{name}`' for name in rule.settles)}.")
     if rule.reference:
         lines.append(f"\n*Source:* {rule.reference}.")
     return "\n".join(lines) + "\n"

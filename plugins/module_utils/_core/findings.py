@@ -10,7 +10,9 @@ from the same tables.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 SEVERITIES = ("blocker", "warning", "info")
@@ -27,10 +29,19 @@ class Finding:
     fix: str
     reference: str
     acceptable: bool
+    settles: str = ""  # as JSON, because a finding is hashed
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the finding as plain data."""
-        return dict(vars(self))
+        """Return the finding as plain data; ``settles`` only if a variable of the operator's settles it."""
+        told = dict(vars(self))
+        settles = told.pop("settles")
+        return {**told, "settles": json.loads(settles)} if settles else told
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Finding:
+        """Return the finding that plain data tells, which `as_dict` has made."""
+        settles = told.get("settles")
+        return cls(**{**told, "settles": json.dumps(settles) if settles else ""})
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,10 @@ class FindingRule:
     ``message`` and ``fix`` are ``str.format`` templates. ``reference`` names the source of the rule (release and file
     of Fractal, or the part of the official upgrade page). A blocker that would break the migration is not
     ``acceptable``: the operator cannot wave it through.
+
+    ``settles`` names the operator's variables that settle it, with values whose texts are templates, too. None stands
+    for what only a person knows. A key that comes to several names, such as ``a, b``, stands for each. ``asks`` says
+    that a person has to decide whether that is meant; it is offered then, not proposed.
     """
 
     id: str
@@ -49,6 +64,8 @@ class FindingRule:
     fix: str
     reference: str = ""
     acceptable: bool = True
+    settles: Mapping[str, Any] = field(default_factory=dict)
+    asks: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a severity that nothing knows how to show."""
@@ -57,6 +74,9 @@ class FindingRule:
 
     def finding(self, subject: str, **values: Any) -> Finding:
         """Return the finding about ``subject`` (a user's e-mail, a path, a unit), its templates filled in."""
+        settles = ""
+        if self.settles:
+            settles = json.dumps({"values": _filled(self.settles, {"subject": subject, **values}), "asks": self.asks})
         return Finding(
             id=self.id,
             severity=self.severity,
@@ -65,12 +85,40 @@ class FindingRule:
             fix=self.fix.format(subject=subject, **values),
             reference=self.reference,
             acceptable=self.acceptable,
+            settles=settles,
         )
 
 
-def blocker(rule_id: str, title: str, message: str, fix: str, reference: str = "") -> FindingRule:
-    """Return the rule for what would break the upgrade; no operator can accept it."""
-    return FindingRule(rule_id, "blocker", title, message, fix, reference, acceptable=False)
+def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """Return the variables of a row with what a finding knows."""
+    if isinstance(template, str):
+        return template.format(**values)
+    if isinstance(template, Mapping):
+        return {
+            name: _filled(value, values)
+            for names, value in template.items()
+            for name in names.format(**values).split(", ")
+        }
+    return [_filled(one, values) for one in template] if isinstance(template, (list, tuple)) else template
+
+
+def blocker(rule_id: str, title: str, message: str, fix: str, reference: str = "", **settling: Any) -> FindingRule:
+    """Return the rule for what would break the upgrade; no operator can accept it.
+
+    Args:
+        rule_id: Its id.
+        title: Its title.
+        message: See `FindingRule`.
+        fix: See `FindingRule`.
+        reference: See `FindingRule`.
+        settling: ``settles`` and ``asks``, see `FindingRule`.
+    """
+    return FindingRule(rule_id, "blocker", title, message, fix, reference, acceptable=False, **settling)
+
+
+def of_user(**columns: Any) -> dict[str, Any]:
+    """Return as ``settles`` what the playbook users sets for the user whom a finding is about."""
+    return {"fractal_users": [{"email": "{subject}", **columns}]}
 
 
 def rule_table(*rules: FindingRule) -> dict[str, FindingRule]:

@@ -131,7 +131,7 @@ def findings_told(answer: Mapping[str, Any]) -> list[Finding]:
         FractalError: They are not what this collection would answer.
     """
     try:
-        found = [Finding(**one) for one in answer["findings"]]
+        found = [Finding.of(one) for one in answer["findings"]]
         for finding in found:
             for value in (finding.id, finding.subject, finding.message, finding.fix, finding.reference):
                 _checked(value, str)

@@ -41,6 +41,7 @@ FINDINGS = rule_table(
         "fractal_pythons. The whole way runs on {whole}. With fractal_install_strategy=in_place, the environment "
         "itself needs it.",
         "fractal-server, pyproject.toml of the release",
+        settles={"fractal_pythons": [None]},
     ),
     blocker(
         "release.not_offered",
@@ -48,6 +49,7 @@ FINDINGS = rule_table(
         "pip cannot get fractal-server {subject} from {source}: {reason}",
         "Name an index with fractal_pip_extra_args, or put the wheels of fractal-server {subject} and all it needs "
         "into a folder on the host and set fractal_wheelhouse.",
+        settles={"fractal_wheelhouse": None, "fractal_pip_extra_args": [None]},
     ),
     FindingRule(
         "release.not_checked",
@@ -61,12 +63,15 @@ FINDINGS = rule_table(
         "No virtual environment can be made",
         "{subject} cannot make virtual environments: {reason}",
         "Install the venv package of that Python (python3-venv), or set fractal_install_strategy to in_place.",
+        settles={"fractal_install_strategy": "in_place"},
+        asks=True,
     ),
     blocker(
         "release.not_a_venv",
         "fractal-server does not run in a virtual environment",
         "{subject} is not a virtual environment, so its successor cannot take its place.",
         "Set fractal_install_strategy to in_place.",
+        settles={"fractal_install_strategy": "in_place"},
     ),
     FindingRule(
         "release.program_missing",
@@ -117,6 +122,8 @@ FINDINGS = rule_table(
         "Backup cannot be proved",
         "The role {subject} may not create databases, so the backup cannot be proved by restoring it.",
         "As PostgreSQL's administrator: ALTER ROLE {quoted} CREATEDB; or set fractal_backup_proof to list.",
+        settles={"fractal_backup_proof": "list"},
+        asks=True,
     ),
     blocker(
         "database.not_dumped",
@@ -131,12 +138,16 @@ FINDINGS = rule_table(
         "Let the role connect to all databases whose names begin with {subject}: in pg_hba.conf, and in [databases] "
         "of pgbouncer (an entry for *), if there is one. Or set fractal_backup_proof to list; a rollback then works "
         "within the database.",
+        settles={"fractal_backup_proof": "list"},
+        asks=True,
     ),
     blocker(
         "database.trial_failed",
         "Backup cannot be proved",
         "The schema of {subject} cannot be restored into a scratch database: {reason}",
         "Mend what PostgreSQL names, or set fractal_backup_proof to list.",
+        settles={"fractal_backup_proof": "list"},
+        asks=True,
     ),
     FindingRule(
         "database.no_frozen_copy",
@@ -151,6 +162,8 @@ FINDINGS = rule_table(
         "A frozen copy cannot be made",
         "fractal_backup_method is copy, but no frozen copy of the database {subject} can be made: {reasons}.",
         "Mend what is named, or set fractal_backup_method to auto, which makes a dump instead.",
+        settles={"fractal_backup_method": "auto"},
+        asks=True,
     ),
     FindingRule(
         "database.left_out",
@@ -210,6 +223,8 @@ FINDINGS = rule_table(
         "With 'fail', the upgrade does not begin while jobs run; with 'wait', it waits for their end; with 'abort', it "
         "ends them as failed. Choose a quiet hour.",
         "fractal-server 2.16.6, runner/shutdown.py",
+        settles={"fractal_jobs_in_flight": "wait"},
+        asks=True,
     ),
     FindingRule(
         "work.activity_in_flight",
@@ -227,6 +242,8 @@ FINDINGS = rule_table(
         "more: {who}. They block their datasets.",
         "For each: PATCH /admin/v2/job/<id>/ with status failed, before the upgrade; or fractal_jobs_in_flight: abort.",
         "fractal-server 2.16.6, routes/admin/v2/job.py",
+        settles={"fractal_jobs_in_flight": "abort"},
+        asks=True,
     ),
     FindingRule(
         "work.activity_stale",
@@ -237,6 +254,8 @@ FINDINGS = rule_table(
         "Set their status to failed in the table taskgroupactivityv2, Fractal has no endpoint for it; or "
         "fractal_jobs_in_flight: abort.",
         "fractal-server 2.16.6, schemas/v2/task_group.py",
+        settles={"fractal_jobs_in_flight": "abort"},
+        asks=True,
     ),
     FindingRule(
         "work.workflow_starts_non_parallel",
@@ -254,6 +273,7 @@ FINDINGS = rule_table(
         "Not enough room",
         "The file system {subject} has {free} free; the upgrade needs {needed}: {parts}.",
         "Make room, or set fractal_backup_root to a folder on another file system.",
+        settles={"fractal_backup_root": None},
     ),
     FindingRule(
         "host.clock_differs",
@@ -276,6 +296,7 @@ FINDINGS = rule_table(
         "{subject} runs, but nothing of fractal-server answers at {url}: {reason}. The upgrade would wait there in "
         "vain.",
         "Set fractal_server_url to the address at which its API answers on its own host, or repair it first.",
+        settles={"fractal_server_url": None},
     ),
     FindingRule(
         "unit.other_version",
@@ -284,6 +305,7 @@ FINDINGS = rule_table(
         "At {url} fractal-server {found} answers; in the environment of {subject} {version} is installed.",
         "If {subject} was not restarted after its release was changed, restart it. If another instance answers there, "
         "set fractal_server_url to the address of this one.",
+        settles={"fractal_server_url": None},
     ),
     FindingRule(
         "unit.address_unknown",
@@ -292,6 +314,7 @@ FINDINGS = rule_table(
         "{subject} does not run, and it cannot be told where it will listen: {reason}.",
         "Start it, so that its sockets tell; or set fractal_server_url to the address at which its API answers on its "
         "own host.",
+        settles={"fractal_server_url": None},
     ),
     FindingRule(
         "unit.synchronises",

@@ -26,6 +26,7 @@ FINDINGS = rule_table(
         "The host runs Node {node}; {what} for Node {majors}.",
         "Install Node {majors} for the unit, or set fractal_web_archive to the archive made for Node {node}.",
         _COMPATIBILITY,
+        settles={"fractal_web_archive": None},
     ),
     FindingRule(
         "web.archive_unusable",
@@ -34,6 +35,7 @@ FINDINGS = rule_table(
         "{reason}",
         "Put the right archive on the host and set fractal_web_archive to its path and fractal_web_archive_checksum.",
         acceptable=False,
+        settles={"fractal_web_archive": None, "fractal_web_archive_checksum": None},
     ),
     FindingRule(
         "web.version_pairing",
@@ -42,6 +44,7 @@ FINDINGS = rule_table(
         "fractal-web {subject} is not the release made for fractal-server {server}; that is {web}.",
         "Set fractal_web_version to {web}.",
         _COMPATIBILITY,
+        settles={"fractal_web_version": "{web}"},
     ),
     FindingRule(
         "web.pairing_not_listed",
@@ -104,6 +107,7 @@ FINDINGS = rule_table(
         "fractal-web does not answer",
         "{subject} runs, but nothing of fractal-web answers at {url}: {reason}. The upgrade would wait there in vain.",
         "Set fractal_web_url to the address at which it answers on its own host, or repair it first.",
+        settles={"fractal_web_url": None},
     ),
     FindingRule(
         "web.other_version",
@@ -112,6 +116,7 @@ FINDINGS = rule_table(
         "At {url} fractal-web {found} answers; the release directory of {subject} holds {version}.",
         "If {subject} was not restarted after its release was changed, restart it. If another instance answers there, "
         "set fractal_web_url to the address of this one.",
+        settles={"fractal_web_url": None},
     ),
     FindingRule(
         "web.address_unknown",
@@ -120,6 +125,7 @@ FINDINGS = rule_table(
         "{subject} does not tell where fractal-web listens: {reason}.",
         "Correct it in fractal-web's environment, or set fractal_web_url.",
         "SvelteKit, adapter-node",
+        settles={"fractal_web_url": None},
     ),
     FindingRule(
         "web.node_cookies",

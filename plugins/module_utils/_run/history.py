@@ -4,7 +4,7 @@
 """Reports are history: one folder for each instance, three files for each run, and none of them is ever replaced.
 
 FOLDER/index.html                          all instances and runs
-FOLDER/INSTANCE/20261126T140512Z-4711.json   also .md and .html
+FOLDER/INSTANCE/20261126T140512Z-4711.json   also .md and .html, and .vars.yml if variables settle findings
 FOLDER/INSTANCE/latest.json                leads to the newest; also .md and .html
 """
 
@@ -32,6 +32,11 @@ def folder_name(instance: str) -> str:
     return re.sub(r"[^\w.@+-]", "_", instance).lstrip(".") or "_"
 
 
+def record_path(folder: Path, record: Mapping[str, Any], extension: str) -> Path:
+    """Return where a file of one run of one instance is."""
+    return folder / folder_name(record["name"]) / f"{record['run']['id']}.{extension}"
+
+
 def write_record(folder: Path, record: Mapping[str, Any], pages: Mapping[str, str]) -> dict[str, str]:
     """Write the files of one run of one instance, and lead ``latest`` to them. Return their paths by extension.
 
@@ -43,16 +48,17 @@ def write_record(folder: Path, record: Mapping[str, Any], pages: Mapping[str, st
     Raises:
         FractalError: The folder or a file cannot be written.
     """
-    own = folder / folder_name(record["name"])
+    own = record_path(folder, record, "").parent
     try:
         own.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise FractalError(f"Cannot make the folder {own} for the reports: {error.strerror}.") from error
     written = {}
     for extension, content in pages.items():
-        path = own / f"{record['run']['id']}.{extension}"
+        path = record_path(folder, record, extension)
         write_file(str(path), content.encode(), uid=os.geteuid(), gid=os.getegid(), mode=0o640)
-        _lead(own / f"{_LATEST}.{extension}", path.name)
+        if "." not in extension:  # what only some runs have would lead to that of an earlier one
+            _lead(own / f"{_LATEST}.{extension}", path.name)
         written[extension] = str(path)
     return written
 

@@ -22,6 +22,7 @@ _PROOF = {
     "list": "readable, but not proved by a restore",
     "none": "not proved",
 }
+_REMEDIES = "Variables settle some of it: read and change the file, then run:"
 _FINDING_COLUMNS = ("finding", "what is wrong", "how to mend it", "source")
 ACCEPTED = "accepted"
 _ON_SCREEN = ("blocker", "warning")  # the others are counted
@@ -42,7 +43,8 @@ def render_markdown(record: Mapping[str, Any]) -> str:
     lines += [f"{run['playbook']}, {run['ended']}, by {run['by']}"]
     lines += ["", f"**{record['failure']}**"] if record["failure"] else []
     lines += _markdown_findings(record, ("blocker",))
-    lines += ["", "## What remains for you", ""] if record["remaining"] or record["again"] else []
+    lines += ["", "## What remains for you", ""] if record["remaining"] or record["remedies"] or record["again"] else []
+    lines += [f"- [ ] {_REMEDIES} `{record['remedies']}`"] if record["remedies"] else []
     lines += [f"- [ ] {item}" for item in record["remaining"]]
     lines += [f"- [ ] {_again(record)} `{record['again']}`"] if record["again"] else []
     lines += ["", *(f"{line}  " for line in _foot(record))]
@@ -105,7 +107,8 @@ def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
     way = f"{_again(record)} {record['again']}" if record["again"] else ""
     way = way or next((line for line in _foot(record) if line.startswith("To undo")), "")
     report = f"Report: {page}" if page else ""
-    lines = [f"== {_title(record)} ==", " ".join(part for part in parts if part), *foot[:1], way, report]
+    remedies = f"{_REMEDIES} {record['remedies']}" if record["remedies"] else ""
+    lines = [f"== {_title(record)} ==", " ".join(part for part in parts if part), *foot[:1], remedies, way, report]
     return [line for line in lines if line]
 
 

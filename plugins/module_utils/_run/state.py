@@ -8,6 +8,7 @@ A check that could not be made is a finding too, so that one unreachable host or
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ FINDINGS = rule_table(
         "The unit leads to no instance",
         "{reason}",
         "Name the unit in fractal_server_service or fractal_web_service, or repair it.",
+        settles={"fractal_server_service": None, "fractal_web_service": None},
     ),
     blocker(
         "run.locked",
@@ -68,6 +70,7 @@ FINDINGS = rule_table(
         "The workers' environment on a host of fractal_worker cannot be upgraded",
         "The workers' environment on {subject} cannot be upgraded: {reason}",
         "Mend what the message names; or take {subject} out of the group fractal_worker and upgrade it by hand.",
+        settles={"fractal_worker_python": None},
     ),
     blocker(
         "worker.no_server",
@@ -274,7 +277,7 @@ def _worker_findings(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str,
 def _findings_of(results: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
     """Return the findings of the checks, each once: two of them look at the environment file."""
     found = [finding for name in names for finding in results.get(name, {}).get("findings", [])]
-    return list({tuple(sorted(one.items())): one for one in found}.values())
+    return list({json.dumps(one, sort_keys=True): one for one in found}.values())
 
 
 def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ FINDINGS = rule_table(
         "UPDATE jobv2 SET status = 'failed', end_timestamp = now() WHERE status = 'submitted' AND id = <id>; or set "
         "fractal_jobs_in_flight: abort, which marks all of them in the window.",
         "fractal-server 2.18.0, migrations/versions/f0702066b007",
+        settles={"fractal_jobs_in_flight": "abort"},
+        asks=True,
     ),
     blocker(
         "rows.project_with_several_users",

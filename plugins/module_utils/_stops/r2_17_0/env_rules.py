@@ -268,6 +268,7 @@ FINDINGS: Mapping[str, FindingRule] = rule_table(
         "at the kept provider has the same e-mail address.",
         "fractal-server 2.17.0, config/_oauth.py",
         acceptable=False,
+        settles={"fractal_oauth_client": None},
     ),
     FindingRule(
         "environment.oauth_incomplete",

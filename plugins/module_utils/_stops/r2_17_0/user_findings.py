@@ -8,6 +8,7 @@ from __future__ import annotations
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
     FindingRule,
     blocker,
+    of_user,
     rule_table,
 )
 
@@ -26,6 +27,7 @@ FINDINGS = rule_table(
         "Give {subject} settings with fractal_users ({setting}), or set is_verified: false if they are not to use "
         "Fractal.",
         _MIGRATION,
+        settles=of_user(**{"{setting}": None}),
     ),
     blocker(
         "user.setting_unset",
@@ -33,6 +35,7 @@ FINDINGS = rule_table(
         "{subject} is active and verified but has no {setting}; the data migration stops here.",
         "Set {setting} of {subject} with fractal_users, or set is_verified: false if they are not to use Fractal.",
         _MIGRATION + "; upgrade page, preliminary check 2",
+        settles=of_user(**{"{setting}": None}),
     ),
     blocker(
         "user.superuser_without_settings",
@@ -42,6 +45,7 @@ FINDINGS = rule_table(
         "Set is_verified: false for {subject} with fractal_users: the account stays administrator, without jobs of "
         "its own. Or set {setting}.",
         _MIGRATION,
+        settles=of_user(is_verified=False),
     ),
     blocker(
         "user.setting_invalid",
@@ -49,6 +53,7 @@ FINDINGS = rule_table(
         "The {setting} of {subject}, {value!r}, {problem}; the data migration fails on it.",
         "Set {setting} of {subject} with fractal_users to {expected}.",
         "fractal-server 2.17.0, app/schemas/v2/profile.py, urls.py and data_migrations/2_17_0.py",
+        settles=of_user(**{"{setting}": None}),
     ),
     blocker(
         "user.ssh_profile_conflict",
@@ -57,6 +62,7 @@ FINDINGS = rule_table(
         "profile, so the data migration stops here.",
         "Give both the same {settings} with fractal_users, or different ssh_username.",
         _MIGRATION,
+        settles=of_user(**{"{settings}": None}),
     ),
     blocker(
         "user.ssh_host_missing",
@@ -64,6 +70,7 @@ FINDINGS = rule_table(
         "The backend is slurm_ssh but no user has an ssh_host; the data migration fails.",
         "Set ssh_host with fractal_users (one rule for all users will do).",
         _MIGRATION,
+        settles={"fractal_user_rules": [{"match": {}, "set": {"ssh_host": None}}]},
     ),
     blocker(
         "user.ssh_host_empty",
@@ -72,6 +79,7 @@ FINDINGS = rule_table(
         "migration fails on it.",
         "Set ssh_host of {users} with fractal_users to the host of the SLURM cluster.",
         _MIGRATION,
+        settles={"fractal_user_rules": [{"match": {}, "set": {"ssh_host": None}}]},
     ),
     FindingRule(
         "user.ssh_hosts_tied",
@@ -80,6 +88,7 @@ FINDINGS = rule_table(
         "The SSH hosts {hosts} are equally frequent; the data migration would take any of them for everybody.",
         "Set the one ssh_host with fractal_users; a resource has one host.",
         _MIGRATION,
+        settles={"fractal_user_rules": [{"match": {}, "set": {"ssh_host": None}}]},
     ),
     FindingRule(
         "user.ssh_host_lost",
@@ -90,6 +99,8 @@ FINDINGS = rule_table(
         "Set ssh_host of {subject} to {host} with fractal_users if that is right; otherwise accept this and create "
         "a second resource and profile for them after the upgrade.",
         _MIGRATION,
+        settles=of_user(ssh_host="{host}"),
+        asks=True,
     ),
     FindingRule(
         "user.setting_padded",
@@ -98,6 +109,7 @@ FINDINGS = rule_table(
         "The {setting} of {subject}, {value!r}, has blanks around it; the migration keeps them in the profile.",
         "Set {setting} of {subject} without them with fractal_users.",
         _MIGRATION,
+        settles=of_user(**{"{setting}": "{bare}"}),
     ),
     FindingRule(
         "user.profile_shared",
@@ -124,6 +136,8 @@ FINDINGS = rule_table(
         "and 2.17.1 deletes their settings.",
         "Set is_verified: true for {subject} with fractal_users if they are to keep using Fractal.",
         _ACCESS,
+        settles=of_user(is_verified=True),
+        asks=True,
     ),
     FindingRule(
         "user.oauth_never_verified",
@@ -133,6 +147,8 @@ FINDINGS = rule_table(
         "2.17 has no self-registration.",
         "Set is_verified: true for {subject} with fractal_users (and their settings) if they are to use Fractal.",
         _ACCESS,
+        settles=of_user(is_verified=True),
+        asks=True,
     ),
     FindingRule(
         "user.not_active",
@@ -142,6 +158,8 @@ FINDINGS = rule_table(
         "settings.",
         "Set is_active: true for {subject} with fractal_users if they are to come back; otherwise nothing.",
         _ACCESS,
+        settles=of_user(is_active=True),
+        asks=True,
     ),
     FindingRule(
         "user.off_with_stake",
@@ -150,6 +168,8 @@ FINDINGS = rule_table(
         "{subject} is neither active nor verified{stake}. 2.17.1 deletes their settings.",
         "Set is_active and is_verified for {subject} with fractal_users if they are to come back; otherwise nothing.",
         _ACCESS,
+        settles=of_user(is_active=True, is_verified=True),
+        asks=True,
     ),
     FindingRule(
         "user.superuser_not_verified",
@@ -160,6 +180,8 @@ FINDINGS = rule_table(
         "Set is_verified: true and the settings of {subject} with fractal_users if they also run jobs; otherwise "
         "nothing.",
         _ACCESS,
+        settles=of_user(is_verified=True),
+        asks=True,
     ),
     FindingRule(
         "user.oauth_provider_dropped",
@@ -196,6 +218,7 @@ FINDINGS = rule_table(
         "takes it, but later changes will be refused.",
         "Move the folder and set project_dir of {subject} with fractal_users.",
         "fractal-server 2.17.0, app/schemas/user.py and string_tools.py",
+        settles=of_user(project_dir=None),
     ),
     FindingRule(
         "user.folder_rewritten",
@@ -213,6 +236,8 @@ FINDINGS = rule_table(
         "{username!r}.",
         "Rename the folder under FRACTAL_DATA_BASE_FOLDER, or make both names equal with fractal_users.",
         "fractal-server 2.16.6 and 2.17.0, app/routes/auth/current_user.py",
+        settles=of_user(slurm_user="{username}"),
+        asks=True,
     ),
     FindingRule(
         "user.names_dropped",

@@ -176,7 +176,7 @@ class SettingsCheck:
         for setting in self._padded:
             value = getattr(row, setting)
             if value and value.strip() not in ("", value):
-                self._add("user.setting_padded", row.email, setting=setting, value=value)
+                self._add("user.setting_padded", row.email, setting=setting, value=value, bare=value.strip())
         if row.project_dir and not NOT_ALLOWED_IN_COMMANDS.isdisjoint(row.project_dir):
             self._add("user.project_dir_characters", row.email, value=row.project_dir)
         host = row.ssh_host
