@@ -30,7 +30,7 @@ the playbooks (`python tests/tools/generate_playbooks.py`).
 `-K` where sudo asks for a password.
 
 **Variables.** [variables.md](variables.md) says what each means; the lists below say which ones a playbook uses. Before
-any host is contacted every playbook looks at all of them, and refuses names that do not exist and values that cannot be.
+any host is contacted every playbook looks at all of them, and refuses unknown names and impossible values.
 
 **Tags.** There are none: a part of an upgrade is no upgrade. `--tags` and `--skip-tags` that would leave a step out are
 refused (`run.tags`).
