@@ -13,7 +13,7 @@ export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 
-.PHONY: help setup bed unit integration lint matrix docs lock molecule faults chaos test demo bench clean
+.PHONY: help setup bed unit integration lint matrix docs lock molecule faults chaos test demo readme ee release bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,6 +60,15 @@ test: ## Everything
 
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh
+
+readme: bed ## What README.md says, word by word, from an empty folder, on the oldest and the newest ansible-core; CORES="2.20"
+	@tests/bed/readme.sh $(CORES)
+
+ee: bed ## Build an execution environment with the collection, and upgrade two hosts from inside it with ansible-runner
+	@tests/bed/ee.sh
+
+release: setup ## Build the artefact of this release and judge it; PUBLISH=yes publishes it, docs/developing.md says how
+	@tests/bed/release.sh
 
 clean: ## Remove everything that was made: containers, networks, volumes, images, cache
 	@tests/bed/clean.sh

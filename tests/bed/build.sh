@@ -7,7 +7,7 @@
 #   server:prepared  server:2.16.6 seeded through its API, with jobs that really ran
 #   web:prepared     web:1.20.1
 #
-# Options: none. FRACTAL_OPS_BED says which Debian (lib.sh), APT_SOURCES may name the apt sources file to take packages from.
+#   build.sh [base]    all, or only the first. FRACTAL_OPS_BED says which Debian (lib.sh), APT_SOURCES may name the apt sources file to take packages from.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -66,6 +66,7 @@ web() { # the archives are an input of the web image, made from source at build 
 }
 
 image base "$base_key" "${BASE##*:}" "$BED/base.sh"
+[ "${1:-}" != base ] || exit 0
 image server "$server_key" 2.16.6 layer "$BED/server"
 image web "$web_key" 1.20.1 web
 image server "$prepared_key" prepared "$BED/prepare.sh"

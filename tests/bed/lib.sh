@@ -105,3 +105,30 @@ environment() {
     ) 9>"$folder.lock" >&2 || return 1
     printf '%s\n' "$folder"
 }
+
+# is_candidate X.Y: whether only a release candidate of this ansible-core is locked.
+is_candidate() { grep -qE '^ansible-core==[0-9.]+rc' "$REQUIREMENTS/core-$1"-py*.txt; }
+
+# cores [all|oldest|newest|X.Y ...]: print these lines of ansible-core, of those that meta/runtime.yml allows and that
+# tests/requirements/core-*.txt lock; newest is the newest that is released, no candidate. False, and said, where the two differ.
+cores() {
+    local list line lines=() released=() word
+    for list in $(printf '%s\n' "$REQUIREMENTS"/core-*.txt | sort -V); do
+        line=$(basename "$list")
+        line=${line#core-} line=${line%-py*}
+        lines+=("$line")
+        is_candidate "$line" || released+=("$line")
+    done
+    if ! grep -qF "\">=${lines[0]}.0\"" "$BED/../../meta/runtime.yml"; then
+        say "meta/runtime.yml and tests/requirements/core-*.txt do not begin with the same ansible-core: make lock"
+        return 1
+    fi
+    for word in "${@:-all}"; do
+        case $word in
+            all) printf '%s\n' "${lines[@]}" ;;
+            oldest) echo "${lines[0]}" ;;
+            newest) echo "${released[-1]}" ;;
+            *) echo "$word" ;;
+        esac
+    done
+}

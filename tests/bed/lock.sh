@@ -4,7 +4,7 @@
 #   dev-py3.11.txt      development, on the oldest ansible-core that meta/runtime.yml promises
 #   core-X.Y-pyZ.txt    unit tests on each ansible-core from that one on: the newest release of the line or, before there
 #                       is one, its release candidate, with the oldest Python that it runs on
-#   galaxy-py3.11.txt, host-py3.9.txt
+#   galaxy-py3.11.txt, builder-py3.11.txt, ee-py3.13.txt, host-py3.9.txt
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,6 +23,8 @@ rm -f ./*-py*.txt
 resolve dev 3.11 <<< "-r dev.in
 ansible-core~=$lowest.0"
 resolve galaxy 3.11 <<< "-r galaxy.in"
+resolve builder 3.11 <<< "-r builder.in"
+resolve ee 3.13 <<< "-r ee.in"
 UNIVERSAL="" resolve host 3.9 <<< "-r host.in"
 
 versions=$(pip index versions --pre --ignore-requires-python ansible-core 2>/dev/null |

@@ -9,30 +9,8 @@ set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$BED/../.." || exit 1
-declare -A candidate=()
-lines=()
-for list in $(printf '%s\n' "$REQUIREMENTS"/core-*.txt | sort -V); do
-    line=$(basename "$list")
-    line=${line#core-} line=${line%-py*}
-    lines+=("$line")
-    ! grep -qE '^ansible-core==[0-9.]+rc' "$list" || candidate[$line]=yes
-done
-if [ ${#lines[@]} -eq 0 ] || ! grep -qF "\">=${lines[0]}.0\"" meta/runtime.yml; then
-    say "meta/runtime.yml and tests/requirements/core-*.txt do not begin with the same ansible-core: make lock"
-    exit 1
-fi
-released=()
-for line in "${lines[@]}"; do [ -n "${candidate[$line]:-}" ] || released+=("$line"); done
-
-wanted=()
-for word in "${@:-all}"; do
-    case $word in
-        all) wanted+=("${lines[@]}") ;;
-        oldest) wanted+=("${lines[0]}") ;;
-        newest) wanted+=("${released[-1]}") ;;
-        *) wanted+=("$word") ;;
-    esac
-done
+mapfile -t wanted < <(cores "$@")
+[ ${#wanted[@]} -gt 0 ] || exit 1
 
 failed=() ran=0
 for line in "${wanted[@]}"; do
@@ -47,7 +25,7 @@ for line in "${wanted[@]}"; do
         -p no:cacheprovider tests/unit || failed+=("$what: unit")
     skip=()
     # A candidate's sanity tests may name tools by an address that no registry serves; pylint's do in 2.22.0rc1.
-    [ -z "${candidate[$line]:-}" ] || skip=(--skip-test pylint)
+    ! is_candidate "$line" || skip=(--skip-test pylint)
     "$BED/sanity.sh" "$folder" "${skip[@]}" || failed+=("$what: sanity")
     say "$what: $((SECONDS - started)) s"
 done
