@@ -11,8 +11,10 @@ set -euo pipefail
 
 root=$(cd "$BED/../.." && pwd)
 pair=fractal-ops-readme
-work=$(mktemp -d)
-trap '"$BED/stop_pair.sh" "$pair" > /dev/null 2>&1 || true; rm -rf "$work"' EXIT
+work=$root/.cache/readme
+rm -rf "$work"
+mkdir -p "$work"
+trap '"$BED/stop_pair.sh" "$pair" > /dev/null 2>&1 || true' EXIT
 
 ansible-galaxy collection build --output-path "$work" "$root" > /dev/null
 awk '/^## /{there = $0 == "## Use it"} there && /^    /{print substr($0, 5)}' "$root/README.md" > "$work/block"
@@ -38,10 +40,10 @@ for line in $wanted; do
         -e "s#^(ansible-galaxy collection install) fractal_ops.platform.*#\1 --offline $(echo "$work"/*.tar.gz)#" \
         -e "s#^fractal.example.org\$#& ansible_host=$(address server) fractal_wheelhouse=/opt/wheelhouse $login#" \
         -e "s#^fractal-web.example.org\$#& ansible_host=$(address web) fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz $login#" \
-        "$work/block" > "$work/commands-$line"
+        -e "1i PS4='[\$SECONDS s] '; set -ex" "$work/block" > "$work/commands-$line"
     log=$work/log-$line
     if ! (cd "$folder" && env -i HOME="$folder" PATH="$work/venv-$line/bin:/usr/bin:/bin" LANG=C.UTF-8 ANSIBLE_DEPRECATION_WARNINGS=1 \
-        PS4='$ ' bash -ex "$work/commands-$line" < /dev/null) > "$log" 2>&1; then
+        bash "$work/commands-$line" < /dev/null) > "$log" 2>&1; then
         tail -100 "$log" >&2
         say "ansible-core $line: README.md's commands FAILED"
         exit 1
@@ -50,7 +52,7 @@ for line in $wanted; do
         say "ansible-core $line calls this deprecated"
         exit 1
     fi
-    grep '^\$ ansible' "$log"
+    grep -E '^\[[0-9]+ s\] (pip|ansible)' "$log" # when each began
     "$python" - "$folder" <<'PYTHON'
 import json, pathlib, sys
 

@@ -13,10 +13,19 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import archives
 from hypothesis import settings
 
 settings.register_profile("busy", deadline=None)  # how long an example takes says something of the machine only
 settings.load_profile("busy")
+
+
+@pytest.fixture(autouse=True)
+def archives_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the archives that were installed are noted: not on this machine."""
+    record = tmp_path.parent / f"{tmp_path.name}-state" / "archives.json"
+    monkeypatch.setattr(archives, "RECORD", str(record))
+    return record
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,22 @@ def make_folders(path: str, owner: Account | None = None) -> None:
         raise FractalError(f"Cannot make the folder {path}: {error.strerror}.{_whose(path, error)}") from error
 
 
+def private_folder(path: str) -> str:
+    """Make a folder that only root can enter, and those above it; return its path.
+
+    Raises:
+        FractalError: It cannot be made.
+    """
+    try:
+        for folder in (os.path.dirname(path), path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            os.chmod(folder, 0o700)
+    except OSError as error:
+        raise FractalError(f"Cannot make the folder {path}: {error.strerror}. Nothing was changed.") from error
+    return path
+
+
 def _make_folders(path: str) -> None:
     os.makedirs(path, mode=0o755, exist_ok=True)
 

@@ -46,6 +46,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
     switch_back,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.archives import refuse_another, remember
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import running_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import web_version
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import version_key, web_release
@@ -56,11 +57,16 @@ _CHUNK = 1 << 20
 _LARGEST_PACKAGE, _LARGEST_FILE = 1 << 20, 1 << 30  # bytes
 
 
-def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, checksum: str | None) -> bool:
+def stage_web_release(
+    instance: Mapping[str, Any], version: str, archive: str, checksum: str | None, keep: bool = True
+) -> bool:
     """Unpack ``archive`` (URL or file) beside the release in use. Return whether there was anything to do.
 
+    Without ``keep`` nothing is noted of it: it is unpacked to be looked at.
+
     Raises:
-        FractalError: The archive cannot be had, its SHA-256 is not ``checksum``, or it is not fractal-web ``version``.
+        FractalError: The archive cannot be had, its SHA-256 is not ``checksum`` or, without one, that of the archive
+            that this host has had by this name; or it is not fractal-web ``version``.
     """
     if instance["version"] == version:
         return False
@@ -76,10 +82,12 @@ def stage_web_release(instance: Mapping[str, Any], version: str, archive: str, c
     try:
         with tempfile.TemporaryFile() as file:
             _fetch(archive, file)
-            _check(file, checksum, archive)
+            digest = _check(file, checksum, archive)
             moves_aside = "" if os.path.islink(directory) else instance["version"]
             act_as(make_beside(partial, directory), _unpack, file, partial, archive, version, moves_aside)
         _see_that_it_can_run(instance, partial)
+        if keep:
+            remember(archive, digest)
         rename_beside(partial, target)
     except OSError as error:
         raise FractalError(f"Cannot unpack {mask_urls(archive)} to {target}: {error.strerror or error}.") from error
@@ -211,16 +219,20 @@ def _fetch(archive: str, file: IO[bytes]) -> None:
         ) from error
 
 
-def _check(file: IO[bytes], checksum: str | None, archive: str) -> None:
-    if not checksum:
-        return
-    digest = hashlib.sha256()
+def _check(file: IO[bytes], checksum: str | None, archive: str) -> str:
+    """Return the SHA-256 of the archive, which is the one that it has to be."""
+    sha256 = hashlib.sha256()
     file.seek(0)
     for chunk in iter(lambda: file.read(_CHUNK), b""):
-        digest.update(chunk)
+        sha256.update(chunk)
+    digest = sha256.hexdigest()
+    if not checksum:
+        refuse_another(archive, digest)
+        return digest
     wanted = checksum.split(":", 1)[-1].lower()
-    if digest.hexdigest() != wanted:
-        raise FractalError(f"{mask_urls(archive)} has SHA-256 {digest.hexdigest()}, not {wanted}. Nothing was changed.")
+    if digest != wanted:
+        raise FractalError(f"{mask_urls(archive)} has SHA-256 {digest}, not {wanted}. Nothing was changed.")
+    return digest
 
 
 def _unpack(file: IO[bytes], folder: str, archive: str, version: str, moves_aside: str | None) -> None:

@@ -134,7 +134,7 @@ def check_archive(host: WebHost) -> Iterator[Finding]:
         os.mkdir(aside)
         try:
             instance = {"version": None, "release_directory": aside}
-            stage_web_release(instance, host.version, host.archive_source, host.checksum)
+            stage_web_release(instance, host.version, host.archive_source, host.checksum, keep=False)
         except FractalError as error:
             yield FINDINGS["web.archive_unusable"].finding(mask_urls(host.archive_source), reason=str(error))
             return

@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import collection_code
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import private_folder, write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
@@ -34,7 +34,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     Journal,
     begin_journal,
     last_attempt,
-    private_folder,
     read_events,
     summary,
 )

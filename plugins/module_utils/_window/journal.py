@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import private_folder, write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 
 FOLDER = "/var/lib/fractal-ops"
@@ -33,22 +33,6 @@ _EARLIER = "window-*.jsonl"
 def journal_folder(unit: str) -> str:
     """Return the folder of the journals of one unit."""
     return os.path.join(FOLDER, unit)
-
-
-def private_folder(path: str) -> str:
-    """Make a folder that only root can enter, and those above it; return its path.
-
-    Raises:
-        FractalError: It cannot be made.
-    """
-    try:
-        for folder in (os.path.dirname(path), path):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder, 0o700)
-            os.chmod(folder, 0o700)
-    except OSError as error:
-        raise FractalError(f"Cannot make the folder {path}: {error.strerror}. Nothing was changed.") from error
-    return path
 
 
 class Journal:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import tarfile
 import time
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import web_release as _web_release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.archives import archive_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import (
     MARK,
     belongs_to,
@@ -69,6 +71,47 @@ def test_a_wrong_archive_is_refused_and_leaves_nothing(tmp_path, web, version, e
     with pytest.raises(FractalError, match=reason):
         stage_web_release(web, "1.21.1", archive, checksum)
     assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "fractal-web"]
+
+
+def test_another_archive_by_the_same_name_is_refused_unless_it_is_named(tmp_path, web, archives_record):
+    """The next time it is unpacked: after a rollback and a tidying up, or for another instance of the host."""
+    archive = make_archive(tmp_path / "a.tar.gz")
+    stage_web_release(web, "1.21.1", archive, None)
+    assert archives_record.stat().st_mode & 0o777 == 0o600 and archives_record.parent.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(tmp_path / "fractal-web-1.21.1")
+    assert stage_web_release(web, "1.21.1", archive, None) is True, "the same one is fine"
+    shutil.rmtree(tmp_path / "fractal-web-1.21.1")
+    make_archive(tmp_path / "a.tar.gz", entries={"build/extra.js": "evil()"})
+    digest = hashlib.sha256(pathlib.Path(archive).read_bytes()).hexdigest()
+    for keep in (True, False):  # the upgrade, and the precheck before it
+        with pytest.raises(FractalError, match=f"a.tar.gz is not the archive .* its SHA-256 is {digest}") as refused:
+            stage_web_release(web, "1.21.1", archive, None, keep=keep)
+        assert f"fractal_web_archive_checksum to sha256:{digest}" in str(refused.value)
+    assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "fractal-web"]
+    assert stage_web_release(web, "1.21.1", archive, f"sha256:{digest}") is True
+    shutil.rmtree(tmp_path / "fractal-web-1.21.1")
+    assert stage_web_release(web, "1.21.1", archive, None) is True, "from now on it is the one that is known"
+
+
+def test_what_is_only_looked_at_is_not_remembered(tmp_path, web, archives_record):
+    stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None, keep=False)
+    assert not archives_record.exists()
+
+
+def test_a_damaged_record_of_archives_is_told(tmp_path, web, archives_record):
+    archives_record.parent.mkdir()
+    for content in ("", "[]", '{"a.tar.gz": 1}', '{"a.tar.gz": {"sha256": "x"}}'):
+        archives_record.write_text(content)
+        with pytest.raises(FractalError, match="is damaged"):
+            stage_web_release(web, "1.21.1", make_archive(tmp_path / "a.tar.gz"), None)
+    assert not (tmp_path / "fractal-web-1.21.1").exists()
+
+
+@pytest.mark.parametrize(
+    "archive", ["/a/node-20.tar.gz", "https://u:p@x.org/v1/node-20.tar.gz?token=secret", "node-20.tar.gz"]
+)
+def test_an_archive_is_known_by_its_file_name(archive):
+    assert archive_name(archive) == "node-20.tar.gz"
 
 
 def test_a_broken_or_missing_archive_is_refused(tmp_path, web):

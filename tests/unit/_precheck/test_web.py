@@ -73,7 +73,8 @@ def test_archive_that_cannot_be_fetched_is_told_without_credentials(tmp_path: Pa
 
 
 def test_room_for_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stage(instance: dict[str, str], *_: object) -> None:
+    def stage(instance: dict[str, str], *_: object, keep: bool) -> None:
+        assert not keep, "a precheck leaves nothing"
         Path(instance["release_directory"] + "-1.21.1").write_bytes(b"x" * 100_000)
 
     monkeypatch.setattr(_web_checks, "stage_web_release", stage)  # a full disk is hard to come by
