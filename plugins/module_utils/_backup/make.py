@@ -15,7 +15,8 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import copy_database, why_not_copied
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import (
@@ -114,8 +115,9 @@ def make_backup(
             _refuse_without_copy(why_not_copied(door, installation))
         return {"changed": True, "backup": {"path": path, "run": run}, **_NO_TIME}
     with partial_folder(root, run) as folder:
-        saved, why = _saved(folder, installation, door, run, proof, method)
-        manifest = _fill(folder, installation, door, run, extra_paths, saved)
+        files = cache(lambda: _fill(folder, installation, door, extra_paths))
+        saved, why = _saved(folder, installation, door, run, proof, method, files)
+        manifest = _manifest(saved, run, files())
         with explained("finish", folder):
             write_manifest(folder, manifest)
             for parent, _folders, _files in os.walk(folder):
@@ -169,14 +171,16 @@ _NO_TIME = {"why_not_copied": "", "copy_seconds": 0.0, "dump_seconds": 0.0, "pro
 
 
 def _saved(
-    folder: str, installation: Installation, door: Door, run: str, proof: str, method: str
+    folder: str, installation: Installation, door: Door, run: str, proof: str, method: str, meanwhile: Callable[[], Any]
 ) -> tuple[dict[str, Any], str]:
     """Save the database; return its part of the manifest, and why there is no copy where one was wanted."""
     why = ""
     if method != "dump":
         reasons = why_not_copied(door, installation)
         if not reasons:
-            told = door.call(copy_database, installation, run, method == "auto")
+            with door.begin(copy_database, installation, run, method == "auto") as copying:
+                meanwhile()
+                told = copying.answer()
             if "refused" not in told:
                 return _of_copy(told), ""
             reasons = [str(told["refused"])]
@@ -253,26 +257,26 @@ def _refuse_without_copy(reasons: Sequence[str]) -> None:
         )
 
 
-def _fill(
-    folder: str,
-    installation: Installation,
-    door: Door,
-    run: str,
-    extra_paths: Iterable[str],
-    saved: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Write the files into the folder, and return the manifest with what is ``saved`` of the database."""
+def _fill(folder: str, installation: Installation, door: Door, extra_paths: Iterable[str]) -> dict[str, Any]:
+    """Write the files into the folder, and return their part of the manifest."""
     unit = _unit(installation)
     files = save_files(folder, read_files(instance_files(installation, unit, extra_paths)))
+    return {
+        "service": _service(unit),
+        "environment": _environment(door),
+        "files": [*files, _packages(folder, door.python)],
+        "absent": [one.path for one in instance_files(installation, unit) if not os.path.lexists(one.path)],
+    }
+
+
+def _manifest(saved: Mapping[str, Any], run: str, filled: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of what is ``saved`` of the database, and of the files."""
     return {
         **saved,
         "run": run,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "service": _service(unit),
-        "environment": _environment(door),
         "release": first_release_with_head(saved["contents"]["revision"]),
-        "files": [*files, _packages(folder, door.python)],
-        "absent": [one.path for one in instance_files(installation, unit) if not os.path.lexists(one.path)],
+        **filled,
     }
 
 

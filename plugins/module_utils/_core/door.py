@@ -25,20 +25,16 @@ import sys
 import traceback
 import zipfile
 import zipimport
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.child import Child, receive_call
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import (
-    Pipe,
-    ends_with_us,
-    listen,
-    sealed_file,
-)
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -47,11 +43,10 @@ if TYPE_CHECKING:
 
 _PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
 _START = f"""import sys
-sys.path.insert(0, "/proc/self/fd/%d")
+sys.path.insert(0, "/proc/self/fd/{{{{code}}}}")
 from {_PACKAGE}._core.door import answer
-answer(%d)
+answer({{{{result}}}}, {{modules}})
 """
-_LONGEST_ANSWER = 64 << 20  # bytes
 _LONGEST_TEXT = 20_000  # characters of an error
 _LONGEST_NUMBER = 25  # digits; Python takes for ever to read a very long one
 
@@ -83,6 +78,15 @@ class Door:
         Raises:
             FractalError: The function raised it, or the environment does not work.
         """
+        with self.begin(function, *args, **kwargs) as call:
+            return call.answer()
+
+    def begin(self, function: Callable[P, dict[str, Any]], *args: P.args, **kwargs: P.kwargs) -> Call:
+        """Begin a call, see `call`, to do something else meanwhile. The context ends the child.
+
+        Raises:
+            FractalError: The child cannot be started.
+        """
         given = inspect.signature(function).bind(*args, **kwargs).arguments
         call = json.dumps(
             {
@@ -92,38 +96,57 @@ class Door:
             },
             default=dict,
         )
-        return self._told(*self._run(call))
+        try:
+            child = self._child()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise self._broken(getattr(error, "strerror", None) or type(error).__name__) from error
+        child.ask(call.encode())
+        return Call(self, child)
 
-    def _run(self, call: str) -> tuple[bytes, str]:
-        """Return the answer, and in words how the child ended."""
-        result, said = Pipe(_LONGEST_ANSWER), Pipe(tail=True)
-        with contextlib.ExitStack() as stack:
-            stack.callback(result.close)
-            stack.callback(said.close)
-            code = stack.enter_context(sealed_file(collection_code()))
-            source = stack.enter_context(sealed_file(call.encode()))
-            try:
-                process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-                    [self.python, "-I", "-B", "-c", _START % (code, result.end)],
-                    stdin=source,
-                    stdout=said.end,
-                    stderr=said.end,
-                    pass_fds=(code, result.end, *self.fds),
-                    env=self.account.environment,
-                    cwd="/",
-                    start_new_session=True,
-                    **ends_with_us(),
-                    **self.account.subprocess_options,
-                )
-            except (OSError, subprocess.SubprocessError) as error:
-                raise self._broken(getattr(error, "strerror", None) or type(error).__name__) from error
-            ended, why = listen(process, [result, said], self.timeout)
-            if why:
-                raise self._broken(why)
-        last = " ".join(line.strip() for line in said.text.strip().splitlines()[-3:])
-        return bytes(result.content), f"it ended with {ended}{': ' if last else ''}{last}"
+    def stand_by(self, *functions: Callable[..., Any]) -> None:
+        """Start the child of the next call already, with these functions imported; each call starts the next one.
 
-    def _told(self, content: bytes, ended: str) -> dict[str, Any]:
+        For a program that is in a hurry later. What is in the environment must not change until `dismiss`, and the
+        thread that calls this must not end before.
+        """
+        modules = sorted({function.__module__ for function in functions})
+        if self._place not in _STANDING_BY:
+            with contextlib.suppress(OSError, subprocess.SubprocessError):  # the call itself will say it
+                _STANDING_BY[self._place] = (modules, self._start(modules))
+
+    @property
+    def _place(self) -> tuple[Account, str, str]:
+        """What children have in common that can stand for one another: the known path may lead elsewhere later."""
+        folder, name = os.path.split(self.python)
+        return self.account, os.path.realpath(folder), name
+
+    def _start(self, modules: Sequence[str]) -> Child:
+        return Child.start(self.account, self.python, collection_code(), _START.format(modules=modules), self.fds)
+
+    def _child(self) -> Child:
+        """Return the child that stands by, and start the next one; or a new child."""
+        if self.fds or self._place not in _STANDING_BY:
+            return self._start([])
+        modules, child = _STANDING_BY.pop(self._place)
+        if not child.waits:
+            child.end()
+            return self._start([])
+        _STANDING_BY[self._place] = (modules, self._start(modules))
+        return child
+
+    def told(self, content: bytes, ended: str, why: str) -> dict[str, Any]:
+        """Return the result in what a child answered.
+
+        Args:
+            content: What it wrote.
+            ended: How it ended, in words.
+            why: Why it had to be ended, if so.
+
+        Raises:
+            FractalError: That is what it answered, or its answer is none.
+        """
+        if why:
+            raise self._broken(why)
         try:
             said = json.loads(content, parse_int=_number, parse_constant=_number)
         except (ValueError, RecursionError):
@@ -145,9 +168,46 @@ class Door:
         )
 
 
-def answer(result: int) -> None:
-    """Make the call on standard input, in the child, and write the answer to the file descriptor ``result``."""
+@dataclass
+class Call:
+    """A call that is made in a child; its context ends the child."""
+
+    door: Door
+    child: Child
+
+    def __enter__(self) -> Call:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End the child, if it still works."""
+        self.child.end()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for what it returns.
+
+        Raises:
+            FractalError: The function raised it, or the environment does not work.
+        """
+        return self.door.told(*self.child.answer(self.door.timeout))
+
+
+_STANDING_BY: dict[tuple[Account, str, str], tuple[list[str], Child]] = {}
+
+
+def dismiss() -> None:
+    """End all children that stand by."""
+    while _STANDING_BY:
+        _place, (_modules, child) = _STANDING_BY.popitem()
+        child.end()
+
+
+def answer(result: int, modules: Sequence[str] = ()) -> None:
+    """Import, wait for the call, make it, in the child, and write the answer to the file descriptor ``result``."""
     os.set_inheritable(result, False)
+    for module in modules:
+        importlib.import_module(module)
+    receive_call()
     with os.fdopen(result, "w", encoding="utf-8") as stream:
         text = json.dumps(_answer(sys.stdin.read()))
         stream.write(text)

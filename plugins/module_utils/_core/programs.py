@@ -214,11 +214,11 @@ def listen(process: subprocess.Popen[Any], pipes: Sequence[Pipe], timeout: float
             for pipe in pipes:
                 pipe.read()  # the rest; what others in the background say later is nobody's answer
     finally:
-        _end_session(process)
+        end_session(process)
     return (code, why) if why else (process.returncode, "")
 
 
-def _end_session(process: subprocess.Popen[Any]) -> None:
+def end_session(process: subprocess.Popen[Any]) -> None:
     """Kill the program and its whole session, if it still runs."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):

@@ -71,7 +71,8 @@ def make_hop(
     instance = discover_server(installation.service or DEFAULT_SERVICE, python)
     door = service_side(installation, instance.python, A_DAY)
     if check_mode:
-        python = _python_beside(instance, version) if strategy == "staged" else instance.python
+        there = strategy == "in_place" or instance.version == version
+        python = instance.python if there else python_beside(instance.python, version)
         schema = replace(door, python=python).call(migrate_schema, installation, python, version, check_mode=True)
         return {"changed": instance.version != version or schema["changed"], "schema": schema}
     environment = _timed(lambda: migrate_environment(installation, door, version, env_options or {}))
@@ -114,11 +115,10 @@ def migrate(installation: Installation, python: str, version: str) -> dict[str, 
     }
 
 
-def _python_beside(instance: ServerInstance, version: str) -> str:
-    """Return the interpreter of a release that may be installed already, or lies prepared beside the one in use."""
-    if instance.version == version:
-        return instance.python
-    return os.path.join(release_path(instance.environment, version), "bin", os.path.basename(instance.python))
+def python_beside(python: str, version: str) -> str:
+    """Return the interpreter of a release that lies prepared beside the environment of ``python``."""
+    environment = os.path.dirname(os.path.dirname(python))
+    return os.path.join(release_path(environment, version), "bin", os.path.basename(python))
 
 
 def switch_to(instance: ServerInstance, version: str, strategy: str) -> bool:

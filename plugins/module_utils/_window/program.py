@@ -14,11 +14,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import ask_about_copy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import read_after
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup, note_after
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door, dismiss
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
@@ -38,7 +40,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.work_in_flight import drain, settle
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.run import declare_or_review
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
-from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop, migrate, python_beside
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.after_failure import (
     GO_BACK,
@@ -129,6 +131,7 @@ def run_window(order: Order, journal: Journal) -> None:
     try:
         with locked(order.unit, order.lock, dated=False):  # the run that watches dates it
             ended = Window(order, journal).run()
+            dismiss()
     except Exception as error:  # the lock is another run's
         ended = {"outcome": LEFT, "msg": in_words(error), "say": ""}
     journal.note(ENDED, id=order.id, **ended)
@@ -166,6 +169,7 @@ class Window:
             self._stage("look", self._look)
         if todo["stop"]:
             self._stage("drain", self._drain)
+        self._stand_by()
         if order.plan["down"]:
             self._stage("stop", self._stop)
             if order.jobs_in_flight == "abort":
@@ -228,8 +232,24 @@ class Window:
         task.refuse_blockers()
         return task.result(task.apply(write=True))
 
+    def _stand_by(self, release: str = "") -> None:
+        """Let the next stages' children import while the service stops, or another child works.
+
+        In place the environment itself changes, so nobody may stand by in it.
+        """
+        order, door = self.order, self._door()
+        if order.strategy != "staged":
+            return
+        if not release:
+            door.stand_by(ask_about_copy, read_state, read_after)
+        for one in [release] if release else order.plan["hops"][:1]:
+            python = python_beside(order.python, one)
+            if os.path.exists(python):
+                replace(door, python=python).stand_by(migrate, read_after)
+
     def _hop(self, release: str) -> dict[str, Any]:
         order = self.order
+        self._stand_by(release)
         options = {"default_group_name": order.default_group_name, "oauth_client": order.oauth_client}
         return make_hop(
             self._installation(), order.named_python, release, order.strategy, check_mode=False, env_options=options

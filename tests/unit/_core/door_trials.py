@@ -23,6 +23,7 @@ def who() -> dict[str, Any]:
     with open("/proc/self/status", encoding="utf-8") as stream:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
     return {
+        "pid": os.getpid(),
         "uids": lines["Uid"].split(),
         "groups": sorted(os.getgroups()),
         "environ": dict(os.environ),

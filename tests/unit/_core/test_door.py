@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core import child as child_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core import door as door_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
@@ -131,7 +132,7 @@ def test_a_child_that_floods_is_ended(door: Door) -> None:
 
 
 def test_a_huge_answer_is_not_read(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_file, "_LONGEST_ANSWER", 1 << 20)
+    monkeypatch.setattr(child_file, "LONGEST_ANSWER", 1 << 20)
     assert len(door.call(trials.is_huge, 1000)["text"]) == 1000
     with pytest.raises(FractalError, match="more output than"):
         door.call(trials.is_huge, 2 << 20)
@@ -228,6 +229,84 @@ door.call(door_trials.waits, {ours})
         assert is_alive(child) and is_alive(program)
         module.kill()
     wait_until(lambda: not is_alive(child) and not is_alive(program))
+
+
+@pytest.fixture
+def dismissed() -> Iterator[None]:
+    yield
+    door_file.dismiss()
+
+
+def standing_by() -> list[int]:
+    return [child.process.pid for _modules, child in door_file._STANDING_BY.values()]
+
+
+def test_a_child_that_stands_by_gets_the_next_call_and_another_one_follows(door: Door, dismissed: None) -> None:
+    door.stand_by(trials.who)
+    (first,) = standing_by()
+    door.stand_by(trials.who)
+    assert standing_by() == [first], "one is enough"
+    assert door.call(trials.who)["pid"] == first
+    (second,) = standing_by()
+    assert second != first and door.call(trials.who)["pid"] == second
+    door_file.dismiss()
+    assert standing_by() == [] and door.call(trials.who)["pid"] not in (first, second)
+
+
+def test_it_imports_before_it_is_asked(door: Door, dismissed: None) -> None:
+    def lost() -> dict[str, Any]:
+        return {}
+
+    lost.__module__ = "no_such_module"
+    door.stand_by(lost)
+    (child,) = standing_by()
+    wait_until(lambda: not is_alive(child))
+    assert door.call(trials.who)["pid"] != child, "the call itself finds out what is wrong, if anything is"
+
+
+def test_a_child_that_was_killed_meanwhile_is_not_asked(door: Door, dismissed: None) -> None:
+    door.stand_by(trials.who)
+    (child,) = standing_by()
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not is_alive(child))
+    assert door.call(trials.who)["pid"] != child
+
+
+def test_a_child_of_another_account_or_environment_is_not_asked(tmp_path: Path, dismissed: None) -> None:
+    """The known path leads to another release after the switch; an open file is not theirs either."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "python3").symlink_to(sys.executable)
+    known = tmp_path / "known"
+    known.symlink_to("old")
+    door = Door(Account.named(None), str(known / "python3"))
+    door.stand_by(trials.who)
+    (child,) = standing_by()
+    with (tmp_path / "file").open("w") as stream:
+        assert replace(door, fds=(stream.fileno(),)).call(trials.who)["pid"] != child
+    known.unlink()
+    known.symlink_to("new")
+    assert door.call(trials.who)["pid"] != child
+    assert Door(Account.named(None), str(tmp_path / "old/python3")).call(trials.who)["pid"] == child
+
+
+def test_a_child_that_never_takes_its_call_is_ended(tmp_path: Path, dismissed: None) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    door = Door(Account.named(None), str(python), timeout=1)
+    door.stand_by(trials.who)
+    with pytest.raises(FractalError, match="no answer within 1 seconds"):
+        door.call(trials.echo, trials.Place("long" * 1_000_000, {}), words=[])
+
+
+def test_something_else_can_be_done_during_a_call(door: Door) -> None:
+    with door.begin(trials.who) as call:
+        wait_until(lambda: not is_alive(call.child.process.pid))
+        assert call.answer()["pid"] == call.child.process.pid
+    with pytest.raises(ZeroDivisionError), door.begin(trials.hangs, 600) as call:
+        1 / 0  # noqa: B018
+    assert not is_alive(call.child.process.pid)
 
 
 def test_the_code_has_every_file_of_the_collection() -> None:

@@ -104,6 +104,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         "_start_again": stage("start again", lambda: setattr(found, "hold", None)),
         "_installation": lambda _self: None,
         "_left": lambda self: {**found.left(), "stage": self.current},
+        "_stand_by": lambda _self, _release="": None,
     }.items():
         monkeypatch.setattr(window, method, work)
 
