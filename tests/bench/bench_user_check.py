@@ -30,7 +30,7 @@ MOST_SECONDS, MOST_MEGABYTES = 3.0, 200.0
 _CHECK = """
 import json, os, resource, sys, time
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import DatabaseSettings, connect
-from ansible_collections.fractal_ops.platform.plugins.modules.fractal_user_precheck import check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_report import check
 settings = DatabaseSettings(**json.load(sys.stdin))
 with connect(settings, read_only=True) as connection:
     start, processor = time.monotonic(), time.process_time()

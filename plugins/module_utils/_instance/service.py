@@ -97,7 +97,13 @@ def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, H
 
 
 def bring_up(
-    service: str, running: bool = True, *, url: str | None, timeout: float, version: str | None = None
+    service: str,
+    running: bool = True,
+    *,
+    url: str | None,
+    timeout: float,
+    version: str | None = None,
+    when_healthy: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Forget the hold: start the unit and wait until it answers, or leave it stopped, as it was before.
 
@@ -107,6 +113,7 @@ def bring_up(
         url: Where it answers, if its unit does not tell.
         timeout: Seconds to wait for its answer.
         version: The only release that is right; None for any.
+        when_healthy: Called once it answers, before the hold is forgotten.
 
     Returns:
         ``changed``; of a started one ``health``, too.
@@ -116,9 +123,13 @@ def bring_up(
     """
     if not running:
         return {"changed": lift(service)}
-    changed, health = lift_and_start(
-        service, lambda: wait_until_healthy(service, url=url, version=version, timeout=timeout)
-    )
+
+    def wait() -> Health:
+        health = wait_until_healthy(service, url=url, version=version, timeout=timeout)
+        when_healthy()
+        return health
+
+    changed, health = lift_and_start(service, wait)
     return {"changed": changed, "health": health.as_dict()}
 
 

@@ -46,6 +46,7 @@ def make_hop(
     strategy: str = "staged",
     check_mode: bool = False,
     env_options: Mapping[str, Any] | None = None,
+    file_is_done: bool = False,
 ) -> dict[str, Any]:
     """Give the release ``version`` its environment file, switch to it, migrate schema and, where it has one, data.
 
@@ -55,6 +56,7 @@ def make_hop(
         version: The release; prepared beside the environment in use, unless it is installed there already.
         strategy: ``staged`` switches to the environment of the release, ``in_place`` installs it from prepared wheels.
         env_options: What the operator says about the environment file, see `EnvTask`.
+        file_is_done: The environment file has been migrated for this release just before.
         check_mode: Only see whether it would be refused, as far as that can be seen before the switch.
 
     Returns:
@@ -75,7 +77,13 @@ def make_hop(
         python = instance.python if there else python_beside(instance.python, version)
         schema = replace(door, python=python).call(migrate_schema, installation, python, version, check_mode=True)
         return {"changed": instance.version != version or schema["changed"], "schema": schema}
-    environment = _timed(lambda: migrate_environment(installation, door, version, env_options or {}))
+    environment = _timed(
+        lambda: (
+            {"changed": False, "steps": []}
+            if file_is_done
+            else migrate_environment(installation, door, version, env_options or {})
+        )
+    )
     switched = _timed(lambda: {"changed": switch_to(instance, version, strategy)})
     stages = {
         "environment": environment,

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +73,23 @@ def installed_version(python: str, account: Account | None = None) -> str:
     Raises:
         FractalError: It has none, or the interpreter does not run.
     """
-    version = facts(python, account).version
+    version = _own_version() if _is_this(python) else facts(python, account).version
     if version is None:
         raise FractalError(f"fractal-server is not installed in the environment of {python}.")
     return version
+
+
+def _is_this(python: str) -> bool:
+    """Return whether this process runs in the environment of ``python``, as a child does that migrates."""
+    this, other = (os.path.realpath(os.path.dirname(one)) for one in (sys.executable, python))
+    return this == other
+
+
+def _own_version() -> str | None:
+    try:
+        return importlib.metadata.version("fractal-server")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _checked(said: dict[str, Any]) -> PythonFacts:

@@ -26,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 FOLDER = "/var/lib/fractal-ops"
 BEGAN, STAGE, DONE, FAILED, DECIDED, ENDED, TOLD = "began", "stage", "done", "failed", "decided", "ended", "told"
 UPGRADED, WAITS, BACK, RESTARTED, LEFT = "upgraded", "waits", "back", "restarted", "left"  # how a window ends
+HEALTHY = "healthy"  # the service is up again
 _JOURNAL, _SEEN, _KEPT = "window.jsonl", "seen.json", 5
 _EARLIER = "window-*.jsonl"
 
@@ -129,24 +130,28 @@ def summary(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         ``stages`` by key (see `key`): ``seconds`` (of all attempts together), ``state`` (``running``, ``done``,
         ``failed``); ``results`` of the stages by the same key, of a stage that was repeated the one that changed
-        something; ``window_seconds`` from the first stop to the end of the last start, or None; ``outcome``, ``msg``
-        and ``say`` of the last program, empty if it has not ended; ``running_stage``; and whether it was ``told``.
+        something; ``window_seconds`` from the first stop until the service was healthy again, or None; ``outcome``,
+        ``msg`` and ``say`` of the last program, empty if it has not ended; ``running_stage``; and whether it was
+        ``told``.
     """
     stages: dict[str, dict[str, Any]] = {}
     results: dict[str, dict[str, Any]] = {}
-    down = up = None
+    down = up = None  # when the service went down, and came up
     for event in events:
         name = key(event)
         if event["event"] == STAGE:
             stages[name] = {"seconds": stages.get(name, {}).get("seconds", 0.0), "state": "running"}
             down = event["at"] if event["stage"] == "stop" and down is None else down
+            up = None if event["stage"] == "start" else up
         elif event["event"] in (DONE, FAILED) and name in stages:
             spent = round(stages[name]["seconds"] + event["seconds"], 3)
             stages[name] = {"seconds": spent, "state": event["event"]}
-            if event["event"] == DONE:
-                if name not in results or event["result"].get("changed"):
-                    results[name] = event["result"]
-                up = event["at"] if event["stage"] == "start" else up
+            if event["event"] == DONE and (name not in results or event["result"].get("changed")):
+                results[name] = event["result"]
+            if event["event"] == DONE and event["stage"] == "start" and up is None:
+                up = event["at"]
+        elif event["event"] == HEALTHY:
+            up = event["at"]
     last = events[last_attempt(events) :]
     ended: Mapping[str, Any] = next((event for event in reversed(last) if event["event"] == ENDED), {})
     running = [name for name, stage in stages.items() if stage["state"] == "running"]

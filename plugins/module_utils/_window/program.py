@@ -53,6 +53,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     BEGAN,
     DECIDED,
     ENDED,
+    HEALTHY,
     LEFT,
     RESTARTED,
     UPGRADED,
@@ -251,8 +252,9 @@ class Window:
         order = self.order
         self._stand_by(release)
         options = {"default_group_name": order.default_group_name, "oauth_client": order.oauth_client}
+        first = release == order.plan["hops"][0]  # its step of the file is a stage of its own
         return make_hop(
-            self._installation(), order.named_python, release, order.strategy, check_mode=False, env_options=options
+            self._installation(), order.named_python, release, order.strategy, env_options=options, file_is_done=first
         )
 
     def _give_resource(self, handed_on: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,7 +267,13 @@ class Window:
 
     def _start(self) -> dict[str, Any]:
         order = self.order
-        return bring_up(order.unit, url=order.url, version=order.target, timeout=order.timeout)
+        return bring_up(
+            order.unit,
+            url=order.url,
+            version=order.target,
+            timeout=order.timeout,
+            when_healthy=lambda: self.journal.note(HEALTHY),
+        )
 
     # -- after a failure --------------------------------------------------------------------------------------------
 

@@ -113,6 +113,8 @@ def test_the_window_lasts_from_the_first_stop_to_the_last_start() -> None:
     start = [("stage", "start", 52.0), ("done", "start", 60.5)]
     assert summary([event(*one) for one in times])["window_seconds"] is None
     assert summary([event(*one) for one in [*times, *start]])["window_seconds"] == 50.5
+    up = [*times, ("stage", "start", 52.0), ("healthy", "", 58.0), ("done", "start", 60.5)]
+    assert summary([event(*one) for one in up])["window_seconds"] == 48.0, "the hold is forgotten with the service up"
     assert summary([event(*one) for one in times])["stages"]["stop"]["seconds"] == 2.0
 
 
