@@ -32,14 +32,14 @@ readlink -f /opt/fractal/venv; stat -c %F /opt/fractal/venv
 runuser -u fractal -- /opt/fractal/venv/bin/python3 -B -m pip list --format freeze --disable-pip-version-check
 systemctl is-active fractal-server; systemctl is-enabled fractal-server
 find /var/backups /dev/shm/backups -name '*.partial' 2>/dev/null
-ls -d /opt/fractal/* | grep -v -- '-2[.]17[.]0$' | sort
+ls -d /opt/fractal/* | grep -v -- '-2[.]1[78][.][05]$' | sort
 ls /run | grep -i fractal
 curl -s http://127.0.0.1:8000/api/alive/
 """
 WEB_STATE = r"""
 sha256sum /opt/fractal-web/.env; stat -c '%n %U %G %a' /opt/fractal-web/.env
 grep '"version"' /opt/fractal-web/package.json; stat -c %F /opt/fractal-web
-ls -d /opt/fractal-web* | grep -v -- '-1[.]21[.]1$'
+ls -d /opt/fractal-web* | grep -v -- '-1[.]2[12][.][12]$'
 ls /run | grep -i fractal
 systemctl is-active fractal-web; systemctl is-enabled fractal-web
 curl -s http://127.0.0.1:5173/alive
@@ -140,8 +140,8 @@ def run(command: Sequence[str], **options: object) -> subprocess.CompletedProces
 class Bench:
     """A pair of hosts, always from the same images, and the runs of playbooks on it."""
 
-    def __init__(self, pair: str, folder: str) -> None:
-        self.pair = pair
+    def __init__(self, pair: str, folder: str, arguments: Sequence[str] = ()) -> None:
+        self.pair, self.arguments = pair, arguments
         self.inventory = f"{folder}/{pair}.yml"
         self.reports = f"{folder}/{pair}-reports"
         self.secrets: set[str] = set()
@@ -223,7 +223,7 @@ class Bench:
 
     def playbook(self, name: str, *arguments: str) -> list[str]:
         call = ["ansible-playbook", "-i", self.inventory, f"fractal_ops.platform.{name}"]
-        return [*call, "-e", f"fractal_report_dir={self.reports}", *arguments]
+        return [*call, "-e", f"fractal_report_dir={self.reports}", *self.arguments, *arguments]
 
     def must(self, name: str, *arguments: str) -> str:
         """Run a playbook, which must end well."""

@@ -116,6 +116,29 @@ INSIDE = [
     killed("archive", "/pg_dump "),
     killed("archive", "/pg_restore "),
 ]
+
+
+def killed_in(release: str, program: str, after: str = "") -> Point:
+    """Return the point at which a program is killed in the hop to a release, once a statement ``after`` is true."""
+    wait = sql(f"DO $$ BEGIN WHILE NOT ({after}) LOOP PERFORM pg_sleep(0.001); END LOOP; END $$") if after else "true"
+    kill = f"until pkill -9 -f '[f]ractalctl {program}'; do sleep 0.01; done"
+    what = f"{program} killed" + (" after its commit" if after else "")
+    return Point(program, begun=f"hop {release}", do=f"{wait}; {kill}", what=what)
+
+
+OVER_TWO_STOPS = (
+    *("-e", "fractal_target_version=2.18.5", "-e", '{"fractal_accept": ["viewer.folders_lost"]}'),
+    *("-e", "fractal_web_archive=/opt/archives/node-18-fractal-web-v1.22.2.tar.gz"),
+)
+# Of an upgrade over the stop 2.18.0: at its migrations, before and after the one commit of its data, and between hops.
+ROAD = [
+    killed_in("2.18.0", "set-db"),
+    killed_in("2.18.0", "update-db-data"),
+    killed_in("2.18.0", "update-db-data", "EXISTS (SELECT FROM user_oauth WHERE project_dirs <> '{}')"),
+    killed_in("2.18.5", "set-db"),
+    *[program_killed(f"hop {release}") for release in ("2.18.0", "2.18.5")],
+    *[controller_killed(f"hop {release}") for release in ("2.18.0", "2.18.5")],
+]
 CONDITIONS = [
     Point(
         "stage",
