@@ -1,7 +1,8 @@
 """Write docs/playbooks.md from the playbooks and the roles that they use: python tests/tools/generate_playbooks.py.
 
-A playbook begins with a comment that says what it does; lines indented in it are its example, and what comes after them is
-for those who change it. All else is read from the playbook: its hosts, its roles, the variables that these use, where it fails, whether it writes a report.
+A playbook begins with a comment that says what it does; lines indented in it are its example, and what comes after them
+is for those who change it. All else is read from the playbook: hosts, roles, the variables that these use, where
+it fails, whether it writes a report.
 """
 
 from __future__ import annotations
@@ -104,7 +105,13 @@ def _chapter(name: str) -> str:
     plays = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))
     what, example = head_of(name)
     imported = {play["ansible.builtin.import_playbook"] for play in plays if "ansible.builtin.import_playbook" in play}
-    hosts = sorted({group for play in plays for group in re.findall(r"fractal_(?:server|web|worker)\b", str(play.get("hosts", "")))})
+    hosts = sorted(
+        {
+            group
+            for play in plays
+            for group in re.findall(r"fractal_(?:server|web|worker)\b", str(play.get("hosts", "")))
+        }
+    )
     roles = ", ".join(f"[`{role}`](../roles/{role}/README.md)" for role in roles_of(name))
     fails = [task["name"] for task in _tasks(plays) if any(key.endswith(".fail") for key in task)]
     fails += ["Fail where an instance failed or is blocked"] if "report.yml" in imported else []

@@ -20,7 +20,7 @@ settings.register_profile("busy", deadline=None)  # how long an example takes sa
 settings.load_profile("busy")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def archives_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the archives that were installed are noted: not on this machine."""
     record = tmp_path.parent / f"{tmp_path.name}-state" / "archives.json"

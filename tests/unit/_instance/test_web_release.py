@@ -26,6 +26,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web
     switch_web_release_back,
 )
 
+pytestmark = pytest.mark.usefixtures("archives_record")
+
 
 def make_archive(path, version="1.21.1", entries=()):
     files = {"package.json": json.dumps({"version": version}), "build/index.js": "//", "LICENSE": "x", **dict(entries)}

@@ -22,7 +22,7 @@ UNIT: Any = SimpleNamespace(name="fractal-web.service", needs_reload=False, user
 
 
 @pytest.fixture(autouse=True)
-def services(monkeypatch: pytest.MonkeyPatch) -> dict[str, Alive]:
+def services(monkeypatch: pytest.MonkeyPatch, archives_record: Path) -> dict[str, Alive]:
     """systemd's part, which no test host offers, and what answers at an address: by default all is well."""
     said = {"web": Alive({"version": "1.21.1"}), "server": Alive({"version": "2.16.6"})}
     monkeypatch.setattr(_web_checks, "ask", lambda _url, kind, **_options: said[kind])
