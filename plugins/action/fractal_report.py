@@ -35,7 +35,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history 
     write_metrics,
     write_record,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import ends_badly
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import FAILED, ends_badly
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import failures
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report_pages import (
     render_markdown,
@@ -145,7 +145,9 @@ def _to_fail(record: dict[str, Any], hosts: list[str]) -> str:
 
 
 def _in_a_line(record: dict[str, Any], page: str) -> str:
-    return f"{record['name'] or 'the inventory'}: {record['outcome']}." + (f" Report: {page}" if page else "")
+    left = "" if record["outcome"] in FAILED else " ".join(record["left"][:1])  # what else the run fails for
+    words = [f"{record['name'] or 'the inventory'}: {record['outcome']}.", left, f"Report: {page}" if page else ""]
+    return " ".join(word for word in words if word)
 
 
 def _run(facts: dict[str, Any], playbook: str, check_mode: bool) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
     why_failed,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.at_rest import but_at_rest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import this_run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import run_id, this_run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import HOOKS_RAN, failed_workers
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import following_hooks, hook_event
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
@@ -31,6 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.tidied i
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.waves import hosts_of_waves, why_not_begun
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
+from ansible_collections.fractal_ops.platform.plugins.plugin_utils.task_files import why_no_file, why_no_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,7 +101,8 @@ def refused_records(
 ) -> list[dict[str, Any]]:
     """Return the records of a run that is refused before any host is contacted; none if it is not."""
     values = {name: _own_variables(hostvars[name]) for name in {*run, *(one for row in groups.values() for one in row)}}
-    found = refusals(values, groups, run, playbook, _known_variables(), tags)
+    files = (why_no_file, why_no_tasks)
+    found = refusals(values, groups, run, playbook, _known_variables(), tags, files)
     return refused(found, [name for name in groups.get("fractal_server", []) if name in run])
 
 
@@ -140,6 +143,22 @@ def failed_web_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]
     """Return the web hosts of a server that may not be upgraded."""
     hosts = groups.get("fractal_web", [])
     return [name for name in hosts if hostvars[name].get("__web_server") == server and hostvars[name]["__web_failure"]]
+
+
+def event_of_hook(
+    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str, hook: str
+) -> dict[str, Any]:
+    """Return what a hook is told: the variable ``fractal_event``."""
+    return hook_event(hostvars, groups, server, hook, run_id())
+
+
+def hooks_that_follow(
+    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str, wanted: Mapping[str, str]
+) -> list[str]:
+    """Return those of an operator's hooks that follow the window of a server, or its rollback, now."""
+    event = hook_event(hostvars, groups, server, "", run_id())
+    named = [name for name, path in wanted.items() if path]
+    return following_hooks(event, named, hostvars[server].get(HOOKS_RAN) or [])
 
 
 def worker_problems(workers: list[dict[str, Any]]) -> str:
@@ -188,6 +207,8 @@ class FilterModule:
             "but_at_rest": but_at_rest,
             "failed_web_hosts": failed_web_hosts,
             "failure": failure,
+            "following_hooks": hooks_that_follow,
+            "hook_event": event_of_hook,
             "hosts_of_instance": hosts_of_instance,
             "mistyped": mistyped,
             "not_begun": not_begun,

@@ -49,6 +49,10 @@ options:
   url:
     description: Address at which fractal-web answers on its own host, if neither its sockets nor the unit tell.
     type: str
+  maintenance_page:
+    description: Whether a maintenance page is to answer in its place during the upgrade.
+    type: bool
+    default: false
   server:
     description:
       - What RV(fractal_ops.platform.fractal_observe#module:instance) was for its fractal-server. If that runs, it
@@ -89,6 +93,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.maintenance import (
+    page_is_up,
+    why_no_page,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import discover_web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import (
@@ -105,6 +113,8 @@ if TYPE_CHECKING:
 def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
     instance = discover_web(params["service"], params["env_file"], params["url"])
     unit = read_unit(params["service"])
+    page = page_is_up(unit.name)
+    wanted = params["maintenance_page"] and not page
     host = WebHost(
         instance=instance,
         unit=unit,
@@ -114,6 +124,8 @@ def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
         checksum=params["checksum"],
         server_version=params["server_version"],
         running_server=running_version(params["server"]),
+        page_is_up=page,
+        no_page=why_no_page(unit, instance) if wanted else "",
     )
     return {"findings": [finding.as_dict() for finding in check_web(host, WEB_CHECKS)]}
 
@@ -128,6 +140,7 @@ def main() -> NoReturn:
             "checksum": {"type": "str"},
             "env_file": {"type": "path"},
             "url": {"type": "str"},
+            "maintenance_page": {"type": "bool", "default": False},
             "server": {"type": "dict"},
         },
         supports_check_mode=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import hosts_of
+from scenario import SHARED, hosts_of
 from testinfra.host import Host
 
 from playbooks import Run, rows, run_playbook, state
@@ -241,3 +241,21 @@ def test_what_only_the_rehearsal_finds_blocks_the_upgrade(host: Host) -> None:
     assert "projects are frozen here" in told["message"] and "are as they were" in told["fix"]
     assert "in its window" not in " ".join(run.sent["server"])
     assert (state(host), rows(host), databases(host)) == untouched
+
+
+def test_a_hook_that_fails_before_the_window_leaves_everything_as_it_was(host: Host, tmp_path: Path) -> None:
+    file = str(SHARED.parent / "refusals" / "files" / "hook.yml")
+    hooks = dict.fromkeys(("before_window", "after_window", "on_failure", "after_rollback"), file)
+    wanted = {"fractal_hooks": hooks, "fractal_maintenance_page": True, "fractal_rehearsal": False}
+    untouched = (state(host), rows(host), databases(host))
+    run = run_playbook("upgrade", "-e", json.dumps({**wanted, "kept_in": str(tmp_path)}))
+    assert run.code != 0 and run.reports["server"]["outcome"] == "failed"
+    why = "The hook before_window failed, so nothing was stopped: the storage is being moved"
+    assert run.reports["server"]["failure"] == why
+    assert not [
+        task for tasks in run.sent.values() for task in tasks if "maintenance page up" in task or "its window" in task
+    ]
+    assert (state(host), rows(host), databases(host)) == untouched
+    told = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert set(told) == {"before_window", "on_failure"}
+    assert (told["on_failure"]["stage"], told["on_failure"]["message"]) == ("before_window", why)

@@ -31,7 +31,10 @@ def test_tidying_up_takes_what_no_rollback_needs_and_leaves_the_rest(host: Host)
 
 
 def test_the_rollback_brings_every_row_and_column_back(host: Host, rows_before: dict[str, Any]) -> None:
-    assert run_playbook("rollback", "-e", "fractal_accept_data_loss=true").code == 0
+    run = run_playbook("rollback", "-e", "fractal_accept_data_loss=true", "-e", "hook_to_fail=after_rollback")
+    record = run.reports["server"]
+    assert run.code != 0 and record["outcome"] == "rolled back"  # a hook that fails undoes nothing, and is told
+    assert record["left"] == ["The hook after_rollback failed: the test asked for it"]
     assert rows(host) == rows_before
     assert curl(host, "http://localhost:8000/api/alive/") == {"alive": True, "version": "2.16.6"}
     answer = curl(host, "http://web:5173/alive")

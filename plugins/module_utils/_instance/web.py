@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import Done, run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.address import (
+    Address,
     AddressUnknown,
     web_addresses,
 )
@@ -122,16 +123,26 @@ def web_url(unit: Unit, files: Sequence[str] | None = None) -> tuple[str, str]:
     Raises:
         FractalError: A file that the unit requires cannot be read.
     """
+    expected, problem = expected_addresses(unit, files)
+    return find_url("web", listening(processes(unit.control_group)), expected), problem
+
+
+def expected_addresses(unit: Unit, files: Sequence[str] | None = None) -> tuple[list[Address], str]:
+    """Return where its command line and variables make the unit's fractal-web listen, or why they do not tell.
+
+    ``files`` are those that Node reads, by default those that the command line names.
+
+    Raises:
+        FractalError: A file that the unit requires cannot be read.
+    """
     around = surroundings(unit)
-    problem = ""
     try:
         command = read_command(unit.command, around)
         read = node_files(command) if files is None else files
         own = {name: value for name, value in command.environment.items() if name in ("HOST", "PORT", "SOCKET_PATH")}
-        expected = web_addresses({**web_variables(unit, read), **own}, around.sockets)
+        return web_addresses({**web_variables(unit, read), **own}, around.sockets), ""
     except AddressUnknown as error:
-        expected, problem = [], str(error)
-    return find_url("web", listening(processes(unit.control_group)), expected), problem
+        return [], str(error)
 
 
 def web_variables(unit: Unit, files: Sequence[str]) -> dict[str, str]:

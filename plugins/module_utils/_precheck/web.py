@@ -45,7 +45,8 @@ _KNOWS_COOKIES = 'process.exit(typeof new Headers().getSetCookie === "function" 
 class WebHost:
     """A fractal-web instance, its unit and variables, and what is to become of it.
 
-    ``running_server`` is the release that its fractal-server runs now, None where it is stopped or not known.
+    ``running_server`` is the release that its fractal-server runs now, None where it is stopped or not known;
+    ``page_is_up`` says whether a maintenance page is in its place, ``no_page`` why one that is wanted cannot be.
     """
 
     instance: WebInstance
@@ -56,6 +57,8 @@ class WebHost:
     checksum: str | None = None
     server_version: str | None = None
     running_server: str | None = None
+    page_is_up: bool = False
+    no_page: str = ""
 
     @property
     def needs_archive(self) -> bool:
@@ -85,7 +88,9 @@ def check_web(host: WebHost, also: Iterable[tuple[str, Check]] = ()) -> list[Fin
 
 def check_unit(host: WebHost) -> Iterator[Finding]:
     """The unit is as its file says, and runs."""
-    if host.instance.active_state != "active":
+    if host.page_is_up:
+        yield FINDINGS["web.page_is_up"].finding(host.unit.name)
+    elif host.instance.active_state != "active":
         yield FINDINGS["web.unit_not_active"].finding(host.unit.name, state=host.instance.active_state)
     if host.unit.needs_reload:
         yield FINDINGS["web.unit_needs_reload"].finding(host.unit.name)
@@ -147,7 +152,7 @@ def check_archive(host: WebHost) -> Iterator[Finding]:
 
 def check_port(host: WebHost) -> Iterator[Finding]:
     """Nothing else uses the port while fractal-web does not run."""
-    if host.instance.active_state in ("active", "activating", "reloading"):
+    if host.page_is_up or host.instance.active_state in ("active", "activating", "reloading"):
         return
     address = urllib.parse.urlsplit(host.instance.url)
     if address.scheme not in ("http", "https"):
@@ -157,6 +162,12 @@ def check_port(host: WebHost) -> Iterator[Finding]:
         probe.settimeout(5)
         if probe.connect_ex((address.hostname or "127.0.0.1", port)) == 0:
             yield FINDINGS["web.port_taken"].finding(str(port), unit=host.unit.name)
+
+
+def check_maintenance_page(host: WebHost) -> Iterator[Finding]:
+    """The maintenance page, where it is wanted, can answer where fractal-web does."""
+    if host.no_page:
+        yield FINDINGS["web.page_impossible"].finding(host.unit.name, reason=host.no_page)
 
 
 def check_variables(host: WebHost) -> Iterator[Finding]:
@@ -229,6 +240,7 @@ CHECKS = (
     ("version pairing", check_pairing),
     ("archive", check_archive),
     ("port", check_port),
+    ("maintenance page", check_maintenance_page),
     ("variables", check_variables),
     ("address", check_answers),
     ("fractal-server", check_server_answers),

@@ -176,6 +176,22 @@ FINDINGS = rule_table(
         "Start it, or repair it first: an upgrade mends nothing that was broken before.",
     ),
     FindingRule(
+        "web.page_is_up",
+        "warning",
+        "A maintenance page of an earlier run is up",
+        "In the place of {subject} a maintenance page answers, which a run has put up that did not get to its end.",
+        "Nothing is to be done: it goes away by itself, at the latest with the end of this upgrade. To end it now: "
+        "systemctl start {subject}.",
+    ),
+    FindingRule(
+        "web.page_impossible",
+        "blocker",
+        "The maintenance page cannot answer in fractal-web's place",
+        "No maintenance page can take the place of {subject}: {reason}.",
+        "Set fractal_maintenance_page to false for this host.",
+        acceptable=False,
+    ),
+    FindingRule(
         "web.unit_needs_reload",
         "warning",
         "Unit file changed on disk",

@@ -16,6 +16,8 @@ SERVER_STATE, SERVER_FAILURE = "__server_state", "__server_failure"
 WEB_STATE, WEB_FAILURE, WEB_SERVER = "__web_state", "__web_failure", "__web_server"
 # set by the playbook upgrade about an instance whose wave did not come any more
 NOT_BEGUN = "__not_begun"
+# set by fractal: the hooks that ran, each with why it failed
+HOOKS_RAN = "__fractal_hooks"
 # registered by server_upgrade
 UPGRADE_STAGE, UPGRADE_BEFORE = "__server_upgrade_stage", "__server_upgrade_before"
 UPGRADE_WINDOW, UPGRADE_WORKERS = "__server_upgrade_window", "__server_upgrade_workers"
@@ -34,7 +36,7 @@ WEB_RUN = "__web_upgrade_run"
 VERIFY_SERVER, VERIFY_WEB = "__verify_server", "__verify_web"
 # set by rollback
 ROLLBACK_DONE, ROLLBACK_WAY, ROLLBACK_LEFT = "__rollback_done", "__rollback_way", "__rollback_left"
-ROLLBACK_DATABASE = "__rollback_database"
+ROLLBACK_DATABASE, ROLLBACK_FOUND = "__rollback_database", "__rollback_found"
 ROLLBACK_WEB, ROLLBACK_WEB_RUN = "__rollback_web", "__rollback_web_run"
 
 

@@ -3,13 +3,14 @@
 # Private to this collection: no stable interface.
 """What is refused before any host is contacted: wrong groups, half an instance in the run, wrong variables.
 
-Pure: it sees the inventory and the variables of its hosts, and nothing of the hosts themselves.
+Pure: it sees the inventory and the variables of its hosts, and nothing of the hosts themselves; files on the controller
+by functions that are given to it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
@@ -24,6 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variable
     did_you_mean,
     invalid_variables,
     unknown_variables,
+    unusable_files,
 )
 
 SERVER, WEB, WORKER = GROUPS = ("fractal_server", "fractal_web", "fractal_worker")
@@ -85,6 +87,10 @@ FINDINGS = rule_table(
 )
 
 
+def _can_be_used(_path: str) -> str:
+    return ""
+
+
 def refusals(
     hostvars: Mapping[str, Mapping[str, Any]],
     groups: Mapping[str, list[str]],
@@ -92,6 +98,7 @@ def refusals(
     playbook: str,
     specs: Mapping[str, Mapping[str, Any]],
     tags: Collection[str] = (),
+    files: tuple[Callable[[str], str], Callable[[str], str]] = (_can_be_used, _can_be_used),
 ) -> dict[str, list[Finding]]:
     """Return what the run is refused for, by server; under an empty name what concerns no server of the run.
 
@@ -102,6 +109,7 @@ def refusals(
         playbook: Name of the playbook.
         specs: The options of all roles by name.
         tags: By which tags tasks are chosen, or left out.
+        files: What ``unusable_files`` asks about files on the controller.
     """
     servers = [name for name in groups.get(SERVER, []) if name in run]
     found: dict[str, list[Finding]] = {"": list(_about_groups(hostvars, groups, run)), **{name: [] for name in servers}}
@@ -114,7 +122,9 @@ def refusals(
     for name in run:
         if any(name in groups.get(group, []) for group in GROUPS):
             about = server_of(hostvars, groups, name)
-            found[about if about in servers else ""] += _about_host(hostvars, groups, run, name, playbook, specs)
+            told = found[about if about in servers else ""]
+            told += _about_host(hostvars, groups, run, name, playbook, specs)
+            told += unusable_files(hostvars[name], *files)
     return {name: list(dict.fromkeys(about)) for name, about in found.items() if about}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts as facts_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import hosts_of_instance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import failed_hooks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
@@ -105,7 +106,8 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
         way = facts[facts_of.ROLLBACK_WAY]
         outcome = f"nothing to go back to: {way['nothing']}" if way["nothing"] else "rolled back"
         record.update(to=way["version"] or record["from"], outcome=outcome, failure="", stages=[], findings=[])
-    record["left"] = facts.get(facts_of.ROLLBACK_LEFT) or window.get("results", {}).get("clean up", {}).get("left", [])
+    left = facts.get(facts_of.ROLLBACK_LEFT) or window.get("results", {}).get("clean up", {}).get("left", [])
+    record["left"] = [*left, *failed_hooks(facts)]
     record["remaining"] = _remaining(record, facts)
     record["undo"] = command("rollback", hosts) if backup else ""
     return record

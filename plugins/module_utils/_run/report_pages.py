@@ -102,7 +102,7 @@ def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
     checks = [one for host in (record, *record["web"]) for one in host["checks"]]
     failed, passed = (sum(one["status"] == status for one in checks) for status in ("failed", "passed"))
     parts = [*_head(record), f"Found: {found}." if found else ""]
-    parts += [f"Verification: {passed} passed, {failed} failed." if checks else ""]
+    parts += [f"Verification: {passed} passed, {failed} failed." if checks else "", *record["left"][:1]]
     foot = [line for line in _foot(record) if not line.startswith("To undo")]
     way = f"{_again(record)} {record['again']}" if record["again"] else ""
     way = way or next((line for line in _foot(record) if line.startswith("To undo")), "")

@@ -25,6 +25,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL, sizes
 
 PREFIX = "fractal_"
+_HOOKS, _PAGE = "fractal_hooks", "fractal_maintenance_page_file"
 _TYPES = {"int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping", "path": "a path"}
 _SECRET = "password"  # never repeat such a value
 _SPEC_KEYS = ("type", "elements", "choices", "options", "required", "default")
@@ -45,6 +46,14 @@ FINDINGS = rule_table(
         "The variable {subject} {reason}",
         "Correct its value where you set it: in the inventory, in group_vars or host_vars, or after -e.",
         reference="docs/variables.md",
+    ),
+    blocker(
+        "variable.file",
+        "A file on the controller that cannot be used",
+        "The variable {subject} names {path}, {reason}.",
+        "Mend it, or name another one by its absolute path on the controller, such as "
+        "{{{{ inventory_dir }}}}/hooks/before.yml.",
+        reference="docs/hooks.md",
     ),
     blocker(
         "variable.release",
@@ -83,6 +92,26 @@ def invalid_variables(values: Mapping[str, Any], specs: Mapping[str, Mapping[str
     """
     known = {name: value for name, value in sorted(values.items()) if name in specs and value is not None}
     return [finding for name, value in known.items() for finding in _judged(name, value, specs[name])]
+
+
+def unusable_files(
+    values: Mapping[str, Any], why_no_file: Callable[[str], str], why_no_tasks: Callable[[str], str]
+) -> Iterator[Finding]:
+    """Yield a finding for each file on the controller that a variable names and that cannot be used.
+
+    Args:
+        values: The variables that are set, by name; None for one whose value is not known yet.
+        why_no_file: Says of a path why it cannot be read, or nothing.
+        why_no_tasks: Says of a file that can be read why it holds no tasks, or nothing.
+    """
+    hooks = values.get(_HOOKS)
+    named = {f"{_HOOKS}.{name}": path for name, path in hooks.items()} if isinstance(hooks, Mapping) else {}
+    for name, path in {**named, _PAGE: values.get(_PAGE)}.items():
+        if path and isinstance(path, str):
+            reason = "which is no absolute path" if not path.startswith("/") else why_no_file(path)
+            reason = reason or (why_no_tasks(path) if name in named else "")
+            if reason:
+                yield FINDINGS["variable.file"].finding(name, path=path, reason=reason)
 
 
 def _judged(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[Finding]:

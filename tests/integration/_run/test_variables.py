@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -90,3 +91,22 @@ def test_users_are_not_settled_with_any_of_them(tmp_path: Path) -> None:
     told = run(tmp_path, "users", "-e", '{"fractal_user": []}', hosts=["server"])
     assert "The variable fractal_user does not exist. Did you mean fractal_users?" in told
     assert "Bring the users to their declared state" not in told
+
+
+def test_hooks_that_cannot_run_are_told_before_any_host_is_contacted(tmp_path: Path) -> None:
+    (tmp_path / "broken.yml").write_text("- no.such.module:\n")
+    (tmp_path / "good.yml").write_text("- name: Say it\n  ansible.builtin.debug:\n    msg: '{{ fractal_event }}'\n")
+    names = {"before_window": "gone", "after_window": "good", "on_failure": "broken"}
+    hooks = {name: f"{{{{ inventory_dir }}}}/{file}.yml" for name, file in names.items()}
+    told = run(tmp_path, "upgrade", "-e", json.dumps({"fractal_hooks": hooks}), inventory=RIGHT, hosts=["server"])
+    assert "fractal_hooks.before_window names " in told and "/gone.yml, which cannot be read: No such file" in told
+    assert "fractal_hooks.on_failure names " in told and "/broken.yml, which Ansible cannot load: " in told
+    assert "after_window names" not in told and told.count("PLAY [") == 1
+
+
+def test_a_hook_that_does_not_exist_is_told_before_any_host_is_contacted(tmp_path: Path) -> None:
+    wrong = ["-e", '{"fractal_hooks": {"before_windw": "/x.yml"}, "fractal_maintenance_page": "yes please"}']
+    told = run(tmp_path, "upgrade", *wrong, inventory=RIGHT, hosts=["server"])
+    assert "The variable fractal_hooks has a wrong part: " in told and "before_windw" in told
+    assert "The variable fractal_maintenance_page is 'yes please'; it must be true or false." in told
+    assert told.count("PLAY [") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -224,3 +225,15 @@ def test_nobody_to_ask_for_help(tmp_path: Path) -> None:
 def test_what_belongs_together_and_what_nobody_says(server: str | None, version: str, expected: list[str]) -> None:
     checked: Any = SimpleNamespace(server_version=server, version=version)
     assert [finding.id for finding in _web_checks.check_pairing(checked)] == expected
+
+
+def test_a_maintenance_page_that_is_wanted_and_cannot_be(tmp_path: Path) -> None:
+    found = check_web(host(tmp_path, server_version="2.17.0", no_page="it listens on a Unix socket"))
+    assert [one.id for one in found] == ["web.page_impossible"] and "on a Unix socket" in found[0].message
+
+
+def test_a_page_that_an_earlier_run_left_is_no_other_program_at_the_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        stopped = {"active_state": "inactive", "url": f"http://127.0.0.1:{other.getsockname()[1]}"}
+        assert [one for one, _ in ids(host(tmp_path, stopped, page_is_up=True))] == ["web.page_is_up"]
+        assert [one for one, _ in ids(host(tmp_path, stopped))] == ["web.unit_not_active", "web.port_taken"]

@@ -114,3 +114,31 @@ def test_the_filter_tells_only_what_it_can_judge() -> None:
 def test_a_run_of_some_tasks_is_refused_and_names_the_tags() -> None:
     found = refusals(VARS, TWO, list(VARS), "upgrade", SPECS, ["window", "backup"])
     assert ids(found) == {"": ["run.tags"]} and "(backup, window)" in found[""][0].message
+
+
+HOOKS = {"before_window": "/hooks/before.yml", "on_failure": "hooks/failed.yml"}
+
+
+@pytest.mark.parametrize("playbook", ["precheck", "upgrade", "rollback"])
+def test_files_on_the_controller_are_looked_at_before_any_host(playbook: str) -> None:
+    files = (lambda path: "which is gone" if "before" in path else "", lambda _path: "which holds none")
+    facts = {"s": {"fractal_hooks": {**HOOKS, "after_window": "/hooks/after.yml"}}}
+    found = refusals(facts, {"fractal_server": ["s"]}, ["s"], playbook, SPECS | {"fractal_hooks": {}}, (), files)
+    assert [(one.id, one.subject) for one in found["s"]] == [
+        ("variable.file", "fractal_hooks.before_window"),
+        ("variable.file", "fractal_hooks.on_failure"),
+        ("variable.file", "fractal_hooks.after_window"),
+    ]
+    told = [one.message for one in found["s"]]
+    assert "/hooks/before.yml, which is gone." in told[0] and "which is no absolute path" in told[1]
+    assert "which holds none" in told[2]
+    assert "{{ inventory_dir }}/hooks/before.yml" in found["s"][0].fix
+
+
+@pytest.mark.parametrize(("value", "count"), [("/srv/page.html", 1), ("", 0), (None, 0), ({"x": 1}, 0)])
+def test_the_page_is_no_task_file(value: Any, count: int) -> None:
+    files = (lambda _path: "which is gone", lambda _path: "which holds no tasks")
+    facts = {"s": {"fractal_maintenance_page_file": value}}
+    specs = SPECS | {"fractal_maintenance_page_file": {"type": "raw"}}
+    found = refusals(facts, {"fractal_server": ["s"]}, ["s"], "upgrade", specs, (), files).get("s", [])
+    assert len(found) == count and not any("no tasks" in one.message for one in found)
