@@ -32,7 +32,7 @@ def test_each_module_makes_a_lost_host_a_failed_task(module: str) -> None:
 
 def groups_of(hosts: str) -> set[str]:
     """The groups that a play works on, also of one that does without hosts at rest."""
-    waves = r"(?:hostvars .*waves\(groups\) \| flatten or )?"
+    waves = r"(?:hostvars .*waves\(groups\) \| flatten\s+or )?"
     some = re.fullmatch(rf"\{{\{{ {waves}(\[.*\]) \+ hostvars .*but_at_rest\(groups(?:, true)?\) \}}\}}", hosts)
     return set(ast.literal_eval(some[1]) if some else hosts.split(":"))
 
