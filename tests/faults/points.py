@@ -10,6 +10,7 @@ STOP_POSTGRESQL = "systemctl stop postgresql@15-main"
 START_POSTGRESQL = "systemctl start postgresql@15-main"
 CUT_CONNECTION = "pkill -9 -f '^sshd: ops'"
 WITH_A_DUMP = ("-e", "fractal_backup_method=dump")
+WITH_A_PAGE = ("-e", "fractal_maintenance_page=true")
 LOCK = "/run/fractal-server.service.upgrade-lock"
 WINDOW = "fractal-window-fractal-server.service"
 KILL_PROGRAM = f"systemctl kill --kill-who=main -s KILL {WINDOW}"
@@ -61,9 +62,9 @@ def program_killed(begun: str, delay: float = 0.0, back: bool = False, arguments
     return Point(begun.split(maxsplit=1)[0], begun=begun, delay=delay, do=KILL_PROGRAM, back=back, arguments=arguments)
 
 
-def controller_killed(begun: str, delay: float = 0.0) -> Point:
+def controller_killed(begun: str, delay: float = 0.0, arguments: tuple[str, ...] = ()) -> Point:
     """Return the point at which the controller is killed in a stage of the window, which ends by itself."""
-    return Point(begun.split(maxsplit=1)[0], begun=begun, delay=delay, mend=WAIT_FOR_WINDOW)
+    return Point(begun.split(maxsplit=1)[0], begun=begun, delay=delay, mend=WAIT_FOR_WINDOW, arguments=arguments)
 
 
 def killed_with_a_row_in(table: str) -> Point:
@@ -85,7 +86,7 @@ BOUNDARIES = [
     killed("schema", "fractalctl set-db", back=True),
     killed("data", "fractalctl update-db-data"),
     program_killed("start"),
-    controller_killed("start"),
+    controller_killed("start", arguments=WITH_A_PAGE),
     Point("web", task="Run the new release"),
 ]
 INSIDE = [

@@ -10,7 +10,7 @@ import tarfile
 import time
 
 from bench import LIMIT, ROOT, Bench, Failed, remove
-from points import KILL, Point, controller_killed, sql
+from points import KILL, WITH_A_PAGE, Point, controller_killed, sql
 
 State = dict[str, object]
 KILLED_IN_DATA = Point("data", process="fractalctl update-db-data", delay=0.8, do=KILL)
@@ -87,6 +87,25 @@ def a_window_nobody_watches(bench: Bench, old: State, new: State) -> None:
     bench.clean_up()
     bench.must_be(new, "after the window that nobody watched")
     back(bench, old)
+
+
+def a_page_that_nobody_takes_away(bench: Bench, old: State, new: State) -> None:
+    """With its controller killed the maintenance page goes after the window by itself; one more run ends well."""
+    status = "curl -s -o /dev/null -w '%{http_code} ' http://127.0.0.1:5173/; systemctl is-active fractal-web"
+    point = controller_killed("backup", arguments=WITH_A_PAGE)
+    bench.disturbed("upgrade", point)
+    seen = bench.on("web", status).split()
+    if seen != ["503", "inactive"]:
+        raise Failed(f"no page in the window: {seen}")
+    bench.on("server", point.mend)
+    gone = "! systemctl is-active -q fractal-maintenance-fractal-web && curl -sf http://127.0.0.1:5173/alive"
+    alive = bench.on("web", f"timeout 120 sh -c 'until {gone}; do sleep 0.5; done'")
+    if '"version":"1.20.1"' not in alive or bench.on("web", status).split() != ["200", "active"]:
+        raise Failed(f"fractal-web is not back: {alive}")
+    bench.must("upgrade", *WITH_A_PAGE)
+    bench.clean_up()
+    bench.must_be(new, "after the re-run the instance is not as after an undisturbed run")
+    back(bench, old, *WITH_A_PAGE)
 
 
 def a_unit_that_refuses(bench: Bench, old: State, _new: State) -> None:
@@ -219,6 +238,7 @@ PROMISES = {
     "fractal_on_failure rollback": going_back_by_itself,
     "fractal_on_failure stop": stopping,
     "a window nobody watches": a_window_nobody_watches,
+    "a page that nobody takes away": a_page_that_nobody_takes_away,
     "a unit that refuses": a_unit_that_refuses,
     "an answer that comes too late": an_answer_that_comes_too_late,
     "without CREATEDB": without_the_right_to_create_databases,

@@ -30,6 +30,27 @@ class Mutation(NamedTuple):
 
 MUTATIONS = (
     Mutation(
+        "a maintenance page that stays when the new server answers",
+        UTILS + "_instance/page_program.py",
+        "self._grace if self._was_down else self._patience",
+        "self._patience",
+        "_instance",
+    ),
+    Mutation(
+        "a page that does not answer keeps fractal-web's place",
+        UTILS + "_instance/maintenance.py",
+        "        start(unit.name)\n        raise",
+        "        raise",
+        "_instance",
+    ),
+    Mutation(
+        "the hook for a failure of the verification",
+        UTILS + "_run/hooks.py",
+        'if check["status"] == "failed"',
+        "if False",
+        "_run",
+    ),
+    Mutation(
         "a frozen copy that was written to is taken",
         UTILS + "_database/contents.py",
         "return before.versions == now.versions or not before.versions or not now.versions",
