@@ -90,9 +90,6 @@ options:
         description: See O(fractal_ops.platform.fractal_verify#module:check_email). Server only.
         type: bool
         default: false
-      server:
-        description: See O(fractal_ops.platform.fractal_web_verify#module:server). Web only.
-        type: dict
 """
 
 EXAMPLES = r"""
@@ -257,7 +254,8 @@ database:
       returned: reachable
 verification:
   description:
-    - What M(fractal_ops.platform.fractal_verify) or M(fractal_ops.platform.fractal_web_verify) returns.
+    - What M(fractal_ops.platform.fractal_verify) or M(fractal_ops.platform.fractal_web_verify) returns, the latter
+      without its O(fractal_ops.platform.fractal_web_verify#module:server).
   returned: with O(verification), if the instance was verified
   type: dict
 duration:
@@ -277,7 +275,7 @@ if TYPE_CHECKING:
 
 _SERVER = ("python", "url", "strategy", "backup_root", "release", "default_group_name", "oauth_client")
 _WEB = ("env_file", "url", "default_group_name", "runner_backend", "oauth_client_name")
-_VERIFICATION = {"server": ("version", "check_email"), "web": ("version", "server")}
+_VERIFICATION = {"server": ("version", "check_email"), "web": ("version",)}
 
 
 def observe(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,7 +306,6 @@ def main() -> NoReturn:
                 "options": {
                     "version": {"type": "str", "required": True},
                     "check_email": {"type": "bool", "default": False},
-                    "server": {"type": "dict"},
                 },
             },
         },

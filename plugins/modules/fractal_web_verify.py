@@ -56,6 +56,12 @@ checks:
   returned: success
   type: list
   elements: dict
+told:
+  description:
+    - What fractal-web says of what it has to agree on with its server, in the shape of
+      RV(fractal_ops.platform.fractal_verify#module:server). No C(version) if the server was not reached.
+  returned: success
+  type: dict
 duration:
   description: Seconds that the module took.
   returned: always

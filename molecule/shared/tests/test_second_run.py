@@ -18,8 +18,8 @@ def test_a_second_upgrade_changes_nothing_and_costs_one_task_a_host(
     record = again.reports["server"]
     assert record["outcome"] == "up to date" and [web["outcome"] for web in record["web"]] == ["up to date"]
     assert {name: [task.rpartition(" : ")[2] for task in tasks] for name, tasks in again.sent.items()} == {
-        "server": ["Look at fractal-server"],
-        "web": ["Look at fractal-web"],
+        "server": ["Look at the host"],
+        "web": ["Look at the host"],
     }
     assert {check["id"]: check["status"] for check in record["checks"]}["api_version"] == "passed"
     assert {check["id"]: check["status"] for check in record["web"][0]["checks"]}["web_alive"] == "passed"

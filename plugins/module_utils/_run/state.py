@@ -26,6 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.loc
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import why_failed
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import ServerPlan, plan_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import FINDINGS as VARIABLE_FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.agreement import agrees
 
 _TOLD = 5  # blockers that the failure itself names; the report has all
 
@@ -206,7 +207,8 @@ def web_state(
     run: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return ``instance``, ``findings``, ``failure``, ``refused`` of a web host, the ``version`` to arrive at, and
-    whether anything is left to do for it (``pending``); ``verification`` as of a server.
+    whether anything is left to do for it (``pending``). ``verification`` as of a server, if that was verified, too, and
+    says the same of itself (``told_of_server``).
     """
     seen = results["seen"]
     instance = seen.get("instance")
@@ -216,7 +218,10 @@ def web_state(
         found += _unmade(results, ("web",))
     found += _findings_of(results, ("web",))
     pending = instance is not None and _web_is_pending(instance, seen, version)
-    verdict = _verified(_verdict(found, set(accept)), seen, not pending)
+    told = (seen.get("verification") or {}).get("told") or {}
+    verdict = _verified(
+        _verdict(found, set(accept)), seen, not pending and agrees(told, results.get("told_of_server") or {})
+    )
     return {"instance": instance, "version": version, "pending": pending, **verdict}
 
 

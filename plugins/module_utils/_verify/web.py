@@ -20,17 +20,24 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.check
 
 # fractal-web 1.21.1, docs/environment-variables.md
 VIEWER_URLS = ("PUBLIC_FRACTAL_DATA_URL", "PUBLIC_FRACTAL_VIZARR_VIEWER_URL", "PUBLIC_FRACTAL_FEATURE_EXPLORER_URL")
+# What has to be the same as the server's: variable, and how that is called in what a verification of the server returns
+SHARED = {"FRACTAL_RUNNER_BACKEND": "runner_backend", "FRACTAL_DEFAULT_GROUP_NAME": "default_group_name"}
+CLIENT = "PUBLIC_OAUTH_CLIENT_NAME"
 
 
 @dataclass(frozen=True)
 class WebSession:
-    """What the checks work with; ``server`` is what ``fractal_verify`` returned of the server."""
+    """What the checks work with; ``server`` is what ``fractal_verify`` returned of the server.
+
+    ``told`` is what this side says of the same: of ``version`` only once the server was reached.
+    """
 
     instance: WebInstance
     variables: Mapping[str, str] = field(repr=False)
     server: Mapping[str, str]
     version: str | None
     validate_certs: bool
+    told: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str) -> Any:
         """Return fractal-web's answer at ``path``.
@@ -63,7 +70,10 @@ def verify_found(instance: WebInstance, options: Mapping[str, Any]) -> dict[str,
         options["version"],
         options["validate_certs"],
     )
-    return {"checks": [check.as_dict() for check in all_checks(session)]}
+    session.told.update(
+        {key: session.variables.get(name, "") for name, key in {**SHARED, CLIENT: "oauth_client"}.items()}
+    )
+    return {"checks": [check.as_dict() for check in all_checks(session)], "told": session.told}
 
 
 def all_checks(session: WebSession) -> list[Check]:
@@ -98,7 +108,10 @@ def web_alive(session: WebSession) -> Check:
     if len(versions) > 1 or (wanted and versions != {wanted}):
         told = ", ".join(sorted(str(version) for version in versions))
         return rule.failed(url, f"{server} is fractal-server {told}, not {wanted or 'one release'}")
-    return rule.passed(url, f"fractal-web {data.get('version')} reaches fractal-server {versions.pop()} at {server}")
+    session.told["version"] = str(versions.pop())
+    return rule.passed(
+        url, f"fractal-web {data.get('version')} reaches fractal-server {session.told['version']} at {server}"
+    )
 
 
 def web_release(session: WebSession) -> Check:
@@ -110,10 +123,7 @@ def web_release(session: WebSession) -> Check:
     problems = []
     if running != wanted:
         problems.append(f"it runs {running}; in {instance.release_directory} is {instance.version}, expected {wanted}")
-    for name, key in (
-        ("FRACTAL_RUNNER_BACKEND", "runner_backend"),
-        ("FRACTAL_DEFAULT_GROUP_NAME", "default_group_name"),
-    ):
+    for name, key in SHARED.items():
         own, other = session.variables.get(name, ""), session.server.get(key)
         if other is not None and own != other:
             problems.append(f"{name} is {own or 'not set'} here and {other or 'not set'} on the server")
@@ -125,12 +135,10 @@ def web_release(session: WebSession) -> Check:
 def web_login_page(session: WebSession) -> Check:
     """Check the log-in page, and do what its OAuth button does (1.21, src/routes/auth/login/+page.svelte)."""
     rule = CHECKS["web_login_page"]
-    client = session.variables.get("PUBLIC_OAUTH_CLIENT_NAME", "")
+    client = session.variables.get(CLIENT, "")
     wanted = session.server.get("oauth_client")
     if wanted is not None and client != wanted:
-        return rule.failed(
-            "PUBLIC_OAUTH_CLIENT_NAME", f"it is {client or 'not set'}, but the server's client is {wanted or 'not set'}"
-        )
+        return rule.failed(CLIENT, f"it is {client or 'not set'}, but the server's client is {wanted or 'not set'}")
     page = session.get("/auth/login")
     if page.status != 200 or 'name="password"' not in page.text:
         return rule.failed("/auth/login", f"it answers with status {page.status} and without a form to log in")

@@ -107,14 +107,15 @@ def look_at_web(service: str, verification: Mapping[str, Any] | None = None, **o
 
     Args:
         service: Name of its unit.
-        verification: ``version`` and ``server``, which is what a verification of the server has told.
+        verification: ``version``. The server is looked at at the same time, so nothing of it is compared: what this
+            host says of it is ``told``.
         options: Of `observe_web`.
     """
     found = observe_web(service, **options)
     if verification and found["instance"] and found["instance"]["version"] == verification["version"]:
         with contextlib.suppress(FractalError):  # a verification of its own will tell
             found["verification"] = verify_found(
-                WebInstance(**found["instance"]), {"validate_certs": True, **verification}
+                WebInstance(**found["instance"]), {"validate_certs": True, "server": None, **verification}
             )
     return found
 

@@ -77,7 +77,7 @@ def test_a_role_in_another_playbook_may_come_after_the_task_that_is_begun_at(tmp
     play = {"hosts": "fractal_server", "gather_facts": False, "tasks": tasks}
     (tmp_path / "own.yml").write_text(json.dumps([play]))
     run = Ran(tmp_path, "own.yml", PAIR, "--start-at-task", name)
-    assert run.code == 0 and run.sent == {"server": ["fractal_ops.platform.fractal : Look at fractal-server"]}
+    assert run.code == 0 and run.sent == {"server": ["fractal_ops.platform.fractal : Look at the host"]}
 
 
 def test_skipping_tags_that_no_task_has_leaves_nothing_out(tmp_path: Path) -> None:
@@ -165,8 +165,19 @@ def test_the_only_host_of_a_play_that_is_lost_in_it_costs_no_report(tmp_path: Pa
 @pytest.mark.parametrize("playbook", ["precheck", "upgrade", "verify", "rollback"])
 def test_a_host_is_looked_at_with_one_task(tmp_path: Path, playbook: str) -> None:
     """What there is to judge or to do comes after it; here is no instance."""
-    prefix = "fractal_ops.platform.fractal : Look at fractal-"
-    assert ran(tmp_path, playbook, PAIR).sent == {"server": [f"{prefix}server"], "web": [f"{prefix}web"]}
+    look = ["fractal_ops.platform.fractal : Look at the host"]
+    assert ran(tmp_path, playbook, PAIR).sent == {"server": look, "web": look}
+
+
+def test_a_host_that_is_both_is_looked_at_as_both(tmp_path: Path) -> None:
+    both = f"[fractal_server]\nhost {HERE}\n[fractal_web]\nhost {HERE}\n"
+    run = ran(tmp_path, "precheck", both)
+    looks = ("Look at the host", "Look at fractal-web with what its server says")
+    assert run.sent == {"host": [f"fractal_ops.platform.fractal : {look}" for look in looks]}
+    record = run.report("host")
+    for reason in (record["failure"], record["web"][0]["failure"]):
+        assert "unit" in reason
+    assert "fractal-server" in record["failure"] and "fractal-web" in record["web"][0]["failure"]
 
 
 def test_every_run_is_kept_and_the_latest_is_led_to(tmp_path: Path) -> None:

@@ -239,13 +239,27 @@ def test_the_verification_of_the_first_look_counts_for_what_needs_nothing_else()
         assert state["verification"] is None, other
 
 
-def test_the_verification_of_a_web_counts_as_that_of_its_server() -> None:
+def test_the_verification_of_a_web_counts_where_its_server_says_the_same_of_itself() -> None:
+    server = {"version": "2.17.0", "oauth_client": "", "runner_backend": "local", "default_group_name": "All"}
     seen = {
         "instance": {**WEB, "version": "1.21.1"},
         "environment": {"changed": False},
         "process": {"stale": False},
-        "verification": {"checks": []},
+        "verification": {"checks": [], "told": server},
     }
-    assert web_state({"seen": seen}, "1.21.1")["verification"] == {"checks": []}
-    assert web_state({"seen": {**seen, "environment": {"changed": True}}}, "1.21.1")["verification"] is None
-    assert web_state({"seen": seen, "variables": {"findings": [finding()]}}, "1.21.1")["verification"] is None
+
+    def verified(told_of_server=server, **parts):
+        results = {"seen": {**seen, **parts.pop("seen", {})}, "told_of_server": told_of_server, **parts}
+        return web_state(results, "1.21.1")["verification"]
+
+    assert verified() == seen["verification"] == verified({**server, "oauth_client": None}), (
+        "None: several, not compared"
+    )
+    for key in server:
+        assert verified({**server, key: "another"}) is None, key
+    assert verified({}) is None, "its server was not verified"
+    assert verified(seen={"environment": {"changed": True}}) is None
+    assert verified(variables={"findings": [finding()]}) is None
+    assert verified(seen={"verification": {"checks": [], "told": {**server, "version": "2.16.6"}}}) is None
+    unreached = {name: value for name, value in server.items() if name != "version"}
+    assert verified(seen={"verification": {"checks": [], "told": unreached}}) is None

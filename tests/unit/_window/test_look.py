@@ -114,7 +114,7 @@ def test_nothing_is_verified_unless_it_was_asked_for_and_is_there(host: Host) ->
     assert "verification" not in look_at_web("fractal-web")
     host.instance = None
     assert look_at_server("fractal-server", WANTED) == {"instance": None, "reason": "There is no such unit."}
-    assert "verification" not in look_at_web("fractal-web", {"version": "1.21.1", "server": {}})
+    assert "verification" not in look_at_web("fractal-web", {"version": "1.21.1"})
     assert host.verified == []
 
 
@@ -125,12 +125,11 @@ def test_a_database_that_tells_its_state_alone_is_one_failed_check(host: Host) -
     assert (check["id"], check["status"], check["message"]) == ("schema", "failed", "Its schema is not known.")
 
 
-def test_a_web_host_is_verified_against_its_server_if_it_has_the_release(host: Host) -> None:
-    wanted = {"version": "2.17.0", "server": {"oauth_client": "google"}}
-    assert look_at_web("fractal-web", wanted)["verification"] == {"checks": ["passed"]}
+def test_a_web_host_is_verified_without_its_server_if_it_has_the_release(host: Host) -> None:
+    assert look_at_web("fractal-web", {"version": "2.17.0"})["verification"] == {"checks": ["passed"]}
     ((_instance, options),) = host.verified
-    assert options["server"] == {"oauth_client": "google"}
-    assert "verification" not in look_at_web("fractal-web", {**wanted, "version": "1.21.1"})
+    assert options["server"] is None
+    assert "verification" not in look_at_web("fractal-web", {"version": "1.21.1"})
 
 
 def test_what_cannot_be_verified_is_left_to_a_verification_of_its_own(
@@ -142,4 +141,4 @@ def test_what_cannot_be_verified_is_left_to_a_verification_of_its_own(
     monkeypatch.setattr(look, "verify_reviewed", refuse)
     monkeypatch.setattr(look, "verify_found", refuse)
     assert set(look_at_server("fractal-server", WANTED)) == {"instance", "database"}
-    assert set(look_at_web("fractal-web", {"version": "2.17.0", "server": {}})) == {"instance"}
+    assert set(look_at_web("fractal-web", {"version": "2.17.0"})) == {"instance"}

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
-OBSERVES = {"precheck": "tasks_from: server.yml", "users": "fractal_users:", "fractal": "fractal_observe:"}
+OBSERVES = {"precheck": "tasks_from: look.yml", "users": "fractal_users:", "fractal": "fractal_observe:"}
 
 
 def page(role: str) -> str:
