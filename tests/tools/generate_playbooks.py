@@ -162,7 +162,9 @@ def _read(path: str, seen: dict[str, str]) -> None:
     for task in _tasks(content):
         for key, value in task.items():
             if key.rpartition(".")[2] in ("include_tasks", "import_tasks", "import_playbook"):
-                _read(f"{folder}/{value if isinstance(value, str) else value['file']}", seen)
+                file = value if isinstance(value, str) else value["file"]
+                if "{{" not in file:  # else one of the operator's own
+                    _read(f"{folder}/{file}", seen)
 
 
 def _roles(content: Any) -> Iterator[tuple[str, str]]:
