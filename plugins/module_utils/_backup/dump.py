@@ -29,7 +29,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     installation_settings,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import find_copy, half_made
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import find_copy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresProcess,
     PostgresPrograms,
@@ -47,9 +47,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     NO_OWNERS,
     PROOF,
     REHEARSAL,
-    TRIAL,
     drop_all,
-    own_databases,
+    half_made,
+    left_over,
     restorable,
     scratch_database,
 )
@@ -83,12 +83,10 @@ def read_after(installation: Installation, contents: Mapping[str, Any]) -> dict[
 
 
 def drop_scratch_databases(installation: Installation, runs: list[str], check_mode: bool) -> dict[str, Any]:
-    """Drop the databases that killed backups left, also the copies of these ``runs``, and return their ``names``."""
+    """Drop the databases that killed runs left, also the copies of these ``runs``, and return their ``names``."""
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
-        names = [
-            name for kind in (PROOF, TRIAL, REHEARSAL) for name in own_databases(connection, settings.dbname, kind)
-        ]
+        names = left_over(connection, settings.dbname)
         names += [name for run in runs for name in half_made(connection, settings.dbname, run)]
         if not check_mode:
             drop_all(connection, names)

@@ -70,11 +70,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     FAILED,
-    PROOF,
-    REHEARSAL,
     RESTORE,
-    SWAP,
-    TRIAL,
     beside,
     cannot_carry,
     comment_of,
@@ -82,6 +78,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     end_sessions,
     finish_like,
     free_name,
+    left_over,
     make_scratch,
     mark_of,
     may_create,
@@ -147,8 +144,7 @@ def restore_database(
     Raises:
         FractalError: The backup is damaged, or see there.
     """
-    backup = open_backup(backup_path, verify=False)
-    backup = open_backup(backup_path, dump=read_all or not backup.manifest.get("copy"))
+    backup = open_backup(backup_path, by_copy=not read_all)
     after = backup.contents_after
     with contextlib.ExitStack() as stack:
         dump = stack.enter_context(opened_dump(backup)) if backup.has_dump else -1
@@ -218,11 +214,7 @@ def bring_back(
         earlier = _Seen(**(seen or {}))
         frozen = _look_at_copy(admin, settings, backup, exists, read_all, earlier)
         lost, equal, now = _compare(settings, backup, frozen, earlier) if exists else ([], False, {})
-        leftovers = [
-            name
-            for kind in (PROOF, RESTORE, SWAP, TRIAL, REHEARSAL)
-            for name in own_databases(admin, settings.dbname, kind)
-        ]
+        leftovers = left_over(admin, settings.dbname)
         result = {
             "changed": False,
             "method": "",

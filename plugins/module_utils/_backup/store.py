@@ -107,10 +107,10 @@ def refuse_unsafe_root(root: str) -> None:
     refuse_unless_root_only(root, _PURPOSE)
 
 
-def open_backup(path: str, verify: bool = True, dump: bool = True) -> Backup:
+def open_backup(path: str, verify: bool = True, by_copy: bool = False) -> Backup:
     """Return the finished backup in a folder, its files checked against their checksums unless told otherwise.
 
-    Without ``dump`` that large file is left out.
+    ``by_copy``: where it has a frozen copy, that large file, the dump, is left out.
 
     Raises:
         FractalError: It is no backup, or not what it was, or another account could have changed it.
@@ -118,7 +118,7 @@ def open_backup(path: str, verify: bool = True, dump: bool = True) -> Backup:
     try:
         backup = Backup(path, read_manifest(path))
         if verify:
-            _verify(backup, dump)
+            _verify(backup, dump=not (by_copy and backup.manifest.get("copy")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FractalError(
             f"{path} is not a finished backup ({type(error).__name__}: {error}). Move it elsewhere if it is in the way."

@@ -10,7 +10,6 @@ While it is made nobody can connect to it, so an unmarked one with our name that
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     drop_all,
     end_sessions,
     free_name,
+    half_made,
     mark_of,
     may_create,
-    own_databases,
     run,
     runs_of,
     scratch_database,
@@ -67,10 +66,6 @@ _TABLESPACES = """
 SELECT spcname FROM pg_tablespace AS t WHERE spcname NOT IN ('pg_default', 'pg_global')
        AND (EXISTS (SELECT FROM pg_class WHERE reltablespace = t.oid)
             OR oid = (SELECT dattablespace FROM pg_database WHERE datname = current_database())) ORDER BY 1
-"""
-_CLOSED = """
-SELECT datname FROM pg_database
-WHERE NOT datallowconn AND pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL
 """
 _OID = "SELECT oid::bigint FROM pg_database WHERE datname = %(name)s"
 
@@ -163,14 +158,6 @@ def make_copy(settings: DatabaseSettings, made_by: str, complete: bool) -> dict[
         "copy_seconds": round(copied - started, 3),
         "compare_seconds": round(time.monotonic() - copied, 3),
     }
-
-
-def half_made(connection: Connection, dbname: str, made_by: str) -> list[str]:
-    """Return the copies of one run, whose backup is known not to be finished."""
-    closed = set(connection.exec_driver_sql(_CLOSED).scalars())
-    wanted = beside(dbname, FROZEN, made_by)
-    ours = [name for name in sorted(closed) if re.fullmatch(re.escape(wanted) + r"(_\d+)?", name)]
-    return [*own_databases(connection, dbname, FROZEN, made_by), *ours]
 
 
 def find_copy(connection: Connection, dbname: str, made_by: str, copy: Mapping[str, Any]) -> bool:

@@ -5,33 +5,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
+    DatabaseSettings,
     DBAPIError,
     Installation,
     connect,
     installation_settings,
     reason_of,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import half_made
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import (
     FAILED,
     FROZEN,
-    PROOF,
-    REHEARSAL,
-    RESTORE,
-    SWAP,
-    TRIAL,
+    LEFT_OVER,
     drop_all,
+    half_made,
+    left_over,
     runs_of,
     unmarked_databases,
 )
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 UNFINISHED = "unfinished"
 """The kind of a copy whose backup was never finished."""
 
-_KINDS = (FROZEN, FAILED, PROOF, TRIAL, REHEARSAL, RESTORE, SWAP)
 _SIZES = "SELECT datname, pg_database_size(oid) FROM pg_database WHERE datname = ANY(%s)"
 
 
@@ -42,14 +42,7 @@ def list_ours(installation: Installation, unfinished: list[str]) -> dict[str, An
     """
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
-        found = {
-            name: {"kind": kind, "name": name, "run": run}
-            for kind in _KINDS
-            for name, run in runs_of(connection, settings.dbname, kind).items()
-        }
-        for run in unfinished:
-            for name in half_made(connection, settings.dbname, run):
-                found[name] = {"kind": UNFINISHED, "name": name, "run": run}
+        found = _ours(connection, settings, unfinished)
         sizes = {row[0]: row[1] for row in connection.exec_driver_sql(_SIZES, (list(found),))}
         databases = [{**one, "bytes": sizes.get(name, 0)} for name, one in sorted(found.items())]
         return {"databases": databases, "unmarked": unmarked_databases(connection, settings.dbname)}
@@ -58,12 +51,27 @@ def list_ours(installation: Installation, unfinished: list[str]) -> dict[str, An
 def drop_ours(installation: Installation, names: list[str], unfinished: list[str]) -> dict[str, Any]:
     """Drop those of ``names`` that are ours; return in ``stays``, by name, why one could not be dropped."""
     settings = installation_settings(installation)
-    ours = [one["name"] for one in list_ours(installation, unfinished)["databases"]]
     stays = {}
     with connect(settings, autocommit=True) as connection:
-        for name in (name for name in ours if name in names):
+        for name in (name for name in _ours(connection, settings, unfinished) if name in names):
             try:
                 drop_all(connection, [name])
             except DBAPIError as error:
                 stays[name] = reason_of(error, settings)
     return {"stays": stays}
+
+
+def _ours(connection: Connection, settings: DatabaseSettings, unfinished: list[str]) -> dict[str, dict[str, Any]]:
+    """Return our databases by name, in an order in which they can be dropped; only what is kept has a ``run``."""
+    found = {
+        name: {"kind": kind, "name": name, "run": run}
+        for kind in (FROZEN, FAILED)
+        for name, run in runs_of(connection, settings.dbname, kind).items()
+    }
+    for kind in LEFT_OVER:
+        for name in left_over(connection, settings.dbname, (kind,)):
+            found[name] = {"kind": kind, "name": name, "run": ""}
+    for run in unfinished:
+        for name in half_made(connection, settings.dbname, run):
+            found[name] = {"kind": UNFINISHED, "name": name, "run": run}
+    return found

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 PROOF, RESTORE, SWAP, FAILED, TRIAL, FROZEN = "proof", "restore", "swap", "failed", "trial", "frozen"
 REHEARSAL = "rehearsal"
+LEFT_OVER = (PROOF, TRIAL, REHEARSAL, RESTORE, SWAP)
+"""The kinds that nobody needs once the run that made them has ended; whoever finds one under the lock drops it."""
+
 _DEFAULT_TABLESPACE = "pg_default"  # open to all, but not by its name
 _LONGEST_NAME = 63  # NAMEDATALEN - 1
 
@@ -82,6 +85,10 @@ SELECT statement FROM (
 _COMMENT = """
 SELECT datname, shobj_description(oid, 'pg_database') AS comment FROM pg_database
 WHERE pg_has_role(datdba, 'MEMBER') AND datname <> current_database() ORDER BY datname
+"""
+_CLOSED = """
+SELECT datname FROM pg_database
+WHERE NOT datallowconn AND pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL
 """
 # how versions without marks called what they left: the time of a run, "database" (from which names were exchanged)
 _EARLY_RUN = re.compile(r"(\d{8}T\d{6}Z|database)(_\d+)?")
@@ -170,6 +177,27 @@ def runs_of(connection: Connection, dbname: str, kind: str) -> dict[str, str]:
         for name, comment in connection.exec_driver_sql(_COMMENT)
         if comment and comment.startswith(begin) and comment.endswith(end + name)
     }
+
+
+def half_made(connection: Connection, dbname: str, made_by: str) -> list[str]:
+    """Return the copies of one run, whose backup is known not to be finished."""
+    closed = set(connection.exec_driver_sql(_CLOSED).scalars())
+    wanted = beside(dbname, FROZEN, made_by)
+    ours = [name for name in sorted(closed) if re.fullmatch(re.escape(wanted) + r"(_\d+)?", name)]
+    return [*own_databases(connection, dbname, FROZEN, made_by), *ours]
+
+
+def left_over(connection: Connection, dbname: str, kinds: Iterable[str] = LEFT_OVER) -> list[str]:
+    """Return what killed runs left beside ``dbname``: databases of these kinds, and before each the copies of it.
+
+    A rehearsal copies its database once. That copy is only known by the database that it is of, so it goes first.
+    """
+    return [
+        one
+        for kind in kinds
+        for name, made_by in runs_of(connection, dbname, kind).items()
+        for one in (*half_made(connection, name, made_by), name)
+    ]
 
 
 def unmarked_databases(connection: Connection, dbname: str) -> list[str]:
@@ -264,7 +292,7 @@ def scratch_database(
     Those of killed runs go first. With ``keep`` it stays unless something fails.
     """
     with connect(settings, autocommit=True) as connection:
-        drop_all(connection, own_databases(connection, settings.dbname, kind))
+        drop_all(connection, left_over(connection, settings.dbname, (kind,)))
         name = free_name(connection, beside(settings.dbname, kind, run))
         make_scratch(connection, settings, name, kind, run, facts)
     try:

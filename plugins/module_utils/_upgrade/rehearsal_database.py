@@ -16,7 +16,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import (
     NoCopy,
-    half_made,
     make_copy,
     why_no_copy,
 )
@@ -25,8 +24,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     DATABASE_FACTS,
     REHEARSAL,
     drop_all,
+    half_made,
+    left_over,
     may_create,
-    own_databases,
     run,
     scratch_database,
 )
@@ -150,12 +150,6 @@ def drop_rehearsal(installation: Installation) -> dict[str, Any]:
     """Drop what this or a killed rehearsal made: the scratch databases and their copies. Return their ``names``."""
     settings = installation_settings(installation)
     with connect(settings, autocommit=True) as connection:
-        names = _left(settings, connection)
+        names = left_over(connection, settings.dbname, (REHEARSAL,))
         drop_all(connection, names)
     return {"names": names}
-
-
-def _left(settings: DatabaseSettings, connection: Connection) -> list[str]:
-    scratch = own_databases(connection, settings.dbname, REHEARSAL)
-    copies = [copy for name in scratch for copy in half_made(connection, name, RUN)]
-    return [*copies, *scratch]  # a copy is only known by the database that it is of

@@ -370,6 +370,28 @@ def test_what_killed_calls_left_goes(marked: bool, instance: Instance) -> None:
             assert name in instance.back_up(state="tidy")["removed"] and instance.copies() == []
 
 
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("following", ["clearing", "rollback"])
+def test_of_a_rehearsal_killed_in_its_copy_nothing_is_left(following: str, marked: bool, instance: Instance) -> None:
+    """The copy is only known by the database that it is of: dropped after that, it would be nobody's for ever."""
+    if following == "rollback":
+        instance.back_up()
+        alter(instance.database)
+    dbname = instance.database.dbname
+    scratch = f"{dbname}_rehearsal_rehearsal"
+    copy = f"{scratch}_frozen_rehearsal"
+    instance.database.rows(f'CREATE DATABASE "{scratch}"')
+    mark = f"fractal_ops.platform rehearsal rehearsal beside {dbname}: {scratch}"
+    instance.database.rows(f"COMMENT ON DATABASE \"{scratch}\" IS '{mark}'")
+    instance.database.rows(f'CREATE DATABASE "{copy}" TEMPLATE "{scratch}" ALLOW_CONNECTIONS false')
+    if marked:
+        mark = f"fractal_ops.platform frozen rehearsal beside {scratch}: {copy}"
+        instance.database.rows(f"COMMENT ON DATABASE \"{copy}\" IS '{mark}'")
+    removed = instance.back_up(state="tidy") if following == "clearing" else instance.restore(accept_data_loss=True)
+    assert removed["removed"] == [copy, scratch]
+    assert [name for name in instance.cluster.names() if name.startswith(scratch)] == []
+
+
 def test_what_only_looks_like_a_copy_stays(instance: Instance) -> None:
     name = f"{instance.database.dbname}_frozen_run-1"
     instance.database.rows(f'CREATE DATABASE "{name}"')

@@ -22,7 +22,7 @@ RunModule = Callable[..., dict[str, Any]]
 def no_databases_left(cluster: Cluster) -> Iterator[None]:
     yield
     for name in cluster.names():
-        if any(f"_{kind}_" in name for kind in ("failed", "frozen", "proof")):
+        if any(f"_{kind}_" in name for kind in ("failed", "frozen", "proof", "rehearsal")):
             cluster.drop(name)
 
 
@@ -67,10 +67,16 @@ def test_after_upgrades_and_rollbacks(
     database.rows(f'CREATE DATABASE "{database.dbname}_proof_run-8"')
     mark = f"fractal_ops.platform proof run-8 beside {database.dbname}: {database.dbname}_proof_run-8"
     database.rows(f"COMMENT ON DATABASE \"{database.dbname}_proof_run-8\" IS '{mark}'")
+    rehearsal = f"{database.dbname}_rehearsal_rehearsal"  # killed when its copy was half made
+    database.rows(f'CREATE DATABASE "{rehearsal}"')
+    mark = f"fractal_ops.platform rehearsal rehearsal beside {database.dbname}: {rehearsal}"
+    database.rows(f"COMMENT ON DATABASE \"{rehearsal}\" IS '{mark}'")
+    database.rows(f'CREATE DATABASE "{rehearsal}_frozen_rehearsal" TEMPLATE template0 ALLOW_CONNECTIONS false')
     database.rows(f'CREATE DATABASE "{database.dbname}_frozen_mine"')
     database.rows(f'CREATE DATABASE "{database.dbname}_failed_20250101T000000Z"')
     before = beside(cluster, database)
     wanted = ["_failed_run-2", "_frozen_run-3", "_frozen_run-9", "_proof_run-8"]
+    wanted += ["_rehearsal_rehearsal", "_rehearsal_rehearsal_frozen_rehearsal"]
 
     predicted = tidy(check_mode=True)
     assert beside(cluster, database) == before and (root / ".run-9.partial").exists()
