@@ -227,6 +227,6 @@ def _wait(condition: Callable[[], bool], else_say: str) -> None:
 
 
 def server_of(values: Mapping[str, str]) -> str:
-    """Return the address at which fractal-web looks for fractal-server, unless it holds a password."""
+    """Return the address at which fractal-web looks for fractal-server; empty for one with a password, or of no web."""
     address = values.get("FRACTAL_SERVER_HOST", "").rstrip("/")
-    return "" if "@" in address else address
+    return address if address.startswith(("http://", "https://")) and "@" not in address else ""

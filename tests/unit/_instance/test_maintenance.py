@@ -229,4 +229,5 @@ def test_a_page_whose_place_is_not_known_is_refused(host: Host) -> None:
 
 def test_no_password_is_handed_on() -> None:
     assert server_of({"FRACTAL_SERVER_HOST": "http://server:8000/"}) == "http://server:8000"
-    assert server_of({"FRACTAL_SERVER_HOST": "http://anna:s3cret@server"}) == "" == server_of({})
+    for other in ("http://anna:s3cret@server", "file:///etc"):
+        assert server_of({"FRACTAL_SERVER_HOST": other}) == "" == server_of({})
