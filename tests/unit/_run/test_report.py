@@ -460,3 +460,12 @@ def test_without_a_rehearsal_nothing_is_told_of_it(done):
 def test_an_instance_of_which_one_host_is_blocked_did_not_fail(server_outcome, web_outcome, playbook, headline):
     own = {**empty_record("s"), "outcome": server_outcome, "web": [{**WEB, "outcome": web_outcome, "checks": []}]}
     assert with_headline(own, playbook, "")["outcome"] == headline
+
+
+def test_a_hook_that_failed_is_told_and_fails_the_run_without_undoing_anything():
+    ran = [{"hook": "before_window", "failed": ""}, {"hook": "after_window", "failed": "Call somebody: no answer"}]
+    found = record(server(**DONE, __fractal_hooks=ran))
+    told = "The hook after_window failed: Call somebody: no answer"
+    assert found["outcome"] == "upgraded" and found["left"] == [told] and told in found["remaining"]
+    assert failures(found) == [f"s: {told}"]
+    assert told in " ".join(render_summary(found, "x.html"))
