@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import lead_to_the_network
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import locked
 
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoReturn:
     """Exit with the result of ``work``, or fail with the text of its FractalError.
 
-    Works under the lock in the module's option ``lock``, if it was given one.
+    Works under the lock in the module's option ``lock``, if it was given one, and goes to the network as its option
+    ``environment`` says.
 
     Adds ``at`` (when it began, seconds since the epoch by this host's clock) and ``duration`` (seconds).
     """
     start, at = time.monotonic(), time.time()
     try:
+        lead_to_the_network(module.params.pop("environment", None) or {})
         lock = module.params.pop("lock", None)
         with locked(lock["unit"], lock) if lock and not module.check_mode else contextlib.nullcontext():
             result = work()

@@ -60,6 +60,7 @@ options:
     choices: [staged, in_place]
     default: staged
 extends_documentation_fragment:
+  - fractal_ops.platform.network
   - fractal_ops.platform.pip
   - fractal_ops.platform.lock
 """
@@ -108,6 +109,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch, switch_back
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
@@ -169,6 +171,7 @@ def read_lines(path: str | None) -> list[str]:
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **NETWORK_ARGUMENT,
             **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-server"},
             "python": {"type": "path"},

@@ -17,6 +17,7 @@ description:
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
+  - fractal_ops.platform.network
   - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
   - fractal_ops.platform.pip
@@ -105,6 +106,7 @@ duration:
 from typing import TYPE_CHECKING, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
 )
@@ -125,6 +127,7 @@ def check(host: ServerHost) -> list[Finding]:
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **NETWORK_ARGUMENT,
             **DATABASE_ARGUMENTS,
             "target_version": {"type": "str", "required": True},
             "url": {"type": "str"},

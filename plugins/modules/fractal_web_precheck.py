@@ -16,6 +16,8 @@ description:
   - Reads only. Needs nothing but the standard library of the host's Python, 3.9 or later.
 author:
   - The fractal_ops.platform developers (@fractal-ops)
+extends_documentation_fragment:
+  - fractal_ops.platform.network
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -92,6 +94,7 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.maintenance import (
     page_is_up,
@@ -133,6 +136,7 @@ def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **NETWORK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-web"},
             "version": {"type": "str", "required": True},
             "server_version": {"type": "str"},

@@ -64,6 +64,7 @@ options:
     type: float
     default: 120
 extends_documentation_fragment:
+  - fractal_ops.platform.network
   - fractal_ops.platform.lock
 """
 
@@ -112,6 +113,7 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import restart, start
@@ -179,6 +181,7 @@ def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], che
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
+            **NETWORK_ARGUMENT,
             **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-web"},
             "state": {"type": "str", "choices": ["staged", "switched", "original", "running"], "default": "staged"},

@@ -23,6 +23,7 @@ notes:
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
+  - fractal_ops.platform.network
   - fractal_ops.platform.lock
 attributes:
   check_mode:
@@ -255,7 +256,10 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import METHODS, PROOFS
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import network_environment
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import (
+    NETWORK_ARGUMENT,
+    network_environment,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
@@ -293,6 +297,7 @@ def begin_or_watch(params: Mapping[str, Any], lock: Mapping[str, str] | None, ch
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **NETWORK_ARGUMENT,
             **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-server"},
             "state": {"type": "str", "choices": ["started", "attached", "watched", "told"], "default": "started"},

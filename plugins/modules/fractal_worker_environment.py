@@ -46,6 +46,7 @@ options:
       - The release of fractal-server.
     type: str
 extends_documentation_fragment:
+  - fractal_ops.platform.network
   - fractal_ops.platform.pip
 """
 
@@ -103,6 +104,7 @@ duration:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.worker import settle_worker
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import PIP_OPTIONS, arguments_of
@@ -111,6 +113,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip imp
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **NETWORK_ARGUMENT,
             "python": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["read", "staged", "switched", "original"], "default": "read"},
             "release": {"type": "str"},

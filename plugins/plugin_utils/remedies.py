@@ -41,8 +41,8 @@ def render_remedies(record: Mapping[str, Any]) -> str:
     """
     settled, run = _by_variable(_findings(record)), record["run"]
     head = f"What settles findings about {record['name']} ({run['playbook']}, {run['ended']}). Read it and change it."
-    ask = "What is a comment is not in force: it asks for a value, or for a decision. Take the # away from its lines."
-    lines = [*_comment(head), *_comment(ask), *_comment("Then run:"), f"#   {_plain(record['remedies'])}", "---"]
+    ask = "A line with one # is not in force: it asks for a value, or for a decision. Take the # away to have it."
+    lines = [*_comment(head), *_comment(ask), *_comment("Then run:"), f"##   {_plain(record['remedies'])}", "---"]
     for variable, entries in settled.items():
         lines += ["", *_variable(variable, entries)]
     return "\n".join(lines) + "\n"
@@ -69,10 +69,18 @@ class _Entry:
 
     def add(self, fields: Mapping[str, Any], asks: bool, why: str) -> None:
         self.why.append(why)
+        whole = "email" in fields or _is_known(fields)  # a setting of a user can go without the others
         for name, value in fields.items():
-            in_force = not asks and value is not None
+            in_force = not asks and whole and _is_known(value)
             if name not in self.fields or in_force > self.fields[name][1]:
                 self.fields[name] = (value, in_force)
+
+
+def _is_known(value: Any) -> bool:
+    """Return whether nothing of it is left to a person."""
+    if isinstance(value, Mapping):
+        return all(_is_known(one) for one in value.values())
+    return all(_is_known(one) for one in value) if isinstance(value, (list, tuple)) else value is not None
 
 
 def _findings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -150,8 +158,8 @@ def _scalar(value: Any) -> str:
 
 
 def _comment(text: str, indent: str = "") -> list[str]:
-    """Return a text as comments: one that comes from the database must not end a line by itself."""
-    lead = f"{indent}# "
+    """Return an explanation as lines with two #. A text that comes from the database must not end one by itself."""
+    lead = f"{indent}## "
     return textwrap.wrap(_plain(text), _WIDTH, initial_indent=lead, subsequent_indent=lead, break_long_words=False)
 
 

@@ -127,10 +127,40 @@ def run(
         return Done(command[0], code, out.text, "\n".join(part for part in (err.text, why) if part))
 
 
+# The option of modules that download, or start what does (see doc_fragments/network.py).
+NETWORK_ARGUMENT: dict[str, dict[str, Any]] = {"environment": {"type": "dict", "default": {}}}
+_NETWORK = re.compile(r"PIP_[A-Z0-9_]+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|([A-Z]+_)?PROXY", re.IGNORECASE)
+
+
 def network_environment() -> dict[str, str]:
     """Return those variables of this process that lead pip to its index: proxies, certificates, pip's own."""
-    names = re.compile(r"PIP_.*|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|(.*_)?PROXY", re.IGNORECASE)
-    return {name: value for name, value in os.environ.items() if names.fullmatch(name)}
+    return {name: value for name, value in os.environ.items() if _NETWORK.fullmatch(name)}
+
+
+def lead_to_the_network(variables: Mapping[str, Any]) -> None:
+    """Let this process, and what it starts, go the operator's way to the network.
+
+    Proxies are set in both ways of writing: of the two, some programs read only one.
+
+    Raises:
+        FractalError: A variable is none of `network_environment`, or its value no text of one line.
+    """
+    for name, value in network_variables(variables).items():
+        for written in {name, name.lower(), name.upper()} if name.lower().endswith("proxy") else {name}:
+            os.environ[written] = value
+
+
+def network_variables(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Return variables that lead to the network as texts. See `lead_to_the_network`."""
+    for name, value in variables.items():
+        if not _NETWORK.fullmatch(str(name)):
+            raise FractalError(
+                f"names {name}, which leads no download; it can have http_proxy, https_proxy, all_proxy, no_proxy, "
+                "SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE, and what begins with PIP_."
+            )
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).isprintable():
+            raise FractalError(f"has for {name} no text of one line.")
+    return {str(name): str(value) for name, value in variables.items()}
 
 
 @dataclass

@@ -47,9 +47,13 @@ FINDINGS = rule_table(
         "release.not_offered",
         "pip cannot find the release",
         "pip cannot get fractal-server {subject} from {source}: {reason}",
-        "Name an index with fractal_pip_extra_args, or put the wheels of fractal-server {subject} and all it needs "
-        "into a folder on the host and set fractal_wheelhouse.",
-        settles={"fractal_wheelhouse": None, "fractal_pip_extra_args": [None]},
+        "Name a proxy with fractal_environment, or an index with fractal_pip_extra_args; or put the wheels of "
+        "fractal-server {subject} and all it needs into a folder on the host and set fractal_wheelhouse.",
+        settles={
+            "fractal_environment": {"https_proxy": None},
+            "fractal_wheelhouse": None,
+            "fractal_pip_extra_args": [None],
+        },
     ),
     FindingRule(
         "release.not_checked",

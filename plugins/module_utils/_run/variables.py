@@ -21,6 +21,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     blocker,
     rule_table,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import network_variables
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import resolve
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL, sizes
 
@@ -139,10 +141,15 @@ def _judge_serial(value: Any) -> None:
     sizes(value, 1)
 
 
+def _judge_environment(value: Any) -> None:
+    network_variables(value)
+
+
 # What a spec cannot say of a value: the finding, and what raises it.
 _JUDGES: dict[str, tuple[str, Callable[[Any], None]]] = {
     "fractal_target_version": ("variable.release", _judge_release),
     SERIAL: ("variable.invalid", _judge_serial),
+    "fractal_environment": ("variable.invalid", _judge_environment),
 }
 
 
@@ -153,7 +160,7 @@ def _why_invalid(name: str, value: Any, spec: Mapping[str, Any]) -> str:
     errors = ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
     if not errors:
         return ""
-    said = "is set" if _SECRET in name else f"is {value!r}"
+    said = "is set" if _SECRET in name else f"is {mask_urls(repr(value))}"
     choices = [repr(one) for one in spec.get("choices") or ()]
     if choices:
         return f"{said}; it can be {' or '.join(choices)}."
