@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -60,6 +62,7 @@ COLLECTIONS_ROOT = _collections_root()
 if importlib.util.find_spec("ansible_collections") is None:
     sys.path.insert(0, COLLECTIONS_ROOT)
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core import door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
@@ -280,6 +283,27 @@ def run_module(start_module: Callable[..., RunningModule]) -> Callable[..., dict
     Returns the result; a failed module's has ``failed`` and ``msg``. Its standard error must stay empty.
     """
     return lambda name, **options: start_module(name, **options).result()
+
+
+@pytest.fixture
+def in_the_child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """Change a line of the code that runs behind the door, for calls of this process.
+
+    What a test replaces in this process does not reach the child: ``in_the_child("_database/exchange.py", old, new)``.
+    """
+
+    def change(file: str, old: str, new: str) -> None:
+        changed = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(door.collection_code())) as source, zipfile.ZipFile(changed, "w") as target:
+            for name in source.namelist():
+                text = source.read(name).decode()
+                if name.endswith(f"module_utils/{file}"):
+                    assert text.count(old) == 1, f"{file} has not once: {old}"
+                    text = text.replace(old, new)
+                target.writestr(name, text)
+        monkeypatch.setattr(door, "collection_code", changed.getvalue)
+
+    return change
 
 
 @pytest.fixture

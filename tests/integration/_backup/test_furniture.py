@@ -10,7 +10,6 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import note_after, open_backup, tidy_up
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database import exchange as _exchanging
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
@@ -228,8 +227,10 @@ def test_a_database_can_be_made_but_not_reached(
     assert not [name for name in cluster.names() if name.startswith(instance.database.dbname + "_")]
 
 
-def test_somebody_stays_connected(new_instance: NewInstance, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_exchanging, "_PATIENCE", 0.2)
+def test_somebody_stays_connected(
+    new_instance: NewInstance, cluster: Cluster, in_the_child: Callable[[str, str, str], None]
+) -> None:
+    in_the_child("_database/exchange.py", "_PATIENCE = 60.0", "_PATIENCE = 0.2")
     instance = new_instance()
     before = dump_of(instance.database)
     backup = instance.back_up()

@@ -147,8 +147,9 @@ def test_variables_that_only_2_16_hands_on(seeded_database: Database, fractal_fo
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch, in_the_child: Callable[[str, str, str], None]) -> Iterator[None]:
     """Wait half a second for locks, so that a test need not wait a minute."""
+    in_the_child("_database/database.py", '"lock_timeout": "60s"', '"lock_timeout": "500ms"')
     monkeypatch.setitem(_database._OUR_SETTINGS, "lock_timeout", "500ms")
     guarded_options.cache_clear()
     yield
