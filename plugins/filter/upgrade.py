@@ -14,7 +14,13 @@ import yaml
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import resolve, web_release
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
+    hops,
+    pip_requirements,
+    resolve,
+    web_release,
+)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.table import RELEASES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import (
     hosts_of_instance,
     why_failed,
@@ -198,6 +204,19 @@ def _run_of(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> lis
     return [name for name in names if name in hostvars and "__begin" in hostvars[name]]
 
 
+def wheels(target: Any, start: str = "") -> list[list[str]]:
+    """Return, for each release that an upgrade installs, what pip has to download for it.
+
+    Raises:
+        AnsibleFilterError: A release is not known, or no upgrade leads from the one to the other.
+    """
+    try:
+        way = hops(resolve(start).version if start else RELEASES[0].version, resolve(str(target)).version)
+    except FractalError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return [[f"fractal-server=={hop.version}", *pip_requirements(hop.version)] for hop in way]
+
+
 class FilterModule:
     """Filters of this collection."""
 
@@ -223,6 +242,7 @@ class FilterModule:
             "way_back": way_back,
             "web_state": state_of_web,
             "web_version": web_release,
+            "wheels": wheels,
             "whole_run": whole_run,
             "worker_hosts": worker_hosts,
             "worker_problems": worker_problems,

@@ -123,7 +123,7 @@ def _chapter(name: str) -> str:
             f"{_marked(what)}\n",
             *(f"    {line}" for line in example),
             "",
-            f"- *Hosts:* {', '.join(f'`{group}`' for group in hosts)}",
+            f"- *Hosts:* {', '.join(f'`{group}`' for group in hosts) or 'none, it works on the controller'}",
             f"- *Roles:* {roles or 'none'}",
             f"- *Report:* {report}",
             f"- *Exit code 2:* when the run is refused; {where}",

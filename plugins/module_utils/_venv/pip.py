@@ -9,6 +9,7 @@ pip takes every long option from the environment too, as ``PIP_`` and its name i
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,12 +39,37 @@ def requirements(version: str, arguments: Sequence[str]) -> list[str]:
 
     Args:
         version: The release.
-        arguments: The operator's own. A requirement among them wins over the bound of its package, and who has all
-            wheels in a folder has chosen them.
+        arguments: The operator's own. A requirement among them wins over the bound of its package. Who has all wheels
+            in a folder has chosen them: there a bound only chooses between several of a package.
     """
     told = {_package(argument) for argument in arguments if not argument.startswith("-")}
-    bounds = [] if "--no-index" in arguments else pip_requirements(version)
-    return [f"fractal-server=={version}", *(one for one in bounds if _package(one) not in told)]
+    bounds = [one for one in pip_requirements(version) if _package(one) not in told]
+    if "--no-index" in arguments:
+        there = [name for folder in _wheelhouses(arguments) for name in _names(folder)]
+        bounds = [one for one in bounds if any(_meets(name, one) for name in there)]
+    return [f"fractal-server=={version}", *bounds]
+
+
+def _wheelhouses(arguments: Sequence[str]) -> list[str]:
+    return [value for option, value in zip(arguments, arguments[1:]) if option == "--find-links"]
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []  # pip says it
+
+
+def _meets(file: str, bound: str) -> bool:
+    """Return whether a wheel, or an archive, is of a bound's package and below it, such as ``bcrypt<5``."""
+    package, _unused, limit = bound.partition("<")
+    found = re.match(r"(?P<name>[\w.]+?)-(?P<version>\d+(\.\d+)*)", file, re.ASCII)
+    return bool(found and _package(found["name"]) == _package(package) and _numbers(found["version"]) < _numbers(limit))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _package(requirement: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import (
+    arguments_of,
     out_of_sight,
     requirements,
 )
@@ -52,6 +55,25 @@ def test_no_password_is_ever_in_sight(arguments: list[str]) -> None:
     except FractalError:
         return
     assert not any("s3cret" in one for one in seen)
+
+
+@pytest.mark.parametrize(
+    ("names", "bounds"),
+    [
+        ([], []),
+        (["bcrypt-5.0.0-cp39-abi3-manylinux_2_34_x86_64.whl", "bcrypt_extra-4.0.0.whl", "paramiko.txt"], []),
+        (["bcrypt-4.3.0-cp39-abi3-manylinux_2_34_x86_64.whl", "bcrypt-5.0.0-cp39-abi3-x.whl"], ["bcrypt<5"]),
+        (["Paramiko-4.0.0-py3-none-any.whl", "bcrypt-4.0.1.tar.gz"], ["bcrypt<5", "paramiko<5"]),
+    ],
+)
+def test_of_a_folder_with_the_wheels_of_several_releases_each_takes_its_own(
+    tmp_path: Path, names: list[str], bounds: list[str]
+) -> None:
+    """pip takes the newest; a bound that nothing there meets would refuse what the operator has chosen."""
+    for name in names:
+        (tmp_path / name).touch()
+    arguments = arguments_of({"wheelhouse": str(tmp_path), "pip_extra_args": []})
+    assert requirements("2.17.0", arguments) == ["fractal-server==2.17.0", *bounds]
 
 
 @pytest.mark.parametrize(

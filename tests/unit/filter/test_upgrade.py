@@ -7,9 +7,11 @@ import sys
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.fractal_ops.platform.plugins.filter.upgrade import (
     failed_web_hosts,
     failure,
+    wheels,
     worker_hosts,
     worker_problems,
 )
@@ -38,6 +40,15 @@ def test_every_worker_that_did_not_follow_is_named() -> None:
     bad = [{"host": "b", "msg": "no room"}, {"host": "c", "unreachable": True}]
     assert worker_problems([good]) == ""
     assert worker_problems([good, *bad]) == "The workers on b: no room; The workers on c: it gave no answer"
+
+
+def test_a_wheelhouse_has_each_release_of_the_way_with_its_bounds() -> None:
+    assert wheels("2.17.0", "2.16.6") == [["fractal-server==2.17.0", "bcrypt<5", "paramiko<5"]]
+    assert [one[0].partition("==")[2] for one in wheels("2.18.5")] == ["2.17.0", "2.18.0", "2.18.5"]
+    assert wheels("newest")[-1][1:] == ["bcrypt<5"]
+    for target, start in (("2.99.0", ""), ("2.17.0", "2.18.0"), ("2.17.0", "nonsense")):
+        with pytest.raises(AnsibleFilterError):
+            wheels(target, start)
 
 
 def test_a_server_does_not_begin_without_its_web_hosts() -> None:
