@@ -39,6 +39,7 @@ PAGES.remove("CHANGELOG.md")  # tells of what was
 # What begins with fractal_ and is none of the variables, modules and groups of hosts.
 OTHER_NAMES = {
     "fractal_ops": "the namespace",
+    "fractal_event": "what a hook is told",
     "fractal_reports": "the statistic of a run",
     "fractal_server": "a group of hosts, and part of file names",
     "fractal_web": "a group of hosts",
