@@ -76,7 +76,7 @@ def included() -> str:
         [
             f"- [Playbooks](docs/playbooks.md): {', '.join(f'`{name}`' for name in playbooks)}.",
             f"- Roles, each usable alone: {', '.join(roles)}; `fractal` holds the defaults of all.",
-            f"- Modules, usable alone: {alone}; and {len(modules) - len(USABLE_ALONE)} more that the roles use.",
+            f"- Modules, usable alone: {alone}; and those that the roles use.",
         ]
     )
 
