@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -170,7 +171,7 @@ def commands(page: str) -> Iterator[list[str]]:
         for line in block.splitlines():
             if re.match(r"(ansible\S*|make|pytest|python|FRACTAL_\w+=\S+) ", line):
                 words = shlex.split(line, comments=True)
-                yield words[next(number for number, word in enumerate(words) if "=" not in word or word[0] == "-") :]
+                yield list(itertools.dropwhile(lambda word: "=" in word and word[0] != "-", words))
 
 
 @pytest.mark.parametrize("page", PAGES)

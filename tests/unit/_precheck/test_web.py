@@ -235,5 +235,5 @@ def test_a_maintenance_page_that_is_wanted_and_cannot_be(tmp_path: Path) -> None
 def test_a_page_that_an_earlier_run_left_is_no_other_program_at_the_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         stopped = {"active_state": "inactive", "url": f"http://127.0.0.1:{other.getsockname()[1]}"}
-        assert [one for one, _ in ids(host(tmp_path, stopped, page_is_up=True))] == ["web.page_is_up"]
-        assert [one for one, _ in ids(host(tmp_path, stopped))] == ["web.unit_not_active", "web.port_taken"]
+        assert [one for one, _unused in ids(host(tmp_path, stopped, page_is_up=True))] == ["web.page_is_up"]
+        assert [one for one, _unused in ids(host(tmp_path, stopped))] == ["web.unit_not_active", "web.port_taken"]

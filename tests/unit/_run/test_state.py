@@ -248,8 +248,9 @@ def test_the_verification_of_a_web_counts_where_its_server_says_the_same_of_itse
         "verification": {"checks": [], "told": server},
     }
 
-    def verified(told_of_server=server, **parts):
-        results = {"seen": {**seen, **parts.pop("seen", {})}, "told_of_server": told_of_server, **parts}
+    def verified(told_of_server=None, **parts):
+        told = server if told_of_server is None else told_of_server
+        results = {"seen": {**seen, **parts.pop("seen", {})}, "told_of_server": told, **parts}
         return web_state(results, "1.21.1")["verification"]
 
     assert verified() == seen["verification"] == verified({**server, "oauth_client": None}), (
