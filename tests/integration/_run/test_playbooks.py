@@ -178,6 +178,51 @@ def test_a_host_that_is_both_is_looked_at_as_both(tmp_path: Path) -> None:
     assert [record["server_outcome"], record["web"][0]["outcome"]] == ["blocked", "blocked"]
 
 
+AFTER_A_WINDOW = """\
+- hosts: fractal_server
+  gather_facts: false
+  tasks:
+    - name: Be an upgraded server
+      ansible.builtin.set_fact:
+        __server_failure: ""
+        __server_upgrade_window: {window: {outcome: upgraded, stages: {}, results: {}}}
+        __server_state:
+          {instance: {version: 2.17.0}, target: 2.17.0, failure: "", findings: [], plan: {stages: [], window: false}}
+    - name: Run the hooks that follow the window
+      ignore_unreachable: true
+      block:
+        - ansible.builtin.include_role:
+            name: fractal_ops.platform.fractal
+            tasks_from: hooks.yml
+- import_playbook: fractal_ops.platform.report
+  vars:
+    __run_playbook: upgrade
+"""
+HOOK = """\
+- name: Lose the host
+  ansible.builtin.command: {argv: ["true"]}
+  vars: {ansible_connection: ssh, ansible_host: 127.0.0.1, ansible_port: 1, ansible_ssh_retries: 0}
+- name: Keep what the hook is told
+  ansible.builtin.copy: {content: "{{ fractal_event | to_json }}", dest: "{{ inventory_dir }}/told.json", mode: "0600"}
+- name: Fail where the test asks for it
+  ansible.builtin.fail: {msg: it was asked to}
+  when: fails | bool
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_hook_costs_no_report_though_it_loses_the_only_host_or_fails(tmp_path: Path, fails: bool) -> None:
+    (tmp_path / "after.yml").write_text(AFTER_A_WINDOW)
+    (tmp_path / "hook.yml").write_text(HOOK)
+    hooks = json.dumps({"fractal_hooks": {"after_window": f"{tmp_path}/hook.yml"}, "fails": fails})
+    run = Ran(tmp_path, "after.yml", PAIR.partition("[fractal_web]")[0], "-e", hooks)
+    record = run.report()
+    assert record["left"] == (["The hook after_window failed: it was asked to"] if fails else [])
+    assert bool(run.code) == fails and record["failure"] == ""
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["hook"], told["instance"], told["outcome"]) == ("after_window", "server", "upgraded")
+
+
 def test_every_run_is_kept_and_the_latest_is_led_to(tmp_path: Path) -> None:
     runs = [ran(tmp_path, playbook, PAIR).report()["run"] for playbook in ("precheck", "verify")]
     folder = tmp_path / "fractal-reports"

@@ -72,3 +72,21 @@ def test_the_report_is_written_though_no_host_can_be_reached(playbook: str, tmp_
     assert (record["outcome"], record["web"][0]["outcome"]) == (expected, expected), done.stdout[-3000:]
     assert f"server: {expected}" in done.stdout.rpartition("Fail where an instance failed")[2] + done.stderr
     assert "undefined" not in done.stdout + done.stderr
+
+
+def blocks(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every block of a play, also within others."""
+    found = [task for task in tasks if "block" in task]
+    return found + [
+        one for task in found for part in ("block", "rescue", "always") for one in blocks(task.get(part, []))
+    ]
+
+
+def test_the_hooks_after_a_window_cannot_cost_the_report() -> None:
+    """What a host that is lost in a hook would cost otherwise: tests/integration/_run/test_playbooks.py."""
+    found = []
+    for _name, play in PLAYS:
+        for block in blocks(play.get("tasks", [])):
+            included = [task.get("ansible.builtin.include_role", {}).get("tasks_from") for task in block["block"]]
+            found += [block] if "hooks.yml" in included else []
+    assert len(found) == 3 and all(block.get("ignore_unreachable") for block in found)
