@@ -32,6 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import following_hooks, hook_event
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.reviewed import review_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.tidied import tidy_lines
@@ -233,6 +234,7 @@ class FilterModule:
             "not_begun": not_begun,
             "refused": refused_records,
             "report_records": instance_records,
+            "review_lines": review_lines,
             "server_state": state_of_server,
             "target_release": target_release,
             "status_lines": status,

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "playbooks.md"
 PARTS = ("begin", "report")  # of other playbooks, which nobody calls
 # As an operator meets them; one that is not named here comes at the end.
-ORDER = ("status", "precheck", "users", "rehearse", "upgrade", "verify", "rollback", "tidy")
+ORDER = ("status", "precheck", "users", "rehearse", "upgrade", "verify", "rollback", "review", "tidy")
 COLLECTION = "fractal_ops.platform."
 HEAD = """# Playbooks
 

@@ -25,6 +25,8 @@ UPGRADE_WINDOW, UPGRADE_WORKERS = "__server_upgrade_window", "__server_upgrade_w
 REHEARSE_DONE = "__rehearse_done"
 # registered by fractal, for the playbook status
 STATUS_BACKUP = "__fractal_backup"
+# registered by fractal, for the playbook review
+REVIEWED = "__fractal_reviewed"
 # registered by tidy
 TIDY_SERVER, TIDY_WEB = "__tidy_server", "__tidy_web"
 # registered by backup

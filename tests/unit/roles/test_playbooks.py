@@ -44,7 +44,7 @@ def test_each_play_before_the_report_keeps_why_a_host_takes_no_further_part(name
     assert work and all("rescue" in task for task in work)
 
 
-@pytest.mark.parametrize("name", [*WITH_REPORT, "users.yml", "status.yml", "tidy.yml"])
+@pytest.mark.parametrize("name", [*WITH_REPORT, "users.yml", "status.yml", "review.yml", "tidy.yml"])
 def test_each_playbook_begins_with_what_it_refuses_and_ends_with_the_report(name: str) -> None:
     own = [play for playbook, play in PLAYS if playbook == name]
     assert own[0]["ansible.builtin.import_playbook"] == "begin.yml"
