@@ -14,6 +14,8 @@ from points import KILL, WITH_A_PAGE, Point, controller_killed, sql
 
 State = dict[str, object]
 KILLED_IN_DATA = Point("data", process="fractalctl update-db-data", delay=0.8, do=KILL)
+# That a program which systemd runs before the service writes no environment file is what the operator says of it.
+WRITES_NO_FILE = ("-e", '{"fractal_accept": ["unit.start_writes_file"]}')
 WRITE_SINCE = sql("INSERT INTO usergroup (name, timestamp_created, viewer_paths) VALUES ('since', now(), '[]')")
 COUNT_SINCE = "SELECT count(*) FROM usergroup WHERE name = 'since'"
 
@@ -113,7 +115,7 @@ def a_unit_that_refuses(bench: Bench, old: State, _new: State) -> None:
     refuse = "/etc/systemd/system/fractal-server.service.d/10-refuse.conf"
     check = "/bin/sh -c 'test ! -e /opt/fractal/venv-2.16.6 || { echo refused-by-the-bench; exit 1; }'"
     bench.on("server", f'printf "[Service]\\nExecStartPre=%s\\n" "{check}" > {refuse}; systemctl daemon-reload')
-    output = bench.must_fail("upgrade", "-e", "fractal_on_failure=rollback")
+    output = bench.must_fail("upgrade", "-e", "fractal_on_failure=rollback", *WRITES_NO_FILE)
     says(output, "The old instance is back in service", "refused-by-the-bench")
     bench.on("server", f"rm {refuse}; systemctl daemon-reload")
     bench.clean_up()
@@ -127,7 +129,8 @@ def an_answer_that_comes_too_late(bench: Bench, old: State, _new: State) -> None
     bench.on(
         "server", f'printf "[Service]\\nType=exec\\nExecStartPre=-%s\\n" "{wait}" > {slow}; systemctl daemon-reload'
     )
-    output = bench.must_fail("upgrade", "-e", "fractal_on_failure=rollback", "-e", "fractal_start_timeout=15")
+    late = ("-e", "fractal_start_timeout=15")
+    output = bench.must_fail("upgrade", "-e", "fractal_on_failure=rollback", *late, *WRITES_NO_FILE)
     says(output, "The old instance is back in service")
     bench.on("server", f"rm {slow}; systemctl daemon-reload")
     bench.clean_up()
