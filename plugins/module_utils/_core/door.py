@@ -104,15 +104,16 @@ class Door:
         return Call(self, child)
 
     def stand_by(self, *functions: Callable[..., Any]) -> None:
-        """Start the child of the next call already, with these functions imported; each call starts the next one.
+        """Start the children of the next calls already, one for each of these functions, which all have imported.
 
         For a program that is in a hurry later. What is in the environment must not change until `dismiss`, and the
         thread that calls this must not end before.
         """
         modules = sorted({function.__module__ for function in functions})
-        if self._place not in _STANDING_BY:
-            with contextlib.suppress(OSError, subprocess.SubprocessError):  # the call itself will say it
-                _STANDING_BY[self._place] = (modules, self._start(modules))
+        waiting = _STANDING_BY.setdefault(self._place, [])
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # the call itself will say it
+            while len(waiting) < len(functions):
+                waiting.append(self._start(modules))
 
     @property
     def _place(self) -> tuple[Account, str, str]:
@@ -124,15 +125,14 @@ class Door:
         return Child.start(self.account, self.python, collection_code(), _START.format(modules=modules), self.fds)
 
     def _child(self) -> Child:
-        """Return the child that stands by, and start the next one; or a new child."""
-        if self.fds or self._place not in _STANDING_BY:
-            return self._start([])
-        modules, child = _STANDING_BY.pop(self._place)
-        if not child.waits:
+        """Return the child that stands by for longest, or a new one."""
+        waiting = [] if self.fds else _STANDING_BY.get(self._place, [])
+        while waiting:
+            child = waiting.pop(0)
+            if child.waits:
+                return child
             child.end()
-            return self._start([])
-        _STANDING_BY[self._place] = (modules, self._start(modules))
-        return child
+        return self._start([])
 
     def told(self, content: bytes, ended: str, why: str) -> dict[str, Any]:
         """Return the result in what a child answered.
@@ -192,14 +192,14 @@ class Call:
         return self.door.told(*self.child.answer(self.door.timeout))
 
 
-_STANDING_BY: dict[tuple[Account, str, str], tuple[list[str], Child]] = {}
+_STANDING_BY: dict[tuple[Account, str, str], list[Child]] = {}
 
 
 def dismiss() -> None:
     """End all children that stand by."""
-    while _STANDING_BY:
-        _place, (_modules, child) = _STANDING_BY.popitem()
-        child.end()
+    for waiting in _STANDING_BY.values():
+        while waiting:
+            waiting.pop().end()
 
 
 def answer(result: int, modules: Sequence[str] = ()) -> None:

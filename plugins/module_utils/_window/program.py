@@ -17,7 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import ask_about_copy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import (
+    ask_about_copy,
+    copy_database,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import read_after
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup, note_after
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door, dismiss
@@ -168,9 +171,9 @@ class Window:
         order, todo = self.order, self.order.plan["todo"]
         if read_hold(order.unit) is None:
             self._stage("look", self._look)
+        self._stand_by()
         if todo["stop"]:
             self._stage("drain", self._drain)
-        self._stand_by()
         if order.plan["down"]:
             self._stage("stop", self._stop)
             if order.jobs_in_flight == "abort":
@@ -234,16 +237,18 @@ class Window:
         return task.result(task.apply(write=True))
 
     def _stand_by(self, release: str = "") -> None:
-        """Let the next stages' children import while the service stops, or another child works.
+        """Let the children that come after the stop import before it, and those of a hop during the one before.
 
         In place the environment itself changes, so nobody may stand by in it.
         """
-        order, door = self.order, self._door()
+        order, hops = self.order, self.order.plan["hops"]
         if order.strategy != "staged":
             return
+        door = self._door()
         if not release:
-            door.stand_by(ask_about_copy, read_state, read_after)
-        for one in [release] if release else order.plan["hops"][:1]:
+            door.stand_by(drain, ask_about_copy, copy_database, read_state)
+        following = hops[hops.index(release) + 1 :] if release else hops
+        for one in following[:1]:
             python = python_beside(order.python, one)
             if os.path.exists(python):
                 replace(door, python=python).stand_by(migrate, read_after)

@@ -238,19 +238,22 @@ def dismissed() -> Iterator[None]:
 
 
 def standing_by() -> list[int]:
-    return [child.process.pid for _modules, child in door_file._STANDING_BY.values()]
+    return [child.process.pid for waiting in door_file._STANDING_BY.values() for child in waiting]
 
 
-def test_a_child_that_stands_by_gets_the_next_call_and_another_one_follows(door: Door, dismissed: None) -> None:
-    door.stand_by(trials.who)
-    (first,) = standing_by()
-    door.stand_by(trials.who)
-    assert standing_by() == [first], "one is enough"
+def test_children_that_stand_by_get_the_next_calls_in_turn(door: Door, dismissed: None) -> None:
+    door.stand_by(trials.who, trials.echo)
+    first, second = standing_by()
+    door.stand_by(trials.who, trials.echo)
+    assert standing_by() == [first, second], "they are enough"
     assert door.call(trials.who)["pid"] == first
-    (second,) = standing_by()
-    assert second != first and door.call(trials.who)["pid"] == second
+    assert standing_by() == [second], "nobody comes after them"
+    assert door.call(trials.who)["pid"] == second
+    assert door.call(trials.who)["pid"] not in (first, second)
+    door.stand_by(trials.who)
+    (third,) = standing_by()
     door_file.dismiss()
-    assert standing_by() == [] and door.call(trials.who)["pid"] not in (first, second)
+    assert standing_by() == [] and not is_alive(third)
 
 
 def test_it_imports_before_it_is_asked(door: Door, dismissed: None) -> None:
