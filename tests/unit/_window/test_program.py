@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
@@ -140,6 +142,31 @@ def test_the_stages_come_in_their_order_and_end_upgraded(host: Host) -> None:
     assert names == FORWARDS
     assert told["outcome"] == "upgraded" and told["window_seconds"] is not None
     assert host.hold is None
+
+
+@pytest.mark.parametrize("strategy", ["staged", "in_place"])
+def test_children_stand_by_in_the_environments_that_do_not_change(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the old one before the stop; those of a release before the hop to it, where it is prepared."""
+    known = tmp_path / "venv/bin/python"
+    beside = {release: tmp_path / f"venv-{release}/bin/python" for release in PLAN["hops"]}
+    for path in (known, beside["2.18.0"]):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    started: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(
+        Door, "stand_by", lambda self, *which: started.append((self.python, [one.__name__ for one in which]))
+    )
+    monkeypatch.setattr(program.Window, "_door", lambda self: Door(Account.named(None), self.order.python))
+    order = replace(ORDER, python=str(known), strategy=strategy)
+    window = program.Window(order, None)  # type: ignore[arg-type]
+    window._stand_by()
+    of_old = [(str(known), ["drain", "ask_about_copy", "copy_database", "read_state"])]
+    assert started == (of_old if strategy == "staged" else []), "2.17.0 is not there"
+    window._stand_by("2.17.0")
+    of_new = [(str(beside["2.18.0"]), ["migrate", "read_after"])]
+    assert started == (of_old + of_new if strategy == "staged" else [])
 
 
 def test_only_what_the_plan_holds_is_done(host: Host) -> None:
