@@ -47,6 +47,7 @@ def made(path: Path) -> set[str]:
     names: set[str] = set()
     for task in tasks(content):
         names |= {task["register"]} if "register" in task else set()
+        names |= {(task.get("ansible.builtin.include_vars") or {}).get("name", "")}
         names |= set(task.get("ansible.builtin.set_fact") or {}) | set(task.get("vars") or {})
         names |= {(task.get("loop_control") or {}).get("loop_var", "")} - {""}
     return {name for name in names if name.startswith("__")}
