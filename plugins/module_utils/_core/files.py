@@ -154,11 +154,14 @@ def check_writable(path: str) -> None:
 def remove_file(path: str, owner: Account | None = None) -> bool:
     """Remove a file, or the link that ``path`` is, and return whether there was one.
 
+    What a `write_file` that was killed has left of it goes, too.
+
     Raises:
         FractalError: It cannot be removed.
     """
     try:
         with opened_folder(path, owner) as (folder, name, _keeper):
+            _remove_left_over(folder, name)
             os.unlink(name, dir_fd=folder)
             os.fsync(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -236,12 +239,17 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _temporary(folder: int, name: str) -> Iterator[tuple[int, str]]:
+def _remove_left_over(folder: int, name: str) -> None:
+    """Remove what a run that was killed has left of a file; it may hold secrets."""
     ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-z_]{{8}}\.new", re.DOTALL)
     for left_over in filter(ours.fullmatch, os.listdir(folder)):
         with contextlib.suppress(IsADirectoryError):
-            os.unlink(left_over, dir_fd=folder)  # of a run that was killed; it may hold secrets
+            os.unlink(left_over, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _temporary(folder: int, name: str) -> Iterator[tuple[int, str]]:
+    _remove_left_over(folder, name)
     temporary = f".{name}.{secrets.token_hex(4)}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import remove_file, write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
     Unit,
     read_unit,
@@ -133,6 +133,13 @@ def bring_up(
     return {"changed": changed, "health": health.as_dict()}
 
 
+def sweep(service: str) -> None:
+    """Remove what a program has left beside a hold that it was killed over, before that had its name."""
+    unit = unit_name(service)
+    if read_hold(unit) is None:
+        _remove_hold(unit)
+
+
 def lift(service: str) -> bool:
     """Forget the hold of a unit that is to stay as it is. Return whether there was one.
 
@@ -205,13 +212,17 @@ def _write_hold(unit: str, hold: Hold) -> None:
 
 
 def _forget_hold(service: str) -> bool:
-    path = hold_path(unit_name(service))
-    if not os.path.lexists(path):
-        return False
-    os.unlink(path)
+    removed = _remove_hold(unit_name(service))
+    if removed:
+        systemctl("daemon-reload")
+    return removed
+
+
+def _remove_hold(unit: str) -> bool:
+    path = hold_path(unit)
+    removed = remove_file(path)
     _remove_if_empty(os.path.dirname(path))
-    systemctl("daemon-reload")
-    return True
+    return removed
 
 
 def _remove_if_empty(folder: str) -> None:

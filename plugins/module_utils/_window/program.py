@@ -37,6 +37,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
     bring_up,
     new_hold,
     stop_and_hold,
+    sweep,
     would_hold,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
@@ -284,6 +285,7 @@ class Window:
 
     def _after(self, why: str) -> dict[str, Any]:
         """Do what the table says, and return what to tell."""
+        sweep(self.order.unit)
         left, following = self._decide(tried=False)
         try:
             if following["do"] == GO_BACK:

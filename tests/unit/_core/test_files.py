@@ -12,6 +12,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import (
     narrow_mode,
     read_file,
+    remove_file,
     write_file,
 )
 
@@ -62,6 +63,15 @@ def test_what_a_killed_run_left_behind_goes_away(tmp_path: Path) -> None:
     (tmp_path / ".env.local.new").write_text("not ours")
     write_file(str(tmp_path / "env"), b"new", ME, MINE, 0o600)
     assert sorted(os.listdir(tmp_path)) == [".env.local.new", "env"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_killed_run_left_behind_goes_with_the_file(tmp_path: Path, there: bool) -> None:
+    (tmp_path / ".env.abcd1234.new").write_text("SECRET=1")
+    (tmp_path / ".env.local.new").write_text("not ours")
+    (tmp_path / "env").write_text("A=1") if there else None
+    assert remove_file(str(tmp_path / "env")) is there
+    assert os.listdir(tmp_path) == [".env.local.new"]
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:

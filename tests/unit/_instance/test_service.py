@@ -12,6 +12,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
     new_hold,
     start,
     stop_and_hold,
+    sweep,
     would_hold,
     would_start,
 )
@@ -81,6 +82,19 @@ def test_the_hold_goes_with_the_answer_of_the_service(systemd: FakeSystemd) -> N
     assert not systemd.drop_in.parent.exists()
     assert not would_start(UNIT)
     assert lift_and_start(UNIT, healthy) == (False, HEALTH)
+
+
+def test_what_a_hold_that_was_being_written_has_left_goes_too(systemd: FakeSystemd) -> None:
+    """A program that was killed before the drop-in had its name leaves another one."""
+    left_over = systemd.drop_in.parent / f".{systemd.drop_in.name}.0123abcd.new"
+    for go_on in (lambda: lift_and_start(UNIT, lambda: HEALTH), lambda: sweep(UNIT)):
+        left_over.parent.mkdir(parents=True, exist_ok=True)
+        left_over.touch()
+        go_on()
+        assert not left_over.parent.exists()
+    stop_and_hold(UNIT, FIRST)
+    sweep(UNIT)
+    assert read_hold(UNIT) == FIRST, "a hold in force stays"
 
 
 def test_a_service_that_does_not_come_up_keeps_its_record_and_can_be_held_again(systemd: FakeSystemd) -> None:

@@ -58,6 +58,7 @@ class Host:
         self.backup = False
         self.revision = "old"
         self.fails: set[str] = set()
+        self.swept: list[str] = []
 
     def left(self) -> dict[str, Any]:
         backup = {"path": HOLD.backup, "revision": "old", "version": "2.16.6", "environment": "/opt/venv"}
@@ -125,6 +126,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         found.hold, found.revision = None, "old"
 
     monkeypatch.setattr(program, "go_back", go_back)
+    monkeypatch.setattr(program, "sweep", found.swept.append)
     return found
 
 
@@ -228,6 +230,7 @@ def test_a_failure_from_outside_is_decided_by_the_same_table(host: Host) -> None
     order = replace(ORDER, failure={"stage": "workers", "msg": "no room"}, on_failure="rollback")
     names, told = ended(order)
     assert names[-len(BACKWARDS) :] == BACKWARDS and (told["outcome"], told["msg"]) == ("back", "no room")
+    assert host.swept == [UNIT], "what was killed may have left something beside the hold"
 
 
 def test_only_workers_were_to_change(host: Host) -> None:
