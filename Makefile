@@ -56,7 +56,7 @@ bench: bed ## Measure window and rollback against the bare commands (SIZE=1G fil
 	@for bench in tests/bench/bench_*.py; do echo; python $$bench || exit 1; done
 
 test: ## Everything
-	@FAULTS=--short tests/bed/timed.sh setup bed lint docs unit integration+molecule+faults
+	@FAULTS=--short tests/bed/timed.sh setup bed lint docs unit integration+molecule faults
 
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh

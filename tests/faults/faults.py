@@ -4,7 +4,7 @@ A re-run must end in the state of an undisturbed run, a rollback in exactly the 
 hash, owner and mode, packages by list, units by their state. Every row written before a stop is counted.
 
     faults.py                     every point, both ways, and the other promises (PROMISES)
-    faults.py --short             for make test: every boundary, both ways, within minutes, on two pairs of hosts
+    faults.py --short             for make test: every boundary, some of them both ways, on two pairs of hosts
     faults.py --road              the points of an upgrade over two stops to 2.18.5, both ways
     faults.py --only '^backup'    the cases whose names match
     faults.py --random 20 [--seed S]
@@ -32,6 +32,7 @@ from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, 
 from promises import PROMISES
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
+BACK_FROM = ("window", "stop", "backup", "data", "start")
 PIPED_MODULES = "pkill -9 -f '^[^ ]*/python3$|[f]ractal-window/'"
 
 
@@ -140,10 +141,11 @@ class Runner:
 
 
 def short(runners: Sequence[Runner]) -> None:
-    """Every boundary both ways, on two pairs at a time.
+    """Every boundary on, and back from those that differ most, on two pairs at a time.
 
     On the first an upgrade that nothing disturbs is taken back by a rollback disturbed at each boundary in turn, then
-    comes an upgrade disturbed at each in turn. On the other each boundary is followed by a rollback.
+    comes an upgrade disturbed at each in turn. On the other a rollback follows each of some boundaries: nothing is
+    changed, the service is down, the database is copied, half migrated, migrated. `every` has the rest.
     """
 
     def forwards(runner: Runner) -> None:
@@ -155,7 +157,7 @@ def short(runners: Sequence[Runner]) -> None:
     def backwards(runner: Runner) -> None:
         runner.bench.start()
         runner.old = runner.bench.state()
-        for case in [Case([point], ROLLBACK) for point in BOUNDARIES]:
+        for case in [Case([point], ROLLBACK) for point in BOUNDARIES if point.stage in BACK_FROM]:
             runner.count(str(case), partial(runner.one, case))
         runner.count("rows written between precheck and stop", runner.must_have_counted)
 
