@@ -11,13 +11,14 @@ Only for the controller, which has PyYAML.
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import SEVERITIES
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import SETTLING, SEVERITIES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import with_inventory
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
@@ -26,6 +27,7 @@ _USERS = ("fractal_users", "fractal_user_rules")  # what the playbook users take
 _ACCEPT = "fractal_accept"
 _USEFUL = ("blocked", "failed", "upgrade planned", "not begun")  # afterwards the users are others
 _WIDTH = 110
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def has_remedies(record: Mapping[str, Any]) -> bool:
@@ -55,7 +57,7 @@ def how_to_use(record: Mapping[str, Any], path: str) -> str:
         record: The record of the report, with its ``run``.
         path: The file.
     """
-    users = any(name in _USERS for one in _findings(record) for name in (one.get("settles") or {}).get("values", {}))
+    users = any(name in _USERS for one in _findings(record) for name, _value, _asks in _settles(one))
     ran: str = with_inventory(command("users" if users else "precheck", record["hosts"]), record["run"]["inventory"])
     return f"{ran} -e {shlex.quote('@' + path)}"
 
@@ -93,18 +95,35 @@ def _by_variable(findings: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, _
     settled: dict[str, dict[str, _Entry]] = {}
     accept: list[Mapping[str, Any]] = []
     for one in findings:
-        settles = one.get("settles")
-        if settles:
-            for variable, value in settles["values"].items():
-                for about, fields in _entries(value):
-                    entry = settled.setdefault(variable, {}).setdefault(about, _Entry())
-                    entry.add(fields, settles["asks"], f"{one['severity']} {one['id']}: {one['message']} {one['fix']}")
+        for variable, value, asks in _settles(one):
+            for about, fields in _entries(value):
+                entry = settled.setdefault(variable, {}).setdefault(about, _Entry())
+                entry.add(fields, asks, f"{one['severity']} {one['id']}: {one['message']} {one['fix']}")
         if one["severity"] == "blocker" and one["acceptable"]:
             accept.append(one)
     for one in accept:
         entry = settled.setdefault(_ACCEPT, {}).setdefault(one["id"], _Entry())
         entry.add({"": one["id"]}, True, f"Instead of mending it: {one['message']}")
     return settled
+
+
+def _settles(finding: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+    """Yield the variables that settle a finding, each with its value and whether a person has to decide.
+
+    The account of the service may have answered it: only variables that a row may name count, each as far as that goes.
+    """
+    told = finding.get("settles")
+    values = told.get("values") if isinstance(told, Mapping) else None
+    for variable, value in values.items() if isinstance(values, Mapping) else ():
+        if variable in SETTLING and _is_plain(value):
+            yield variable, value, bool(told["asks"]) or not SETTLING[variable]
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether all names in a value are those of variables or columns; texts are quoted, names are not."""
+    if isinstance(value, Mapping):
+        return all(_NAME.fullmatch(str(name)) and _is_plain(one) for name, one in value.items())
+    return not isinstance(value, list) or all(_is_plain(one) for one in value)
 
 
 def _entries(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -153,6 +172,8 @@ def _scalar(value: Any) -> str:
         return ""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_scalar(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_scalar, value)) + "]"
     shown: str = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=False).strip()[1:-1]
     return f"!unsafe {shown}" if isinstance(value, str) and "{" in value else shown
 

@@ -15,6 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# The operator's variables that a row may name, and whether its value may be in force before a person has decided. What
+# a child of another trust zone answers is a finding, too: it must not set what runs on the controller or leads to it.
+SETTLING = {
+    **dict.fromkeys(("fractal_users", "fractal_user_rules", "fractal_install_strategy", "fractal_web_version"), True),
+    **dict.fromkeys(("fractal_backup_method", "fractal_backup_proof", "fractal_backup_root"), False),
+    **dict.fromkeys(("fractal_environment", "fractal_pip_extra_args", "fractal_pythons", "fractal_wheelhouse"), False),
+    **dict.fromkeys(("fractal_server_service", "fractal_server_url", "fractal_web_service", "fractal_web_url"), False),
+    **dict.fromkeys(("fractal_web_archive", "fractal_web_archive_checksum", "fractal_worker_python"), False),
+    **dict.fromkeys(("fractal_jobs_in_flight", "fractal_oauth_client"), False),
+}
 SEVERITIES = ("blocker", "warning", "info")
 
 
@@ -68,9 +78,11 @@ class FindingRule:
     asks: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a severity that nothing knows how to show."""
+        """Refuse a severity that nothing knows how to show, and a variable that no file may propose."""
         if self.severity not in SEVERITIES:
             raise ValueError(f"{self.id}: severity must be one of {', '.join(SEVERITIES)}, not {self.severity!r}")
+        if not set(self.settles) <= set(SETTLING):
+            raise ValueError(f"{self.id}: {', '.join(set(self.settles) - set(SETTLING))} settles nothing")
 
     def finding(self, subject: str, **values: Any) -> Finding:
         """Return the finding about ``subject`` (a user's e-mail, a path, a unit), its templates filled in."""

@@ -160,6 +160,38 @@ def test_no_text_of_the_database_becomes_anything_but_a_text(pairs: list[tuple[s
     assert not [value for one in found for value in one.values() if "{" in value and is_trusted_as_template(value)]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ansible_ssh_common_args": "-o ProxyCommand=x"},
+        {"fractal_hooks": {"before_window": "/tmp/theirs.yml"}},
+        {"fractal_users\nansible_become_exe": "x"},
+        {"fractal_pip_extra_args": ["--index-url", "http://example.org"]},
+        {"fractal_users": [{"email": "a@b.c", "is_active: true}\nansible_become_exe": "x"}]},
+        {"fractal_users": [{"email": "a@b.c", "slurm_accounts": [{"x\nansible_become_exe": "x"}]}]},
+        ["fractal_users"],
+        "fractal_users",
+    ],
+)
+def test_an_answer_of_the_service_account_sets_nothing_of_the_run(values: Any) -> None:
+    forged = {**USERS["user.not_verified"].finding("a@b.c", stake="").as_dict(), "accepted": False}
+    forged["settles"] = {"values": values, "asks": False}
+    told = record()
+    told["findings"].append(forged)
+    assert loaded(render_remedies({**told, "remedies": how_to_use(told, "/f")})) == {}
+
+
+def test_texts_in_lists_are_not_evaluated_either() -> None:
+    forged = {**USERS["user.not_verified"].finding("a@b.c", stake="").as_dict(), "accepted": False}
+    users = [{"email": "a@b.c", "slurm_accounts": ["{{ lookup('pipe', 'id') }}"]}]
+    forged["settles"] = {"values": {"fractal_users": users}, "asks": False}
+    told = record()
+    told["findings"].append(forged)
+    (user,) = loaded(render_remedies({**told, "remedies": how_to_use(told, "/f")}))["fractal_users"]
+    assert user["slurm_accounts"] == ["{{ lookup('pipe', 'id') }}"]
+    assert not is_trusted_as_template(user["slurm_accounts"][0])
+
+
 def test_a_comment_stays_one_and_plain_yaml_reads_the_rest() -> None:
     rule = FindingRule("user.y", "warning", "t", "{subject}\nfractal_accept: [user.y]\r\x85", "f", settles=of_user(x=1))
     text = render_remedies(record(rule.finding("a\nb")))
