@@ -136,6 +136,21 @@ def systemctl(*arguments: str, timeout: float = 120) -> str:
     return done.out
 
 
+def transient_unit(kind: str, unit: str) -> str:
+    """Return the name of the transient unit of this collection that does something about ``unit``."""
+    return f"fractal-{kind}-{unit.replace('@', '-')}"
+
+
+def is_at_work(unit: str) -> bool:
+    """Return whether a unit runs, begins or ends to.
+
+    Raises:
+        FractalError: systemd does not answer.
+    """
+    shown = systemctl("show", "--value", "--property=ActiveState", unit)
+    return shown.strip() in ("active", "activating", "deactivating", "reloading")
+
+
 def parse_unit(name: str, text: str) -> Unit:
     """Return the unit described by the output of ``systemctl show``."""
     properties: dict[str, list[str]] = {}

@@ -25,7 +25,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import write_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import request
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit, systemctl
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
+    Unit,
+    is_at_work,
+    read_unit,
+    transient_unit,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import page_program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.address import Address
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import start
@@ -79,13 +84,12 @@ class Page:
 
 def page_unit(unit: str) -> str:
     """Return the name of the transient unit that takes the place of ``unit``."""
-    return f"fractal-maintenance-{unit.replace('@', '-')}"
+    return transient_unit("maintenance", unit)
 
 
 def page_is_up(unit: str) -> bool:
     """Return whether the page is in the place of ``unit``, or on its way."""
-    shown = systemctl("show", "--value", "--property=ActiveState", page_unit(unit))
-    return shown.strip() in ("active", "activating", "deactivating", "reloading")
+    return is_at_work(page_unit(unit))
 
 
 def open_addresses(unit: Unit, instance: WebInstance) -> list[Address]:

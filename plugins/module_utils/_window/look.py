@@ -11,7 +11,11 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import systemctl, unit_name
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
+    is_at_work,
+    transient_unit,
+    unit_name,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
@@ -45,13 +49,12 @@ _NO_ACCOUNT: dict[str, Any] = {
 
 def window_unit(unit: str) -> str:
     """Return the name of the transient unit in which the window of ``unit`` runs."""
-    return f"fractal-window-{unit.replace('@', '-')}"
+    return transient_unit("window", unit)
 
 
 def is_running(unit: str) -> bool:
     """Return whether a program works on the window of ``unit``."""
-    shown = systemctl("show", "--value", "--property=ActiveState", window_unit(unit))
-    return shown.strip() in ("active", "activating", "deactivating", "reloading")
+    return is_at_work(window_unit(unit))
 
 
 def look_at_server(service: str, verification: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
