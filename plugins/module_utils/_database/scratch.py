@@ -90,6 +90,14 @@ _CLOSED = """
 SELECT datname FROM pg_database
 WHERE NOT datallowconn AND pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL
 """
+# A copy of template0 that nobody has connected to is as large as template0: there can be nothing in it.
+_EMPTY = """
+SELECT datname FROM pg_database
+WHERE NOT datallowconn AND pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL
+      AND starts_with(datname, %(prefix)s)
+      AND pg_database_size(oid) = (SELECT pg_database_size(oid) FROM pg_database WHERE datname = 'template0')
+ORDER BY datname
+"""
 # how versions without marks called what they left: the time of a run, "database" (from which names were exchanged)
 _EARLY_RUN = re.compile(r"(\d{8}T\d{6}Z|database)(_\d+)?")
 _END_SESSIONS = """
@@ -136,10 +144,12 @@ def create_like(
     wanted = create_options(facts)
     if tablespace and facts.get("tablespace") not in (None, _DEFAULT_TABLESPACE):
         wanted += f" TABLESPACE {quoted(facts['tablespace'])}"
-    run(connection, f"CREATE DATABASE {quoted(name)} TEMPLATE template0 {wanted}")
+    # closed until it is marked: whoever is killed in between leaves a database that is known to hold nothing
+    run(connection, f"CREATE DATABASE {quoted(name)} TEMPLATE template0 ALLOW_CONNECTIONS false {wanted}")
     run(connection, comment_statement(name, mark))
     for setting in _FAST_RESTORE:
         run(connection, f"ALTER DATABASE {quoted(name)} SET {setting}")
+    run(connection, f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
 
 
 def create_options(facts: Mapping[str, Any]) -> str:
@@ -191,13 +201,14 @@ def left_over(connection: Connection, dbname: str, kinds: Iterable[str] = LEFT_O
     """Return what killed runs left beside ``dbname``: databases of these kinds, and before each the copies of it.
 
     A rehearsal copies its database once. That copy is only known by the database that it is of, so it goes first.
+    What has no mark yet has the name of such a kind, is closed, and holds nothing.
     """
-    return [
-        one
-        for kind in kinds
-        for name, made_by in runs_of(connection, dbname, kind).items()
-        for one in (*half_made(connection, name, made_by), name)
-    ]
+    found = []
+    for kind in kinds:
+        for name, made_by in runs_of(connection, dbname, kind).items():
+            found += [*half_made(connection, name, made_by), name]
+        found += connection.exec_driver_sql(_EMPTY, {"prefix": beside(dbname, kind)}).scalars()
+    return found
 
 
 def unmarked_databases(connection: Connection, dbname: str) -> list[str]:

@@ -211,6 +211,34 @@ def test_a_killed_module_leaves_nothing_behind_in_the_end(
         assert not [name for name in cluster.names() if "_proof_" in name]
 
 
+def test_a_kill_before_the_scratch_database_has_its_mark(
+    folder: FractalFolder, root: Path, cluster: Cluster, start_module: StartModule, run_module: RunModule
+) -> None:
+    """What is left is closed and empty, so it goes; what an operator called so, and filled or left open, stays."""
+    proofs = f"{folder.database.dbname}_proof_"
+    cluster.create("template0", dbname=f"{proofs}open")
+    cluster.create(dbname=f"{proofs}filled").rows("CREATE TABLE kept AS SELECT 1")
+    cluster.superuser().rows(f"ALTER DATABASE {proofs}filled ALLOW_CONNECTIONS false")
+    operators = {f"{proofs}open", f"{proofs}filled"}
+    try:
+        for cleaner in ({"state": "tidy"}, {}):
+            with cluster.superuser().connect(autocommit=False) as blocker:
+                blocker.execute("LOCK TABLE pg_shdescription IN EXCLUSIVE MODE")
+                running = start_module("fractal_backup", **backup_options(folder, root))
+                [left] = wait_until(lambda: {n for n in cluster.names() if n.startswith(proofs)} - operators)
+                running.process.send_signal(signal.SIGKILL)
+                running.process.wait()
+                waiting = "FROM pg_stat_activity WHERE query LIKE 'COMMENT ON DATABASE%'"
+                cluster.superuser().rows(f"SELECT pg_terminate_backend(pid) {waiting}")
+                wait_until(lambda: not cluster.superuser().rows(f"SELECT {waiting}"))
+            assert left in cluster.names()
+            assert back_up(run_module, folder, root, **cleaner)["changed"]
+            assert {name for name in cluster.names() if name.startswith(proofs)} == operators
+    finally:
+        for name in operators:
+            cluster.drop(name)
+
+
 def test_a_proof_that_is_killed(
     folder: FractalFolder, root: Path, cluster: Cluster, start_module: StartModule, run_module: RunModule
 ) -> None:
