@@ -2,8 +2,8 @@
 
 SIZE=1G fills the seeded database first; ARGUMENTS="-e fractal_rehearsal=false" goes to both playbooks. All of it
 happens in one run on one pair of hosts: the upgrade, the rollback, and the bare commands on the instance that the
-rollback brought back, with the same environment built beforehand. Prints the steps side by side and the ratios; asserts
-nothing.
+rollback brought back, with the same environment built beforehand; ROUNDS times over (3, with SIZE 1), as one machine is
+seldom as fast twice. Prints the steps side by side and each round's ratios; asserts nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -115,51 +116,90 @@ class Bench:
         return steps
 
 
-def show(name: str, seconds: float, against: str, bare: float, goal: float) -> None:
-    print(f"{name:<28}{seconds:>8.2f} s, {against} {bare:.2f} s: ratio {seconds / bare:.2f} (goal: at most {goal})")
+@dataclass(frozen=True)
+class Round:
+    """An upgrade, its rollback, and the bare commands after them; how many frozen copies each playbook left."""
+
+    upgrade: Ran
+    rollback: Ran
+    frozen: tuple[str, str]
+    steps: dict[str, float]
+
+    @property
+    def window(self) -> float:
+        return float(self.upgrade.record["window_seconds"])
+
+    @property
+    def down_and_up(self) -> float:
+        return self.steps["stop"] + self.steps["start"]
+
+    def with_only(self, copy: str) -> float:
+        """Return the seconds of the bare commands with one of the two ways to keep the old database."""
+        return self.steps[copy] + self.down_and_up + self.steps["set-db"] + self.steps["update-db-data"]
 
 
-def rows(table: list[tuple[str, float]]) -> None:
+def show(name: str, pairs: list[tuple[float, float]], against: str, goal: float) -> None:
+    ratios = [seconds / bare for seconds, bare in pairs]
+    each = ", ".join(
+        f"{seconds:.2f} : {bare:.2f} = {ratio:.2f}" for (seconds, bare), ratio in zip(pairs, ratios, strict=True)
+    )
+    print(f"{name} : {against}, seconds: {each}; median {statistics.median(ratios):.2f} (goal: at most {goal})")
+
+
+def rows(table: list[tuple[str, list[float]]]) -> None:
     for title, seconds in table:
-        print(f"  {title:<60}{seconds:>8.2f}")
+        print(f"  {title:<60}" + "".join(f"{one:>8.2f}" for one in seconds))
+
+
+def side_by_side(tables: list[dict[str, float]]) -> list[tuple[str, list[float]]]:
+    """Return the seconds of each title that all rounds have."""
+    return [(title, [table[title] for table in tables]) for title in tables[0] if all(title in one for one in tables)]
+
+
+def of_the_upgrade(upgrade: Ran) -> dict[str, float]:
+    stages = {one["title"]: one["seconds"] for one in upgrade.record["stages"] if one["seconds"] is not None}
+    backup = (upgrade.record.get("backup_seconds") or {}).items()
+    return stages | {f"of the backup and its archive: {name}": seconds for name, seconds in backup}
 
 
 def main() -> None:
+    rounds: list[Round] = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(folder)
         try:
             size = bench.prepare()
-            upgrade, frozen = bench.playbook("upgrade"), bench.sql(FROZEN)
-            rollback, left = bench.playbook("rollback"), bench.sql(FROZEN)
-            steps = bench.bare()
+            for _ in range(int(os.environ.get("ROUNDS") or (1 if megabytes() else 3))):
+                if rounds:
+                    in_server("bash", "-c", (BENCH / "bare_back.sh").read_text())
+                upgrade, frozen = bench.playbook("upgrade"), bench.sql(FROZEN)
+                rollback, left = bench.playbook("rollback"), bench.sql(FROZEN)
+                rounds.append(Round(upgrade, rollback, (frozen, left), bench.bare()))
         finally:
             run("tests/bed/stop_pair.sh", PAIR)
     print(f"database of {size / 1e9:.2f} GB; load {os.getloadavg()[1]:.1f}")
     print("\nof the upgrade, by its report:")
-    stages = [(one["title"], one["seconds"]) for one in upgrade.record["stages"] if one["seconds"] is not None]
-    of_backup = (upgrade.record.get("backup_seconds") or {}).items()
-    rows(stages + [(f"of the backup and its archive: {name}", seconds) for name, seconds in of_backup])
+    rows(side_by_side([of_the_upgrade(one.upgrade) for one in rounds]))
     print("modules of the rollback:")
-    rows([(title, float(seconds)) for title, seconds in rollback.modules])
+    rows(side_by_side([{title: float(seconds) for title, seconds in one.rollback.modules} for one in rounds]))
     print("bare:")
-    rows(list(steps.items()))
-    both = sum(seconds for name, seconds in steps.items() if name not in ("file copy", "compressed dump"))
-    window = float(upgrade.record["window_seconds"])
+    rows(side_by_side([one.steps for one in rounds]))
     print()
-    show("window", window, "bare", both + steps["file copy"], GOALS["bare"])
-    show("window", window, "official order", both + steps["compressed dump"], GOALS["official"])
-    per = [seconds / size * 1e9 for seconds in (window, steps["file copy"], steps["compressed dump"])]
-    print(f"seconds per GB: window {per[0]:.1f}, file copy {per[1]:.1f}, compressed dump {per[2]:.1f}")
-    print(f"the service did not answer for {upgrade.down:.2f} s; the whole playbook took {upgrade.seconds:.0f} s")
-    rehearsal = upgrade.record.get("rehearsal") or {}
-    if rehearsal.get("predicted_seconds"):
-        predicted = float(rehearsal["predicted_seconds"])
-        print(f"predicted: {predicted:.1f} s, {100 * (predicted / window - 1):+.0f} % of what it was")
-    method = "exchange" if (frozen, left) == ("1", "0") else "the dump"
-    show(
-        f"rollback by {method}: down", rollback.down, "stop + start", steps["stop"] + steps["start"], GOALS["exchange"]
-    )
-    print(f"the whole playbook took {rollback.seconds:.0f} s")
+    show("window", [(one.window, one.with_only("file copy")) for one in rounds], "bare", GOALS["bare"])
+    official = [(one.window, one.with_only("compressed dump")) for one in rounds]
+    show("window", official, "official order", GOALS["official"])
+    exchanged = all(one.frozen == ("1", "0") for one in rounds)
+    down = [(one.rollback.down, one.down_and_up) for one in rounds]
+    show(f"rollback by {'exchange' if exchanged else 'the dump'}", down, "stop + start", GOALS["exchange"])
+    for one in rounds:
+        per = [seconds / size * 1e9 for seconds in (one.window, one.steps["file copy"], one.steps["compressed dump"])]
+        print(f"seconds per GB: window {per[0]:.1f}, file copy {per[1]:.1f}, compressed dump {per[2]:.1f}")
+        print(
+            f"  the service did not answer for {one.upgrade.down:.2f} s; the playbook took {one.upgrade.seconds:.0f} s"
+        )
+        predicted = (one.upgrade.record.get("rehearsal") or {}).get("predicted_seconds")
+        if predicted:
+            print(f"  predicted: {predicted:.1f} s, {100 * (predicted / one.window - 1):+.0f} % of what it was")
+        print(f"  the playbook of the rollback took {one.rollback.seconds:.0f} s")
 
 
 if __name__ == "__main__":
