@@ -11,6 +11,7 @@ While it is made nobody can connect to it, so an unmarked one with our name that
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -211,17 +212,23 @@ def _create(connection: Connection, settings: DatabaseSettings, made_by: str, se
 
 
 def _compared(settings: DatabaseSettings, name: str, search_path: str) -> Contents:
-    """Return what the original holds, after it was compared with the copy."""
-    try:
-        with connect(settings.at(name), read_only=True) as connection:
-            copied = read_contents(connection, search_path, digests=False, versions=True)
-    except FractalError as error:
-        raise NoCopy(f"the copy cannot be connected to: {error}".rstrip(".")) from error
-    with connect(settings, read_only=True) as connection:
-        contents = read_contents(connection, digests=False, versions=True)
+    """Return what the original holds, after it was compared with the copy; both are read at once."""
+
+    def copied() -> Contents:
+        try:
+            with connect(settings.at(name), read_only=True) as connection:
+                return read_contents(connection, search_path, digests=False, versions=True)
+        except FractalError as error:
+            raise NoCopy(f"the copy cannot be connected to: {error}".rstrip(".")) from error
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(copied)
+        with connect(settings, read_only=True) as connection:
+            contents = read_contents(connection, digests=False, versions=True)
+    copy = reading.result()
     if contents.revision is None:
         raise FractalError(f"The {settings.where} has no alembic revision: it is not fractal-server's.")
-    found = differences(contents, copied)
+    found = differences(contents, copy)
     if found:
         raise FractalError(
             f"The frozen copy differs from the database: {'; '.join(found)}. Was the database written to, or is its "

@@ -42,11 +42,12 @@ _DOWN = ("inactive", "failed")
 _STOP_TIMEOUT = 600.0  # seconds; systemd's own TimeoutStopSec ends it sooner
 
 
-def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
+def stop_and_hold(service: str, hold: Hold, when_held: Callable[[], None] = lambda: None) -> tuple[bool, Hold]:
     """Stop the unit and keep it from starting. Return whether that changed anything, and the hold in force.
 
     A record that is there already belongs to an upgrade that was interrupted, or whose start failed: it stays, with its
-    run and its backup. Only if that run had no backup to make, it gets the one of this run.
+    run and its backup. Only if that run had no backup to make, it gets the one of this run. ``when_held`` is called
+    once it is written, before anything stops.
 
     Raises:
         FractalError: The unit does not stop.
@@ -58,6 +59,7 @@ def stop_and_hold(service: str, hold: Hold) -> tuple[bool, Hold]:
         _write_hold(unit.name, hold)
     if present != hold or unit.needs_reload:
         systemctl("daemon-reload")
+    when_held()
     rested = hold_triggers(unit)
     if unit.active_state not in _DOWN:
         systemctl("stop", unit.name, timeout=_STOP_TIMEOUT)

@@ -26,7 +26,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 FOLDER = "/var/lib/fractal-ops"
 BEGAN, STAGE, DONE, FAILED, DECIDED, ENDED, TOLD = "began", "stage", "done", "failed", "decided", "ended", "told"
 UPGRADED, WAITS, BACK, RESTARTED, LEFT = "upgraded", "waits", "back", "restarted", "left"  # how a window ends
-HEALTHY = "healthy"  # the service is up again
+STOPS, HEALTHY = "stops", "healthy"  # the service goes down, is up again
 _JOURNAL, _SEEN, _KEPT = "window.jsonl", "seen.json", 5
 _EARLIER = "window-*.jsonl"
 
@@ -141,7 +141,6 @@ def summary(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         name = key(event)
         if event["event"] == STAGE:
             stages[name] = {"seconds": stages.get(name, {}).get("seconds", 0.0), "state": "running"}
-            down = event["at"] if event["stage"] == "stop" and down is None else down
             up = None if event["stage"] == "start" else up
         elif event["event"] in (DONE, FAILED) and name in stages:
             spent = round(stages[name]["seconds"] + event["seconds"], 3)
@@ -150,6 +149,8 @@ def summary(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 results[name] = event["result"]
             if event["event"] == DONE and event["stage"] == "start" and up is None:
                 up = event["at"]
+        elif event["event"] == STOPS:
+            down = event["at"] if down is None else down
         elif event["event"] == HEALTHY:
             up = event["at"]
     last = events[last_attempt(events) :]

@@ -60,6 +60,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     HEALTHY,
     LEFT,
     RESTARTED,
+    STOPS,
     UPGRADED,
     WAITS,
     Journal,
@@ -211,7 +212,8 @@ class Window:
     def _stop(self) -> dict[str, Any]:
         order = self.order
         root = order.backup_root if order.plan["todo"]["backup"] else None
-        changed, hold = stop_and_hold(order.unit, new_hold(order.unit, order.controller, root))
+        hold = new_hold(order.unit, order.controller, root)
+        changed, hold = stop_and_hold(order.unit, hold, lambda: self.journal.note(STOPS))
         return {"changed": changed, "hold": hold.as_dict()}
 
     def _back_up(self) -> dict[str, Any]:

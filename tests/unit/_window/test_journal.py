@@ -109,7 +109,8 @@ def test_the_window_lasts_from_the_first_stop_to_the_last_start() -> None:
     def event(kind: str, stage: str, at: float) -> dict[str, Any]:
         return {"event": kind, "stage": stage, "release": "", "at": at, "seconds": 1.0, "result": {}}
 
-    times = [("stage", "stop", 10.0), ("done", "stop", 11.0), ("stage", "stop", 50.0), ("done", "stop", 51.0)]
+    first = [("stage", "stop", 9.0), ("stops", "", 10.0), ("done", "stop", 11.0)]
+    times = [*first, ("stage", "stop", 50.0), ("stops", "", 50.2), ("done", "stop", 51.0)]
     start = [("stage", "start", 52.0), ("done", "start", 60.5)]
     assert summary([event(*one) for one in times])["window_seconds"] is None
     assert summary([event(*one) for one in [*times, *start]])["window_seconds"] == 50.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
@@ -92,14 +92,16 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
         return work
 
-    def held() -> None:
+    def stop_and_hold(_unit: str, _new: Hold, when_held: Callable[[], None]) -> tuple[bool, Hold]:
+        stage("stop")()
         found.hold = HOLD
+        when_held()
+        return True, HOLD
 
     window = program.Window
     for method, work in {
         "_look": stage("look"),
         "_drain": stage("drain"),
-        "_stop": stage("stop", held, hold=HOLD.as_dict()),
         "_back_up": stage("backup", lambda: setattr(found, "backup", True)),
         "_migrate_file": stage("environment_file", handed_on={"poll_interval": 5}),
         "_give_resource": stage("resources"),
@@ -118,6 +120,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         return {"changed": True}
 
     monkeypatch.setattr(window, "_hop", hop)
+    monkeypatch.setattr(program, "stop_and_hold", stop_and_hold)
     monkeypatch.setattr(program, "note_after", stage("note"))
 
     def go_back(_installation: Any, _found: Any, _database: Any, noted: Any, **_options: Any) -> None:
