@@ -184,7 +184,18 @@ MUTATIONS = (
         "_instance",
     ),
     Mutation(
-        "start with the assertion", UTILS + "_instance/service.py", "replace(hold, phase=STARTING)", "hold", "_instance"
+        "start with the assertion",
+        UTILS + "_instance/service.py",
+        "        write_file(may_start_path(unit), MAY_START_TOLD.encode(), uid=0, gid=0, mode=0o644)\n",
+        "",
+        "_instance",
+    ),
+    Mutation(
+        "hold with what let it start",
+        UTILS + "_instance/service.py",
+        "    remove_file(may_start_path(unit.name))\n    if",
+        "    if",
+        "_instance",
     ),
     Mutation(
         "stopped before is not remembered",

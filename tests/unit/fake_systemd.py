@@ -16,7 +16,9 @@ import pathlib, sys
 here = pathlib.Path({folder!r})
 verb = sys.argv[1]
 state = here / "state"
-held = any("AssertPathExists" in path.read_text() for path in here.glob("etc/{unit}.d/*.conf"))
+drop_ins = [path.read_text() for path in here.glob("etc/{unit}.d/*.conf")]
+asserted = [line.partition("=")[2] for text in drop_ins for line in text.splitlines() if line.startswith("Assert")]
+held = any(not pathlib.Path(path).exists() for path in asserted)
 if verb == "show":
     print("LoadState=loaded\\nUnitFileState=enabled\\nResult=exit-code\\nNRestarts=0")
     print("ActiveState=" + state.read_text())

@@ -7,27 +7,22 @@ It is the only thing that an upgrade leaves on the host while it is in progress:
 ``systemctl status`` why the unit does not start, and it names the backup that belongs to the upgrade. An assertion
 rather than a mask, because a runtime mask has no effect on units under /etc (systemd.unit(5), unit load path).
 
-For the start the assertion goes, and only that: the drop-in stays as the record of an upgrade in progress until the
-service answers with the right release. Whoever finds it knows that the upgrade has not ended well.
+What it asserts is a file beside it. For the start that file is made, which systemd sees without being reloaded; the
+drop-in stays as the record of an upgrade in progress until the service answers with the right release. Whoever finds it
+knows that the upgrade has not ended well.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 HELD, STARTING = "held", "starting"
 HOLD_FOLDER = "/etc/systemd/system"
 HOLD_NAME = "90-fractal-upgrade-in-progress.conf"
-_NEVER = "/fractal-upgrade-in-progress--run-upgrade-or-rollback-playbook"
-_TOLD = {
-    HELD: (
-        "fractal_ops.platform is upgrading this unit; it must not start half-way.",
-        f"[Unit]\nAssertPathExists={_NEVER}\n",
-    ),
-    STARTING: ("fractal_ops.platform has upgraded this unit and started it; the service has not answered yet.", ""),
-}
+_MAY_START = "upgrade-in-progress--run-upgrade-or-rollback-playbook"
+MAY_START_TOLD = "fractal_ops.platform has upgraded this unit and started it; the service has not answered yet.\n"
 
 
 @dataclass(frozen=True)
@@ -56,17 +51,23 @@ def hold_path(unit: str) -> str:
     return os.path.join(HOLD_FOLDER, unit + ".d", HOLD_NAME)
 
 
+def may_start_path(unit: str) -> str:
+    """Return the path of the file whose absence holds ``unit``. systemd names it when it refuses a start."""
+    return os.path.join(HOLD_FOLDER, unit + ".d", _MAY_START)
+
+
 def read_hold(unit: str) -> Hold | None:
     """Return the hold on ``unit``, or None."""
     try:
         with open(hold_path(unit), encoding="utf-8") as stream:
-            return parse_hold(stream.read())
+            hold = parse_hold(stream.read())
     except OSError:
         return None
+    return replace(hold, phase=STARTING) if os.path.exists(may_start_path(unit)) else hold
 
 
 def parse_hold(text: str) -> Hold:
-    """Return the hold written in a drop-in's comments."""
+    """Return the hold written in a drop-in's comments, as if the unit were held."""
     values = {}
     for line in text.splitlines():
         key, separator, value = line.lstrip("# ").partition(": ")
@@ -78,21 +79,21 @@ def parse_hold(text: str) -> Hold:
         controller=values.get("controller", "unknown"),
         backup=values.get("backup", ""),
         ran_before=values.get("ran before") != "no",
-        phase=STARTING if values.get("phase") == STARTING else HELD,
     )
 
 
-def render_hold(hold: Hold) -> str:
-    """Return the drop-in's text: a record in comments, and while the unit is held an assertion that always fails."""
-    told, directive = _TOLD[hold.phase]
+def render_hold(unit: str, hold: Hold) -> str:
+    """Return the drop-in's text: a record in comments, and the assertion that holds the unit."""
     record = {
         "run": hold.run,
         "since": hold.since,
         "controller": hold.controller,
         "backup": hold.backup,
         "ran before": "yes" if hold.ran_before else "no",
-        "phase": hold.phase,
     }
-    lines = [told, "Run the upgrade playbook again to go on, or the rollback playbook to go back."]
-    lines += [f"{key}: {value}" for key, value in record.items()]
-    return "".join(f"# {line}\n" for line in lines) + directive
+    lines = [
+        "fractal_ops.platform is upgrading this unit; it must not start half-way.",
+        "Run the upgrade playbook again to go on, or the rollback playbook to go back.",
+        *(f"{key}: {value}" for key, value in record.items()),
+    ]
+    return "".join(f"# {line}\n" for line in lines) + f"[Unit]\nAssertPathExists={may_start_path(unit)}\n"

@@ -27,9 +27,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hea
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import (
     HELD,
+    MAY_START_TOLD,
     STARTING,
     Hold,
     hold_path,
+    may_start_path,
     read_hold,
     render_hold,
 )
@@ -55,9 +57,8 @@ def stop_and_hold(service: str, hold: Hold, when_held: Callable[[], None] = lamb
     unit = read_unit(service)
     present = read_hold(unit.name)
     hold = _in_force(unit, present, hold)
-    if present != hold:
-        _write_hold(unit.name, hold)
-    if present != hold or unit.needs_reload:
+    remove_file(may_start_path(unit.name))
+    if _write_hold(unit.name, hold) or unit.needs_reload:
         systemctl("daemon-reload")
     when_held()
     rested = hold_triggers(unit)
@@ -83,19 +84,20 @@ def would_hold(service: str, new: Hold) -> tuple[bool, Hold]:
 def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, Health]:
     """Start the unit, wait until it is healthy, and only then forget the hold. Return whether that changed anything.
 
-    Until then the record stays in the drop-in, without its assertion: a service that does not come up is not upgraded,
-    and its backup is not forgotten.
+    Until then the record stays: a service that does not come up is not upgraded, and its backup is not forgotten.
 
     Raises:
         FractalError: systemd refuses to start the unit, or it does not become healthy.
     """
-    hold = read_hold(unit_name(service))
+    unit = unit_name(service)
+    hold = read_hold(unit)
     if hold is not None and hold.phase != STARTING:
-        _write_hold(unit_name(service), replace(hold, phase=STARTING))
-        systemctl("daemon-reload")
+        if _write_hold(unit, hold):  # that of another version asserts something else
+            systemctl("daemon-reload")
+        write_file(may_start_path(unit), MAY_START_TOLD.encode(), uid=0, gid=0, mode=0o644)
     started = start(service)
     health = healthy()
-    return _forget_hold(service) or started, health
+    return _forget_hold(unit) or started, health
 
 
 def bring_up(
@@ -139,7 +141,7 @@ def sweep(service: str) -> None:
     """Remove what a program has left beside a hold that it was killed over, before that had its name."""
     unit = unit_name(service)
     if read_hold(unit) is None:
-        _remove_hold(unit)
+        _forget_hold(unit)
 
 
 def lift(service: str) -> bool:
@@ -150,7 +152,7 @@ def lift(service: str) -> bool:
     Raises:
         FractalError: systemd refuses.
     """
-    held = _forget_hold(service)
+    held = _forget_hold(unit_name(service))
     return start_triggers(unit_name(service)) or held
 
 
@@ -207,23 +209,24 @@ def _in_force(unit: Unit, present: Hold | None, new: Hold) -> Hold:
     return replace(new, phase=HELD, ran_before=unit.active_state not in _DOWN)
 
 
-def _write_hold(unit: str, hold: Hold) -> None:
-    path = hold_path(unit)
+def _write_hold(unit: str, hold: Hold) -> bool:
+    """Write the drop-in. Return whether it was another one before, so that systemd must be told."""
+    path, text = hold_path(unit), render_hold(unit, hold).encode()
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        if stream.read() == text:
+            return False
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    write_file(path, render_hold(hold).encode(), uid=0, gid=0, mode=0o644)
+    write_file(path, text, uid=0, gid=0, mode=0o644)
+    return True
 
 
-def _forget_hold(service: str) -> bool:
-    removed = _remove_hold(unit_name(service))
+def _forget_hold(unit: str) -> bool:
+    """Remove the drop-in, and what lies beside it. The unit may start as long as systemd knows the assertion."""
+    removed = remove_file(hold_path(unit))
     if removed:
         systemctl("daemon-reload")
-    return removed
-
-
-def _remove_hold(unit: str) -> bool:
-    path = hold_path(unit)
-    removed = remove_file(path)
-    _remove_if_empty(os.path.dirname(path))
+    remove_file(may_start_path(unit))
+    _remove_if_empty(os.path.dirname(hold_path(unit)))
     return removed
 
 

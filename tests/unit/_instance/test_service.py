@@ -111,6 +111,39 @@ def test_a_service_that_does_not_come_up_keeps_its_record_and_can_be_held_again(
     assert read_hold(UNIT) is None
 
 
+def test_for_the_start_systemd_need_not_be_reloaded(systemd: FakeSystemd) -> None:
+    """A reload takes seconds on a host with many units, while nobody can work."""
+    stop_and_hold(UNIT, FIRST)
+    before = len(systemd.commands)
+
+    def healthy() -> Health:
+        assert systemd.commands[before:] == ["start"]
+        return HEALTH
+
+    assert lift_and_start(UNIT, healthy)[0]
+
+
+def test_what_let_an_earlier_upgrade_start_lets_no_other_one(systemd: FakeSystemd) -> None:
+    stop_and_hold(UNIT, FIRST)
+    with pytest.raises(FractalError, match="answers as"):
+        lift_and_start(UNIT, ill)
+    systemd.drop_in.unlink()  # the program was killed while it forgot the hold
+    systemd.set("active")
+    stop_and_hold(UNIT, SECOND)
+    with pytest.raises(FractalError, match="does not start"):
+        start(UNIT)
+    assert read_hold(UNIT) == SECOND
+
+
+def test_the_hold_of_another_version_is_let_go_as_well(systemd: FakeSystemd) -> None:
+    stop_and_hold(UNIT, FIRST)
+    text = systemd.drop_in.read_text()
+    systemd.drop_in.write_text(text.partition("[Unit]")[0] + "[Unit]\nAssertPathExists=/never\n")
+    assert read_hold(UNIT) == FIRST
+    assert lift_and_start(UNIT, lambda: HEALTH)[0]
+    assert systemd.state == "active" and not systemd.drop_in.parent.exists()
+
+
 def test_a_start_that_systemd_refuses_is_told_with_the_journal_and_keeps_the_record(systemd: FakeSystemd) -> None:
     stop_and_hold(UNIT, FIRST)
     (systemd.folder / "refuses").touch()

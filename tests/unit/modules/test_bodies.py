@@ -139,7 +139,7 @@ def test_the_backup_of_the_upgrade_in_progress_counts_and_no_other(systemd: Fake
     found = backup_info(tmp_path)
     assert (found["backup"]["path"], found["ran_before"]) == (older, False)
     systemd.drop_in.parent.mkdir(parents=True)
-    systemd.drop_in.write_text(render_hold(Hold("2", "s", "c", str(tmp_path / UNIT / "2"), ran_before=False)))
+    systemd.drop_in.write_text(render_hold(UNIT, Hold("2", "s", "c", str(tmp_path / UNIT / "2"), ran_before=False)))
     unfinished = backup_info(tmp_path)
     assert unfinished["backup"] is None and unfinished["hold"]["run"] == "2"
     assert unfinished["ran_before"] is False, "the hold knows, as long as there is no backup"
