@@ -220,7 +220,7 @@ def test_without_a_default_version_2_16_knows_no_other_interpreter() -> None:
     ],
 )
 def test_a_value_is_mended_where_its_meaning_is_certain(variable: str, old: str, new: str | None) -> None:
-    migration = migrate({**SLURM, variable: old})
+    migration = migrate({**SLURM, variable: old}, to="2.17.2")
     assert migration.blockers == []
     assert read(migration.text).get(variable) == new
 

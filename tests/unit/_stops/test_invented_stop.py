@@ -40,7 +40,7 @@ STOP = Release("3.1.0", "aaaaaaaaaaaa", ("3.11", "3.14"), "1.22.0", (20,), is_st
 NEXT = Release(
     "3.1.1", "bbbbbbbbbbbb", ("3.11", "3.14"), "1.22.0", (20,), takes_away=(TakenAway("user_oauth", "shelf"),)
 )
-LAST = path.RELEASES[-1]
+LAST = [known for known in path.RELEASES if not known.is_stop][-1]
 OLD_HEAD = LAST.alembic_head
 FINDINGS = rule_table(FindingRule("release.odd_shelf", "warning", "An odd shelf", "{subject} is odd.", "Tidy it."))
 
@@ -83,9 +83,9 @@ def check_shelves(host: ServerHost) -> Iterator[Finding]:
 
 @pytest.fixture(autouse=True)
 def invented(monkeypatch: pytest.MonkeyPatch) -> None:
-    until_then = [known for known in path.RELEASES if path.version_key(known.version) < (3,)]
+    until_then = path.RELEASES[: path.RELEASES.index(LAST) + 1]
     monkeypatch.setattr(path, "RELEASES", (*until_then, STOP, NEXT))
-    step = EnvStep("3.1.0", (Rule("FRACTAL_HELP_URL", "drop", "nobody needs help any more"),))
+    step = EnvStep("3.1.0", (Rule("FRACTAL_SHELF_URL", "drop", "nobody looks at shelves any more"),))
     monkeypatch.setattr(env_steps, "ENV_STEPS", [*env_steps.ENV_STEPS, step])
     monkeypatch.setitem(DATA_MIGRATIONS, "3.1.0", Shelves())
     monkeypatch.setitem(PRECHECKS, "3.1.0", (("shelves", check_shelves),))
@@ -108,7 +108,7 @@ class World:
         return {"reachable": True, "revision": self.revision, "other_sessions": [], **described}
 
     def switch(self, _environment: str, _old: str, version: str) -> bool:
-        assert "HELP" not in Path(self.env_file).read_text(), "the release would read a file of the one before"
+        assert "SHELF_URL" not in Path(self.env_file).read_text(), "the release would read a file of the one before"
         self.version = version
         self.log.append(f"switch {version}")
         return True
@@ -136,7 +136,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     env_file = tmp_path / ".fractal_server.env"
     env_file.write_text(
-        "JWT_SECRET_KEY=k\nPOSTGRES_DB=d\nFRACTAL_RUNNER_BACKEND=slurm_sudo\nFRACTAL_HELP_URL=https://help.example.org\n"
+        "JWT_SECRET_KEY=k\nPOSTGRES_DB=d\nFRACTAL_RUNNER_BACKEND=slurm_sudo\nFRACTAL_SHELF_URL=https://s.example.org\n"
     )
     made = World(str(env_file))
     monkeypatch.setattr(hop, "discover_server", made.instance)
@@ -250,4 +250,4 @@ def test_who_was_left_out_for_good_is_told_afterwards(world: World) -> None:
 def test_the_way_out_of_2_16_has_the_checks_of_all_stops() -> None:
     names = [name for name, _check in checks_on_the_way(host("2.16.6"))]
     assert names[:2] == ["stops", "rows"] and names[-1] == "shelves"
-    assert len(names) == 2 + sum(len(checks) for checks in PRECHECKS.values())
+    assert len(names) == 2 + sum(len(PRECHECKS[known.version]) for known in path.RELEASES if known.is_stop)
