@@ -9,12 +9,36 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import no_room
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    blocker,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"database": "Database"}
+FINDINGS = rule_table(
+    FindingRule(
+        "database.no_frozen_copy",
+        "warning",
+        "The downtime will hold a dump",
+        "No frozen copy of the database {subject} ({size}) can be made as things are: {reasons}. The backup inside the "
+        "downtime will be a dump and its proof, which take about {dump}; a copy takes about {copy}.",
+        "Mend what is named, or plan the longer downtime. With fractal_backup_method=dump this is not asked.",
+    ),
+    blocker(
+        "database.copy_refused",
+        "A frozen copy cannot be made",
+        "fractal_backup_method is copy, but no frozen copy of the database {subject} can be made: {reasons}.",
+        "Mend what is named, or set fractal_backup_method to auto, which makes a dump instead.",
+        settles={"fractal_backup_method": "auto"},
+        asks=True,
+    ),
+)
 
 # Seconds for a gigabyte of database, measured with 0.7 GB on two cores: a dump with its proof, a copy of the files.
 _DUMP, _COPY = 250.0, 12.0

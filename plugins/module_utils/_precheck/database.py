@@ -11,6 +11,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    blocker,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import FRACTAL_TABLES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
@@ -23,7 +29,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     OTHER_SESSIONS,
     Session,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import unreadable_objects
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     RELEASES,
@@ -32,8 +37,128 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
 )
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseSide
+
+CHAPTERS = {"database": "Database", "host": "Hosts", "work": "Work in flight"}
+FINDINGS = rule_table(
+    blocker(
+        "database.postgres_too_old",
+        "PostgreSQL too old",
+        "{subject} runs on PostgreSQL {version}; fractal-server's driver needs 10 or later.",
+        "Upgrade PostgreSQL first.",
+        "psycopg 3",
+    ),
+    blocker(
+        "database.no_dump_programs",
+        "No suitable pg_dump and pg_restore",
+        "{reason}",
+        "Install PostgreSQL's client programs, of the server's version or later, on this host.",
+    ),
+    blocker(
+        "database.not_readable",
+        "Database cannot be dumped",
+        "The role {subject} may not read {objects}, or not all rows of it, so the database cannot be dumped.",
+        "Let {subject} be their owner, or give it SELECT on them and USAGE on their schema; a table with row-level "
+        "security, whose owner it is not, needs BYPASSRLS or another database.",
+    ),
+    blocker(
+        "database.not_owner",
+        "Schema cannot be migrated",
+        "The role {subject} does not own {objects}, so set-db cannot alter them.",
+        "As PostgreSQL's administrator, in this database: REASSIGN OWNED BY <their owner> TO the role {subject}.",
+        "fractal-server 2.17.0, migrations/versions",
+    ),
+    blocker(
+        "database.no_create",
+        "Tables cannot be made",
+        "The role {subject} may not create tables in the schema {schema}, so neither can set-db make those of the new "
+        "release nor a rollback those of the backup.",
+        "As PostgreSQL's administrator, in this database: GRANT CREATE ON SCHEMA {schema} TO {quoted};",
+        "fractal-server 2.17.0, migrations/versions; PostgreSQL 15, release notes (schema public)",
+    ),
+    blocker(
+        "database.no_createdb",
+        "Backup cannot be proved",
+        "The role {subject} may not create databases, so the backup cannot be proved by restoring it.",
+        "As PostgreSQL's administrator: ALTER ROLE {quoted} CREATEDB; or set fractal_backup_proof to list.",
+        settles={"fractal_backup_proof": "list"},
+        asks=True,
+    ),
+    FindingRule(
+        "database.other_sessions",
+        "warning",
+        "Others are connected to the database",
+        "{count} session(s) of others are connected to the database {subject}: {who}. Their locks could stop the "
+        "schema migration, and what they write after the backup would be lost by a rollback.",
+        "Stop these programs for the upgrade.",
+    ),
+    FindingRule(
+        "database.revision_differs",
+        "blocker",
+        "Schema and installed release do not belong together",
+        "The database {subject} is at alembic revision {revision} ({at}); fractal-server {version} expects {expected}.",
+        "Install the release that the schema belongs to, or run set-db of {version} if that was forgotten.",
+        "fractal-server, migrations/versions of each release",
+    ),
+    FindingRule(
+        "work.job_in_flight",
+        "warning",
+        "Jobs run",
+        "{count} job(s) run now: {who}. fractal_jobs_in_flight is {mode}.",
+        "With 'fail', the upgrade does not begin while jobs run; with 'wait', it waits for their end; with 'abort', it "
+        "ends them as failed. Choose a quiet hour.",
+        "fractal-server 2.16.6, runner/shutdown.py",
+        settles={"fractal_jobs_in_flight": "wait"},
+        asks=True,
+    ),
+    FindingRule(
+        "work.activity_in_flight",
+        "warning",
+        "Task collections run",
+        "{count} task-group activities run now: {who}. fractal_jobs_in_flight is {mode}.",
+        "Let them end before the upgrade; a stop kills them. With 'abort', they are marked as failed then.",
+        "fractal-server 2.16.6, schemas/v2/task_group.py",
+    ),
+    FindingRule(
+        "work.job_stale",
+        "warning",
+        "Jobs that only seem to run",
+        "{count} job(s) are 'submitted' but began before fractal-server was last started, so nothing runs them any "
+        "more: {who}. They block their datasets.",
+        "For each: PATCH /admin/v2/job/<id>/ with status failed, before the upgrade; or fractal_jobs_in_flight: abort.",
+        "fractal-server 2.16.6, routes/admin/v2/job.py",
+        settles={"fractal_jobs_in_flight": "abort"},
+        asks=True,
+    ),
+    FindingRule(
+        "work.activity_stale",
+        "warning",
+        "Task collections that only seem to run",
+        "{count} task-group activities began before fractal-server was last started, so nothing runs them any "
+        "more: {who}.",
+        "Set their status to failed in the table taskgroupactivityv2, Fractal has no endpoint for it; or "
+        "fractal_jobs_in_flight: abort.",
+        "fractal-server 2.16.6, schemas/v2/task_group.py",
+        settles={"fractal_jobs_in_flight": "abort"},
+        asks=True,
+    ),
+    FindingRule(
+        "work.workflow_starts_non_parallel",
+        "warning",
+        "Workflows that fail on an empty dataset",
+        "{count} workflow(s) begin with a plain non_parallel task; the new release does not run them on a dataset "
+        "without images: {who}.",
+        "Tell their owners: the first task must be of type converter_non_parallel.",
+        "fractal-server 2.17.1, CHANGELOG (2971)",
+    ),
+    FindingRule(
+        "host.clock_differs",
+        "warning",
+        "Clocks differ",
+        "The clocks of this host and of the database server {subject} differ by {seconds} seconds.",
+        "Synchronize both (NTP): log-in tokens and times of jobs depend on it.",
+    ),
+)
 
 _OLDEST_POSTGRES = 10  # what psycopg 3 talks to
 _CLOCK_TOLERANCE = 60.0  # seconds

@@ -11,13 +11,28 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import tree_size
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.server import data_folder
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"host": "Hosts"}
+FINDINGS = rule_table(
+    FindingRule(
+        "host.disk_full",
+        "blocker",
+        "Not enough room",
+        "The file system {subject} has {free} free; the upgrade needs {needed}: {parts}.",
+        "Make room, or set fractal_backup_root to a folder on another file system.",
+        settles={"fractal_backup_root": None},
+    ),
+)
 
 _RESTORED = 1.2  # a restored copy and its write-ahead log, compared with the database
 

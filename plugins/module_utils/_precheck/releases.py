@@ -11,16 +11,82 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    blocker,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import network_environment, run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import python_supported
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import out_of_sight
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import choose, for_the_whole_way
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"release": "Releases to install"}
+FINDINGS = rule_table(
+    blocker(
+        "release.unknown",
+        "No way to the target",
+        "{reason}",
+        "Set fractal_target_version to a release that this collection knows.",
+    ),
+    blocker(
+        "release.python_unsupported",
+        "Python too old or too new",
+        "fractal-server {subject} needs Python >= {lowest} and < {too_new}; for {environment} there is {pythons}.",
+        "Install such a Python with its venv into /usr/bin, /usr/local/bin or /opt/<name>/bin, or name it in "
+        "fractal_pythons. The whole way runs on {whole}. With fractal_install_strategy=in_place, the environment "
+        "itself needs it.",
+        "fractal-server, pyproject.toml of the release",
+        settles={"fractal_pythons": [None]},
+    ),
+    blocker(
+        "release.not_offered",
+        "pip cannot find the release",
+        "pip cannot get fractal-server {subject} from {source}: {reason}",
+        "Name a proxy with fractal_environment, or an index with fractal_pip_extra_args; or put the wheels of "
+        "fractal-server {subject} and all it needs into a folder on the host and set fractal_wheelhouse.",
+        settles={
+            "fractal_environment": {"https_proxy": None},
+            "fractal_wheelhouse": None,
+            "fractal_pip_extra_args": [None],
+        },
+    ),
+    FindingRule(
+        "release.not_checked",
+        "warning",
+        "Package index not asked",
+        "Neither {subject} nor {base} has pip, so it was not checked whether the new release can be had.",
+        "Nothing, if the upgrade's first stage succeeds: it builds the new environment while the service runs.",
+    ),
+    blocker(
+        "release.no_venv",
+        "No virtual environment can be made",
+        "{subject} cannot make virtual environments: {reason}",
+        "Install the venv package of that Python (python3-venv), or set fractal_install_strategy to in_place.",
+        settles={"fractal_install_strategy": "in_place"},
+        asks=True,
+    ),
+    blocker(
+        "release.not_a_venv",
+        "fractal-server does not run in a virtual environment",
+        "{subject} is not a virtual environment, so its successor cannot take its place.",
+        "Set fractal_install_strategy to in_place.",
+        settles={"fractal_install_strategy": "in_place"},
+    ),
+    FindingRule(
+        "release.program_missing",
+        "warning",
+        "Program that the release calls is missing",
+        "fractal-server {release} calls {subject}, which is not installed.",
+        "Install {subject} before the upgrade.",
+        "fractal-server 2.17.2, CHANGELOG",
+    ),
+)
 
 _PIP_TIMEOUT = 300.0  # seconds; an unreachable index takes pip a minute to give up
 

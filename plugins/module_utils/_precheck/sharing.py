@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, all_units
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
@@ -24,11 +29,29 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.com
     read_command,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.sockets import command_of, processes
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"unit": "The unit of fractal-server"}
+FINDINGS = rule_table(
+    FindingRule(
+        "unit.shared",
+        "blocker",
+        "Another unit shares what will be upgraded",
+        "{subject} shares {what} with {unit}. It would be upgraded half: its process goes on with the old release on "
+        "what is new, and its next start is one of the new release.",
+        "Give it an environment, a folder and a database of its own; or stop and disable it for the upgrade, and "
+        "accept unit.shared if it belongs to this instance.",
+    ),
+    FindingRule(
+        "unit.shared_process",
+        "warning",
+        "Other processes run from the environment",
+        "Processes that do not belong to {unit} run from {subject}: {who}.",
+        "End them before the upgrade, which replaces the environment under them.",
+    ),
+)
 
 _STARTS_BY_ITSELF = ("enabled", "enabled-runtime", "linked", "linked-runtime")
 # The jobs of SLURM run the server's own Python, too; they are work in flight. Sources: fractal-server 2.16.6,

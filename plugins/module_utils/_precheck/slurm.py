@@ -15,14 +15,96 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"slurm": "SLURM", "worker": "Worker Python"}
+FINDINGS = rule_table(
+    FindingRule(
+        "slurm.no_answer",
+        "warning",
+        "SLURM does not answer",
+        "{subject} does not work for {account}, which fractal-server runs as: {reason}",
+        "Install or repair SLURM's client programs on this host.",
+    ),
+    FindingRule(
+        "slurm.user_unknown",
+        "warning",
+        "SLURM users without account here",
+        "These slurm_user have no account on this host, so their jobs fail: {names}.",
+        "Correct slurm_user with fractal_users, or create the accounts.",
+    ),
+    FindingRule(
+        "slurm.sudo_refused",
+        "warning",
+        "sudo refused",
+        "fractal-server may not run {subject} as {accounts}: {reason}",
+        "Allow sbatch, scancel, cat and mkdir for these accounts in sudoers, without password. (A rule that allows "
+        "only certain arguments refuses this check too; then accept it.)",
+        "fractal-server 2.16.6, runner/executors/slurm_sudo",
+    ),
+    FindingRule(
+        "slurm.folder_closed",
+        "warning",
+        "SLURM user cannot reach a folder",
+        "{accounts} cannot read {subject}, so their jobs fail.",
+        "Open {subject} and the folders above it for reading (mode 0755).",
+    ),
+    FindingRule(
+        "worker.remote",
+        "blocker",
+        "The cluster's fractal-server has to be upgraded too",
+        "Jobs run with {subject} on the SSH host; fractal-server there must have exactly the server's version.",
+        "Put that host into the group fractal_worker, and it is upgraded with the server. Or accept worker.remote and "
+        "run there, right after the server's upgrade: {command}",
+        "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
+    ),
+    FindingRule(
+        "worker.broken",
+        "warning",
+        "Worker Python does not run fractal-server",
+        "{subject} (the workers' Python) has no fractal-server: {reason}",
+        "Correct FRACTAL_SLURM_WORKER_PYTHON in the environment file; where resources are in the database already, "
+        "jobs_slurm_python_worker of the resource.",
+        "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
+    ),
+    FindingRule(
+        "worker.other_version",
+        "warning",
+        "Worker Python has another fractal-server",
+        "{subject} (the workers' Python) has fractal-server {found}, the server has {version}; jobs fail.",
+        "Install the server's version there now, so that a rollback finds it: {command}",
+        "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
+    ),
+    FindingRule(
+        "worker.own_environment",
+        "blocker",
+        "Worker Python has an environment of its own",
+        "{subject} (the workers' Python) is not in the server's environment, so the upgrade does not "
+        "change it; jobs fail until it has the server's version.",
+        "Put this host into the group fractal_worker too, and it is upgraded with the server. Or accept "
+        "worker.own_environment and run, right after the server's upgrade: {command}",
+        "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
+    ),
+    FindingRule(
+        "worker.other_path",
+        "info",
+        "Worker Python under another name",
+        "{subject} (the workers' Python) is the server's own Python, but not by the same name ({python}), "
+        "so Fractal runs it through sudo to compare versions.",
+        "Set FRACTAL_SLURM_WORKER_PYTHON to {python}, and no sudo rule is needed for it.",
+        "fractal-server 2.17.0, runner/executors/slurm_common/base_slurm_runner.py",
+    ),
+)
 
 # what fractal-server runs as a user (fractal-server 2.16.6, runner/executors/slurm_sudo/)
 _AS_USER = ("sbatch", "scancel", "cat", "mkdir")

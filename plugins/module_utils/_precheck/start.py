@@ -10,16 +10,76 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import ask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.command_line import read_text
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import SYNCHRONISES
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"unit": "The unit of fractal-server"}
+FINDINGS = rule_table(
+    FindingRule(
+        "unit.no_answer",
+        "blocker",
+        "fractal-server does not answer",
+        "{subject} runs, but nothing of fractal-server answers at {url}: {reason}. The upgrade would wait there in "
+        "vain.",
+        "Set fractal_server_url to the address at which its API answers on its own host, or repair it first.",
+        settles={"fractal_server_url": None},
+    ),
+    FindingRule(
+        "unit.other_version",
+        "blocker",
+        "Another release of fractal-server answers",
+        "At {url} fractal-server {found} answers; in the environment of {subject} {version} is installed.",
+        "If {subject} was not restarted after its release was changed, restart it. If another instance answers there, "
+        "set fractal_server_url to the address of this one.",
+        settles={"fractal_server_url": None},
+    ),
+    FindingRule(
+        "unit.address_unknown",
+        "warning",
+        "Address known only when it runs",
+        "{subject} does not run, and it cannot be told where it will listen: {reason}.",
+        "Start it, so that its sockets tell; or set fractal_server_url to the address at which its API answers on its "
+        "own host.",
+        settles={"fractal_server_url": None},
+    ),
+    FindingRule(
+        "unit.synchronises",
+        "blocker",
+        "The start changes the environment",
+        "{subject}: {reason}",
+        "Let ExecStart= name the environment's own program, such as {environment}/bin/fractalctl start; or uv run "
+        "--no-sync.",
+        "documentation of uv run, pixi run, Poetry, PDM and Hatch",
+    ),
+    FindingRule(
+        "unit.start_writes_file",
+        "blocker",
+        "The environment file is written at each start",
+        "{env_file} is written anew whenever {subject} starts{how}, so the file of the new release would be replaced "
+        "by the old one.",
+        "Take that out of the unit, and keep the settings in {env_file} itself. If it does not write them, accept "
+        "unit.start_writes_file.",
+    ),
+    FindingRule(
+        "unit.start_names_file",
+        "warning",
+        "A command before the start has to do with the environment file",
+        "{subject} runs before each start: {command}. If that writes {env_file}, the file of the new release would be "
+        "replaced by the old one.",
+        "Look at it, and take it out of the unit if it writes the file.",
+    ),
+)
 
 _VOLATILE = ("/run/", "/var/run/", "/dev/shm/")
 _BESIDE = 0.5  # seconds around a start in which a file was written by it

@@ -12,14 +12,111 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    blocker,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import systemctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
+
+CHAPTERS = {"oauth": "OAuth", "unit": "The unit of fractal-server"}
+FINDINGS = rule_table(
+    FindingRule(
+        "unit.not_active",
+        "warning",
+        "fractal-server does not run",
+        "{subject} is {state}.",
+        "Start it, or repair it first: an upgrade mends nothing that was broken before.",
+    ),
+    FindingRule(
+        "unit.needs_reload",
+        "warning",
+        "Unit file changed on disk",
+        "{subject} or one of its drop-ins was changed, but systemd still uses the old text; the upgrade reloads it.",
+        "Check the change, then: systemctl daemon-reload.",
+    ),
+    FindingRule(
+        "unit.variable_shadowed",
+        "warning",
+        "Variable set twice",
+        "{subject} is set by the unit and differently by {env_file}; the unit's value counts.",
+        "Remove one of the two, so that nobody changes the wrong one.",
+        "systemd.exec(5); fractal-server 2.16.6, config.py",
+    ),
+    blocker(
+        "unit.no_environment_file",
+        "No environment file in the working directory",
+        "{subject} has the working directory {directory}, where there is no .fractal_server.env; fractal-server and "
+        "the data migration look for it there and nowhere else. Nothing else was checked that depends on it.",
+        "Set WorkingDirectory= of the unit to the folder with .fractal_server.env; write there too what only the unit "
+        "sets{files}.",
+        "fractal-server 2.17.0, __main__.py (update-db-data) and config/_settings_config.py",
+    ),
+    blocker(
+        "unit.account_unknown",
+        "Account of the unit does not exist",
+        "{subject} runs as {account}, an account that this host does not know.",
+        "Correct User= in the unit, or create the account.",
+    ),
+    FindingRule(
+        "unit.runs_as_root",
+        "warning",
+        "fractal-server runs as root",
+        "{subject} has no User=, so fractal-server runs as root.",
+        "Give the unit an account of its own.",
+    ),
+    FindingRule(
+        "unit.not_enabled",
+        "info",
+        "Unit does not start with the host",
+        "{subject} is {state}: after a reboot somebody has to start it.",
+        "systemctl enable {subject}, if that is not meant.",
+    ),
+    FindingRule(
+        "unit.no_restart",
+        "info",
+        "Unit does not start again after a crash",
+        "{subject} has no Restart=.",
+        "Set Restart=on-failure in the unit.",
+    ),
+    FindingRule(
+        "unit.several_workers",
+        "info",
+        "Several workers",
+        "{subject} runs {count} workers: gunicorn kills them 30 seconds after a stop, and their jobs stay "
+        "'submitted' for ever.",
+        "Let jobs end before every stop. The upgrade drains them first.",
+        "gunicorn, --graceful-timeout; fractal-server 2.16.6, runner/shutdown.py",
+    ),
+    FindingRule(
+        "unit.umask",
+        "warning",
+        "Umask under which jobs fail",
+        "{subject} has UMask={umask}, so the SLURM users cannot read the files of their jobs.",
+        "Set UMask=0022 in the unit.",
+    ),
+    FindingRule(
+        "unit.no_new_privileges",
+        "warning",
+        "Unit forbids sudo",
+        "{subject} has NoNewPrivileges=yes, so fractal-server cannot run sudo, and every job fails.",
+        "Remove NoNewPrivileges from the unit.",
+    ),
+    blocker(
+        "oauth.provider_unreachable",
+        "OpenID provider does not answer",
+        "{url} ({subject}) does not answer as an OpenID provider: {reason}. fractal-server asks it when it starts, "
+        "and does not start without.",
+        "Repair the provider or the network, or remove the OAuth client.",
+        "fractal-server 2.17.0, app/routes/auth/oauth.py",
+    ),
+)
 
 _OTHERS_READ = 0o005  # what the SLURM users need of the files that fractal-server writes for them
 

@@ -12,12 +12,52 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding, FindingRule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_findings import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import UserRow
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.oauth import clients, provider
+
+CHAPTERS = {"user": "Users"}
+FINDINGS = rule_table(
+    FindingRule(
+        "user.no_superuser",
+        "warning",
+        "No active superuser",
+        "No active user is superuser, so nobody can review resources and profiles after the upgrade.",
+        "Make an administrator before the upgrade (is_superuser: true with fractal_users).",
+        "fractal-server 2.17.0, app/routes/auth/__init__.py; upgrade page, preliminary check 1",
+    ),
+    FindingRule(
+        "user.idle_without_access",
+        "info",
+        "Others without access",
+        "{count} more users will have no access; they own nothing and were not active lately: {examples}.",
+        "Nothing, unless one of them is meant to use Fractal (then set is_active and is_verified with fractal_users).",
+        "fractal-server 2.17.0, app/routes/auth/__init__.py; upgrade page, preliminary check 1",
+    ),
+    FindingRule(
+        "user.no_login",
+        "warning",
+        "User who can't log in",
+        "{subject} has neither a usable password nor an account with the OAuth provider that stays.",
+        "Set a password for {subject} (PATCH /auth/users/…/), or make their address at the provider equal to "
+        "{subject}.",
+        "fractal-server 2.16.6, app/security/__init__.py",
+    ),
+    FindingRule(
+        "user.no_profile",
+        "warning",
+        "User without a profile",
+        "{subject} is active and verified but has no profile, so everything under /api/v2/ is refused.",
+        "Give {subject} a profile with fractal_resource_profile.",
+        "fractal-server 2.17.0, app/routes/auth/__init__.py",
+    ),
+)
 
 
 @dataclass(frozen=True)

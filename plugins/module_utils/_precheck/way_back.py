@@ -14,6 +14,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    Finding,
+    FindingRule,
+    blocker,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import FRACTAL_TABLES
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import connect
@@ -37,12 +43,71 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     told_about_public,
     unmarked_databases,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_findings import FINDINGS
 
 if TYPE_CHECKING:
-    from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database_side import DatabaseSide
     from sqlalchemy import Connection
+
+CHAPTERS = {"database": "Database"}
+FINDINGS = rule_table(
+    blocker(
+        "database.not_dumped",
+        "Database cannot be dumped",
+        "pg_dump cannot read the schema as the role {subject}. {reason}",
+        "Mend what pg_dump names.",
+    ),
+    blocker(
+        "database.scratch_unreachable",
+        "No other database can be used",
+        "The backup is proved in another database beside {subject}, which cannot be made or connected to: {reason}",
+        "Let the role connect to all databases whose names begin with {subject}: in pg_hba.conf, and in [databases] "
+        "of pgbouncer (an entry for *), if there is one. Or set fractal_backup_proof to list; a rollback then works "
+        "within the database.",
+        settles={"fractal_backup_proof": "list"},
+        asks=True,
+    ),
+    blocker(
+        "database.trial_failed",
+        "Backup cannot be proved",
+        "The schema of {subject} cannot be restored into a scratch database: {reason}",
+        "Mend what PostgreSQL names, or set fractal_backup_proof to list.",
+        settles={"fractal_backup_proof": "list"},
+        asks=True,
+    ),
+    FindingRule(
+        "database.left_out",
+        "info",
+        "Not all in the database can be proved",
+        "Only an administrator of PostgreSQL can make {count} thing(s) in the database again, so the proof of the "
+        "backup goes without them: {objects}.",
+        "Nothing: the backup holds them, and fractal-server needs none. The manifest lists all.",
+    ),
+    FindingRule(
+        "database.left_behind",
+        "warning",
+        "Not all would come back",
+        "A rollback makes a fresh database, in which the role {subject} cannot make again: {behind}. Nor can it "
+        "restore within the database, because of {objects}. What had the name is kept aside and has them.",
+        "Make {quoted} a member of their owners for the time of the upgrade, or keep the statements that make them.",
+    ),
+    FindingRule(
+        "database.no_way_back",
+        "blocker",
+        "A rollback would be refused",
+        "The role {subject} can only restore within the database, where {objects} would be lost: they need Fractal's "
+        "tables, and the role could not make them again. A rollback would be refused.",
+        "As PostgreSQL's administrator: GRANT <their owner> TO {quoted}; or ALTER ROLE {quoted} CREATEDB; or remove "
+        "them until the upgrade is finished.",
+    ),
+    FindingRule(
+        "database.unmarked_copies",
+        "info",
+        "Databases of an earlier version",
+        "These databases beside {subject} look like those that an early version of this collection made. They carry no "
+        "mark of it, so they are never dropped: {names}.",
+        "Drop them if you do not need them.",
+    ),
+)
 
 # Of an extension's own, a dump holds no more than the extension. Large objects have no function that tells, before 18.
 _UNREADABLE = """
