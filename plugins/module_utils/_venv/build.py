@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners 
     owner_of,
     owner_of_program,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import ends_with_us
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import (
     exchange,
     make_beside,
@@ -53,6 +52,7 @@ except Exception as error:
         raise
 """
 _LARGEST_RECORD = 16 << 20  # bytes
+_LONGEST = 24 * 3600.0  # seconds for a program: a network may be slow, but nothing goes on for ever
 _BEGINNING = 1024  # bytes of a script, in which it says what runs it
 _SOME_SETTINGS = {"POSTGRES_DB": "x", "JWT_SECRET_KEY": "x", "FRACTAL_RUNNER_BACKEND": "local"}
 _LIST_DISTRIBUTIONS = """
@@ -381,44 +381,25 @@ def relocate(environment: str, final: str) -> None:
 
 
 def run_tool(
-    command: Sequence[str], environ: Mapping[str, str], purpose: str, owner: Account | None = None, **options: Any
+    command: Sequence[str], environ: Mapping[str, str], purpose: str, owner: Account | None = None, cwd: str = "/"
 ) -> str:
-    """Run a program and return its standard output.
+    """Run a program of an environment and return its standard output.
 
     Args:
         command: The program and its arguments.
-        environ: Its environment.
+        environ: Its variables.
         purpose: What for, as in "Cannot ...".
         owner: The account to run it as. The default is one's own, unless another account can change the program: then
             that one.
-        options: Further options of ``subprocess``.
+        cwd: The folder to run it in.
 
     Raises:
         FractalError: It fails; the text holds the last lines of its output, without credentials in URLs.
     """
     owner = owner or owner_of_program(command[0])
-    environ = dict(environ)
     if owner:
-        environ.update(HOME=owner.home, USER=owner.name, LOGNAME=owner.name)
-        options = {"cwd": "/", **owner.subprocess_options, **options}
-    try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            list(command),
-            env=environ,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            **{**ends_with_us(), **options},
-        )
-    except OSError as error:
-        raise FractalError(f"Cannot {purpose}: {command[0]}: {error.strerror}.") from error
-    if done.returncode != 0:
-        tail = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
-        program = os.path.basename(command[0])
-        raise FractalError(f"Cannot {purpose} ({program} ended with {done.returncode}):\n{mask_urls(tail)}")
-    output: str = done.stdout
-    return output
+        environ = {**environ, "HOME": owner.home, "USER": owner.name, "LOGNAME": owner.name}
+    return run(command, account=owner, environ=environ, cwd=cwd, timeout=_LONGEST).must(purpose)
 
 
 def _closure(by_name: Mapping[str, Mapping[str, Any]], root: str) -> set[str]:
