@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import pwd
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -102,9 +101,8 @@ class DatabaseSettings:
     """How to connect to one database.
 
     ``host`` may be a socket folder. ``libpq`` holds all other variables of libpq (``PGSSLMODE`` …) that
-    fractal-server has. ``run_as`` is the account that has to connect when authentication depends on it (peer,
-    ``~/.pgpass``, a key in ``~/.postgresql``), else None. ``home`` is where libpq looks for such files; None leaves
-    this process's own home and variables as they are.
+    fractal-server has. ``home`` is where libpq looks for its files (``~/.pgpass``, a key in ``~/.postgresql``); None
+    leaves this process's own home and variables as they are.
     """
 
     host: str
@@ -112,7 +110,6 @@ class DatabaseSettings:
     user: str | None
     password: str | None = field(repr=False)
     dbname: str
-    run_as: str | None = None
     libpq: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     home: str | None = None
 
@@ -237,16 +234,8 @@ def installation_settings(installation: Installation) -> DatabaseSettings:
     """
     settings = settings_from_values(installation.database or installation.variables(), installation.env_file)
     if installation.database:
-        return (
-            settings if settings.password is not None else replace(settings, run_as=_other_account(installation.run_as))
-        )
-    run_as = _other_account(installation.run_as)
-    home = installation.process_environment.get("HOME") or (_home(run_as) if run_as else os.path.expanduser("~"))
-    settings = replace(settings, home=home)
-    # a key of the account's own is refused by libpq in other hands, root's included
-    if settings.password is None or os.path.isdir(os.path.join(home, ".postgresql")):
-        return replace(settings, run_as=run_as)
-    return settings
+        return settings
+    return replace(settings, home=installation.process_environment.get("HOME") or os.path.expanduser("~"))
 
 
 def settings_from_values(values: Mapping[str, str], source: str = SERVER_ENV_FILE) -> DatabaseSettings:
@@ -296,7 +285,7 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
     )
     sa.event.listen(engine, "connect", _apply_our_settings, insert=True)
     try:
-        with acting_as(settings.run_as), _libpq_variables(settings):
+        with _libpq_variables(settings):
             connection = engine.connect()
     except sa.exc.SQLAlchemyError as error:
         raise FractalError(
@@ -383,35 +372,6 @@ def reason_of(error: Exception, settings: DatabaseSettings) -> str:
     for secret in settings.secrets:
         text = text.replace(secret, "********")
     return text
-
-
-@contextlib.contextmanager
-def acting_as(account: str | None) -> Iterator[None]:
-    """Take the effective user id of ``account`` for a while (root only; nothing happens for None)."""
-    if account is None:
-        yield
-        return
-    own = os.geteuid()
-    os.seteuid(pwd.getpwnam(account).pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(own)
-
-
-def _other_account(account: str | None) -> str | None:
-    """Return the account if this process can and must change to it."""
-    if not account or os.geteuid() != 0 or account == "root":
-        return None
-    try:
-        pwd.getpwnam(account)
-    except KeyError:
-        raise FractalError(f"The account {account!r} does not exist on this host.") from None
-    return account
-
-
-def _home(account: str) -> str:
-    return pwd.getpwnam(account).pw_dir
 
 
 # -- state ------------------------------------------------------------------------------------------------------------

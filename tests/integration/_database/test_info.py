@@ -11,8 +11,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     database_settings,
     database_state,
+    find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from postgres_cluster import PASSWORD, Cluster, Database
 from postgres_seed import add_activity, add_job, add_project, add_task_group, add_user
 from releases_environments import FractalFolder
@@ -205,15 +208,17 @@ def test_settings_as_fractal_reads_them(new_database: NewDatabase, fractal_folde
         database_settings({"env_file": str(tmp_path / "nothing")})
 
 
-def test_peer_authentication_needs_the_service_account(cluster: Cluster, new_database: NewDatabase) -> None:
-    """Without a password the connection is made by the service's account, as PostgreSQL checks who is at the socket."""
+def test_peer_authentication_needs_the_service_account(
+    cluster: Cluster, new_database: NewDatabase, everybodys_python: str
+) -> None:
+    """PostgreSQL checks who is at the socket, so the service's account connects: behind the door this process is it."""
     database = new_database()
     cluster.require_peer(database.dbname, {"postgres": "postgres"})
     options = {"host": str(cluster.socket_folder), "port": cluster.port, "dbname": database.dbname, "user": "postgres"}
     with pytest.raises(FractalError, match=r"(?i)peer authentication failed"), connect(database_settings(options)):
         pass
-    with connect(database_settings({**options, "run_as": "postgres"})) as connection:
-        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+    installation = find_installation({**options, "run_as": "postgres"})
+    assert service_side(installation, everybodys_python).call(read_state, installation)["reachable"]
 
 
 def test_a_lost_connection_is_one_clear_error(cluster: Cluster, new_database: NewDatabase) -> None:
