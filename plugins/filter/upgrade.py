@@ -194,9 +194,9 @@ def waves(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[
     return [left for left in ([name for name in wave if name not in resting] for wave in made) if left]
 
 
-def not_begun(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], host: str) -> str:
-    """Return why the instance of a host does not begin after what the waves before have come to; empty if it may."""
-    return why_not_begun(hostvars, groups, _run_of(hostvars, groups), host)
+def not_begun(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], wave: list[str]) -> dict[str, str]:
+    """Return why instances of a wave do not begin after what the waves before have come to, for each of their hosts."""
+    return why_not_begun(hostvars, groups, _run_of(hostvars, groups), wave)
 
 
 def _run_of(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:

@@ -61,9 +61,12 @@ def hosts_of_waves(
 
 
 def why_not_begun(
-    hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]], run: Collection[str], host: str
-) -> str:
-    """Return why an instance does not begin any more, for each of its hosts; empty if it may, or has nothing to do.
+    hostvars: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, list[str]],
+    run: Collection[str],
+    wave: Sequence[str],
+) -> dict[str, str]:
+    """Return why instances of a wave do not begin any more, for each of their hosts; not those that may, or need nothing.
 
     One whose service an interrupted run has stopped is continued: waiting would only keep it down.
 
@@ -71,22 +74,19 @@ def why_not_begun(
         hostvars: Ansible's ``hostvars``.
         groups: Ansible's ``groups``.
         run: The hosts of the run.
-        host: The host.
+        wave: The hosts of the wave that is about to begin.
     """
-    server = server_of(hostvars, groups, host)
-    told = hostvars[server].get(facts_of.NOT_BEGUN) if server in run else ""
-    if told:  # by another host of it, whose failure that is by now
-        return str(told)
     planned = hosts_of_waves(hostvars, groups, run)
-    number = next((number for number, hosts in enumerate(planned) if host in hosts), 0)
+    number = next((number for number, hosts in enumerate(planned) if not {*hosts}.isdisjoint(wave)), 0)
     before = {name for hosts in planned[:number] for name in hosts}
-    if not before or not _could_begin(hostvars, groups, run, server):
-        return ""
+    if not before:
+        return {}
     records = [one for one in instance_records(hostvars, groups, run, "upgrade") if one["name"] in before]
     bad = [f"{one['name']} ({one['outcome']})" for one in records if ends_badly(one) and one["outcome"] != NOT_BEGUN]
     if not bad:
-        return ""
-    return f"Not begun, because of {', '.join(bad)}: no instance begins after one that is not upgraded and verified."
+        return {}
+    why = f"Not begun, because of {', '.join(bad)}: no instance begins after one that is not upgraded and verified."
+    return {host: why for host in wave if _could_begin(hostvars, groups, run, server_of(hostvars, groups, host))}
 
 
 def _could_begin(

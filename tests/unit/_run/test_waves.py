@@ -107,7 +107,6 @@ def run_of(**hosts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]
     return facts, {"fractal_server": ["s1", "s2"], "fractal_web": ["w1", "w2"]}, [*facts]
 
 
-@pytest.mark.parametrize("host", ["s2", "w2"])
 @pytest.mark.parametrize(
     "bad",
     [
@@ -118,16 +117,18 @@ def run_of(**hosts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]
         {"s1": {"fractal_serial": 1}},  # Ansible lost it
     ],
 )
-def test_an_instance_does_not_begin_after_one_that_is_not_well(host: str, bad: dict[str, Any]) -> None:
-    assert why_not_begun(*run_of(), host) == ""
-    assert why_not_begun(*run_of(**bad), host).startswith("Not begun, because of s1 (failed):")
+def test_an_instance_does_not_begin_after_one_that_is_not_well(bad: dict[str, Any]) -> None:
+    assert why_not_begun(*run_of(), ["s2", "w2"]) == {}
+    why = why_not_begun(*run_of(**bad), ["s2", "w2"])
+    assert [*why] == ["s2", "w2"] and why["s2"] == why["w2"]
+    assert why["s2"].startswith("Not begun, because of s1 (failed):")
 
 
 def test_the_first_wave_and_a_run_without_waves_always_begin() -> None:
     failed = {"s1": server(failure="no room")}
-    assert why_not_begun(*run_of(**failed), "s1") == why_not_begun(*run_of(**failed), "w1") == ""
+    assert why_not_begun(*run_of(**failed), ["s1", "w1"]) == {}
     together = {name: {**facts, "fractal_serial": 2} for name, facts in run_of(**failed)[0].items()}
-    assert why_not_begun(*run_of(**together), "s2") == ""
+    assert why_not_begun(*run_of(**together), ["s1", "w1", "s2", "w2"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,13 @@ def test_the_first_wave_and_a_run_without_waves_always_begin() -> None:
 )
 def test_what_has_failed_is_stopped_or_has_nothing_to_do_is_left_as_it_is(other: dict[str, Any]) -> None:
     facts = {"s1": server(failure="no room"), **other}
-    assert why_not_begun(*run_of(**facts), "s2") == why_not_begun(*run_of(**facts), "w2") == ""
+    assert why_not_begun(*run_of(**facts), ["s2", "w2"]) == {}
 
 
-def test_all_hosts_of_an_instance_are_told_the_same_though_one_has_it_as_its_failure_already() -> None:
-    why = why_not_begun(*run_of(s1=server(failure="no room")), "s2")
-    after = run_of(s1=server(failure="no room"), s2=server(failure=why, __not_begun=why))
-    assert why and why_not_begun(*after, "w2") == why
+def test_it_goes_by_the_first_wave_and_not_by_one_that_was_not_begun() -> None:
+    third = {"s3": server(), "w3": web("s3")}
+    facts = {**run_of(s1=server(failure="no room"))[0], **third}
+    groups = {"fractal_server": ["s1", "s2", "s3"], "fractal_web": ["w1", "w2", "w3"]}
+    first = why_not_begun(facts, groups, [*facts], ["s2", "w2"])
+    told = {host: {**facts[host], "__not_begun": why, "__server_failure": why} for host, why in first.items()}
+    assert why_not_begun({**facts, **told}, groups, [*facts], ["s3", "w3"]) == dict.fromkeys(["s3", "w3"], first["s2"])
