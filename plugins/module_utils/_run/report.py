@@ -78,7 +78,7 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
     backup = _backup(facts)
     failure = facts.get(facts_of.SERVER_FAILURE, state["failure"])
     finished = window.get("outcome") == "upgraded"
-    verified = _verified(facts, facts_of.VERIFY_SERVER, state, failure)
+    verified = _verification_of(facts, facts_of.VERIFY_SERVER, state, failure)
     record = {
         **empty_record(name),
         "from": (state["instance"] or {}).get("version"),
@@ -135,11 +135,11 @@ def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any
         "outcome": "rolled back" if back and moved and not failure else outcome,
         "failure": failure or (_LOST if outcome == "failed" else ""),
         "findings": state["findings"],
-        "checks": _verified(facts, facts_of.VERIFY_WEB, state, failure).get("checks") or [],
+        "checks": _verification_of(facts, facts_of.VERIFY_WEB, state, failure).get("checks") or [],
     }
 
 
-def _verified(facts: Mapping[str, Any], name: str, state: Mapping[str, Any], failure: str) -> Mapping[str, Any]:
+def _verification_of(facts: Mapping[str, Any], name: str, state: Mapping[str, Any], failure: str) -> Mapping[str, Any]:
     """Return what a verification has found: that of the role verify, or where none was due, that of the first look."""
     found: Mapping[str, Any] = facts.get(name) or ({} if failure else state.get("verification")) or {}
     return found

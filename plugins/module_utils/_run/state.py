@@ -172,11 +172,13 @@ def server_state(
         "environment": _pick(environment, ("runner_backend", "oauth_client_name", "handed_on", "steps")),
         "half_way": bool(instance and instance["hold"] and plan and not _is_untouched(plan, steps)),
         "access": results.get("users", {}).get("access"),
-        **_verified(_verdict(found, set(accept)), seen, bool(plan and plan["finished"] and not seen.get("window"))),
+        **_with_verification(
+            _verdict(found, set(accept)), seen, bool(plan and plan["finished"] and not seen.get("window"))
+        ),
     }
 
 
-def _verified(verdict: dict[str, Any], seen: Mapping[str, Any], finished: bool) -> dict[str, Any]:
+def _with_verification(verdict: dict[str, Any], seen: Mapping[str, Any], finished: bool) -> dict[str, Any]:
     """Return the verdict, with the verification that the look has made; it counts for what needs nothing."""
     counts = finished and not verdict["failure"]
     return {**verdict, "verification": seen.get("verification") if counts else None}
@@ -219,7 +221,7 @@ def web_state(
     found += _findings_of(results, ("web",))
     pending = instance is not None and _web_is_pending(instance, seen, version)
     told = (seen.get("verification") or {}).get("told") or {}
-    verdict = _verified(
+    verdict = _with_verification(
         _verdict(found, set(accept)), seen, not pending and agrees(told, results.get("told_of_server") or {})
     )
     return {"instance": instance, "version": version, "pending": pending, **verdict}
