@@ -43,7 +43,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     installation_settings,
     reason_of,
-    revision_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.exchange import (
     StillConnected,
@@ -89,6 +88,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
     foreign_sessions,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import examples
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import FRACTAL_TABLES
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import find_programs
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import quoted
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import may_create
@@ -29,6 +28,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     OTHER_SESSIONS,
     Session,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.way_back import unreadable_objects
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     RELEASES,

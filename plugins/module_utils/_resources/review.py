@@ -16,7 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     rule_table,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import revision_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.checks import REVIEW_CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Accepts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.accepts import accepts_of

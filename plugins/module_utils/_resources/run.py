@@ -17,8 +17,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     Installation,
     connect,
     installation_settings,
-    revision_of,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.checks import REVIEW_CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.declaration import (

@@ -66,7 +66,7 @@ def why_not_begun(
     run: Collection[str],
     wave: Sequence[str],
 ) -> dict[str, str]:
-    """Return why instances of a wave do not begin any more, for each of their hosts; not those that may, or need nothing.
+    """Return why instances of a wave do not begin any more, by host. Who may begin, or needs nothing, is left out.
 
     One whose service an interrupted run has stopped is continued: waiting would only keep it down.
 

@@ -19,9 +19,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     Installation,
     connect,
     installation_settings,
-    wait_until_alone,
     who_holds_locks,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import wait_until_alone
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import run_fractalctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.data_migration import DataMigration
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (

@@ -14,10 +14,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     Installation,
     connect,
     installation_settings,
-    revision_of,
-    wait_until_alone,
     who_holds_locks,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of, wait_until_alone
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.fractalctl import run_fractalctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     release,

@@ -11,9 +11,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     DatabaseSettings,
     Installation,
     connect,
-    database_state,
     installation_settings,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import database_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 
 

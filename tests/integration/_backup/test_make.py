@@ -230,7 +230,7 @@ def test_a_kill_before_the_scratch_database_has_its_mark(
                 running.process.wait()
                 waiting = "FROM pg_stat_activity WHERE query LIKE 'COMMENT ON DATABASE%'"
                 cluster.superuser().rows(f"SELECT pg_terminate_backend(pid) {waiting}")
-                wait_until(lambda: not cluster.superuser().rows(f"SELECT {waiting}"))
+                wait_until(lambda query=f"SELECT {waiting}": not cluster.superuser().rows(query))
             assert left in cluster.names()
             assert back_up(run_module, folder, root, **cleaner)["changed"]
             assert {name for name in cluster.names() if name.startswith(proofs)} == operators

@@ -21,12 +21,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     connect,
     guarded_options,
     installation_settings,
-    revision_of,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresProcess,
     find_programs,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.prechecks import check_libpq_variables
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema

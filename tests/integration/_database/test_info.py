@@ -10,9 +10,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     connect,
     database_settings,
-    database_state,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import database_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state

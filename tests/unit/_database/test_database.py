@@ -10,9 +10,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
-    data_migrations,
     settings_from_values,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import data_migrations
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import (
     first_release_with_head,
     release,

@@ -16,10 +16,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     FindingRule,
     rule_table,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    Installation,
-    data_migrations,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import data_migrations
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import on_host
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.rules import EnvStep, Rule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost

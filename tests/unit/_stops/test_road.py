@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import data_migrations
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import data_migrations
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release, release_at_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.plan import plan_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state

@@ -19,9 +19,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     Installation,
     connect,
-    database_state,
     installation_settings,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import database_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import Paths
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.preconditions import FINDINGS as ROWS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.data import ResourceAndProfiles
