@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import secrets
@@ -26,6 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners 
 )
 
 _SELINUX = "security.selinux"
+_LARGEST_TEXT = 1 << 20  # bytes; a file of variables or settings has a few thousand
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,25 @@ def _open(path: str, owner: Account | None) -> int:
         os.close(descriptor)
         raise PermissionError(errno.EACCES, f"the account {place.owner.name}, whose folder it is in, may not")
     return descriptor
+
+
+def file_text(path: str, errors: str = "strict") -> str | None:
+    """Return the text of a file of variables or settings, or None if there is no file. See `read_file`.
+
+    Args:
+        path: The file. Its lines are ended as ``open`` ends them.
+        errors: What to do with what is not UTF-8, as for ``open``.
+
+    Raises:
+        FractalError: It cannot be read, or is not UTF-8 where that is to be an error.
+    """
+    found = read_file(path, _LARGEST_TEXT)
+    if found is None:
+        return None
+    try:
+        return io.TextIOWrapper(io.BytesIO(found.content), encoding="utf-8", errors=errors).read()
+    except UnicodeDecodeError as error:
+        raise FractalError(f"Cannot read {path}: it is not UTF-8.") from error
 
 
 def narrow_mode(mode: int, widest: int) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import pwd
 import re
 import shlex
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, assignments, parse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import file_text
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 
 _PROPERTIES = (
@@ -71,17 +73,21 @@ class Unit:
         values = dict(self.environment)
         for pattern in self.environment_files:
             for path in sorted(glob.glob(pattern)) or [pattern]:
-                try:
-                    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-                        found = assignments(parse(stream.read(), Reader.SYSTEMD))
-                        values.update({name: value for name, value in found.items() if value is not None})
-                except OSError as error:
-                    if path in self.required_files:
-                        raise FractalError(
-                            f"The unit {self.name} reads {path}, which cannot be read: {error.strerror}."
-                        ) from error
+                found = assignments(parse(self._file(path), Reader.SYSTEMD))
+                values.update({name: value for name, value in found.items() if value is not None})
         taken: set[str] = set() if also_unset else set(self.unset_environment)
         return {name: value for name, value in values.items() if not taken & {name, f"{name}={value}"}}
+
+    def _file(self, path: str) -> str:
+        try:
+            text = file_text(path, "surrogateescape")
+        except FractalError as error:
+            if path in self.required_files or os.path.isfile(path):
+                raise FractalError(f"{error} The unit {self.name} reads it.") from error
+            return ""  # as systemd does
+        if text is None and path in self.required_files:
+            raise FractalError(f"The unit {self.name} reads {path}, which cannot be read: No such file or directory.")
+        return text or ""
 
 
 def unit_name(service: str) -> str:

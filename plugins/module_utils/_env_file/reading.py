@@ -14,6 +14,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv 
     parse,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import file_text
 
 
 def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -22,12 +23,9 @@ def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         FractalError: It cannot be read.
     """
-    try:
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise FractalError(f"Cannot read fractal-server's environment file {path}: {reason}.") from error
+    text = file_text(path)
+    if text is None:
+        raise FractalError(f"Cannot read fractal-server's environment file {path}: No such file or directory.")
     values = interpolate(parse(text, Reader.DOTENV_1_2), environ, file_wins=True)
     return {
         key: "".join((piece.default or "") if isinstance(piece, Reference) else piece for piece in value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import open_as
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
     Unit,
     home,
@@ -193,10 +195,16 @@ def lock_of(unit: str) -> dict[str, Any] | None:
     return lock.as_dict() if lock else None
 
 
-def shebang_interpreter(script: str) -> str | None:
-    """Return the interpreter that a script starts with, also in pip's long form (``#!/bin/sh`` and ``'''exec'``)."""
+def shebang_interpreter(script: str, account: Account | None = None) -> str | None:
+    """Return the interpreter that a script starts with, also in pip's long form (``#!/bin/sh`` and ``'''exec'``).
+
+    ``account`` is the one that runs it, so it can read it, and may have put anything in its place.
+    """
     try:
-        with open(script, "rb") as stream:
+        descriptor = open_as(account, script, os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
             head = stream.read(4096).decode("utf-8", "replace").splitlines()
     except OSError:
         return None
@@ -230,7 +238,7 @@ def existing_unit(service: str) -> Unit:
 def _interpreter_of(unit: Unit, command: CommandLine) -> str:
     """Return the string that is ``sys.executable`` in the running server."""
     path = command.locate(command.interpreter or command.path)
-    found = path if command.interpreter else shebang_interpreter(path) if path else None
+    found = path if command.interpreter else shebang_interpreter(path, _reader(unit)) if path else None
     interpreter = command.locate(found) if found else ""
     if not os.path.basename(interpreter).startswith("python"):
         why = f" {SYNCHRONISES.format(launcher=command.synchroniser)}" if command.synchroniser else ""
@@ -239,6 +247,12 @@ def _interpreter_of(unit: Unit, command: CommandLine) -> str:
             f"Set fractal_server_python to the interpreter that runs fractal-server{_running_python(unit)}."
         )
     return interpreter
+
+
+def _reader(unit: Unit) -> Account | None:
+    """Return the account that runs the unit's command, None for one's own."""
+    account = Account.to_ask(unit.user)
+    return None if account.is_own else account
 
 
 def _check_python(unit: Unit, interpreter: str, found: PythonFacts, hold: Hold | None) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import SERVER_ENV_FILE
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.command_line import read_text
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*$", re.MULTILINE)
 # pydantic quotes the value it refused; for a missing variable of fractal-server that is a part of all settings
@@ -40,11 +41,7 @@ def unit_secrets(unit: Unit) -> set[str]:
     """
     found = secret_values(unit.environment)
     for path in [*unit.environment_files, os.path.join(unit.working_directory, SERVER_ENV_FILE)]:
-        try:
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                text = stream.read()
-        except OSError:
-            continue
+        text = read_text(path) or ""
         for name, value in _ASSIGNMENT.findall(text):
             for form in (value, value.strip("'\""), value.split(" #")[0].strip().strip("'\"")):
                 found |= secret_values({name: form})

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ except Exception as error:
 """
 _LARGEST_RECORD = 16 << 20  # bytes
 _LONGEST = 24 * 3600.0  # seconds for a program: a network may be slow, but nothing goes on for ever
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # of a distribution (PEP 508)
 _BEGINNING = 1024  # bytes of a script, in which it says what runs it
 _SOME_SETTINGS = {"POSTGRES_DB": "x", "JWT_SECRET_KEY": "x", "FRACTAL_RUNNER_BACKEND": "local"}
 _LIST_DISTRIBUTIONS = """
@@ -194,6 +196,8 @@ def build_environment(
         install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments]
         run_tool([*install, *wanted], environ, f"install fractal-server {version}", owner)
         carried = additional_packages(distributions(str(instance["python"])), distributions(python))
+        if owner is None:
+            _refuse_foreign_sources(carried)
         if carried:
             listed = os.path.join(partial, "carried-over.txt")  # an address may hold a password
             lines = "".join(f"{one}\n" for one in [*wanted, *carried])
@@ -208,6 +212,27 @@ def build_environment(
         os.umask(old_umask)
         remove_beside(partial)
     return {"path": target, "version": version, "carried_over": [mask_urls(one) for one in carried]}
+
+
+def _refuse_foreign_sources(carried: Iterable[str]) -> None:
+    """Refuse to install for root, which runs what is there, from a path that another account can change.
+
+    Raises:
+        FractalError: One is; says whose it is, and what to do.
+    """
+    for requirement in carried:
+        name, _at, source = requirement.partition(" @ ")
+        path = urllib.parse.urlsplit(source.partition("+")[2] or source)
+        if path.scheme != "file":
+            continue
+        folder = urllib.parse.unquote(path.path.partition("@")[0])
+        owner = owner_of_program(folder)
+        if owner is not None:
+            raise FractalError(
+                f"{name} was installed from {folder}, which the account {owner.name} can change, and the environment "
+                "is root's: installing it again would let root run what lies there. Give the environment to "
+                f"{owner.name}, or the folder to root (chown -R root: {folder}), or uninstall {name}."
+            )
 
 
 def _keep_name(python: str) -> None:
@@ -362,8 +387,29 @@ def distributions(python: str) -> list[dict[str, Any]]:
         FractalError: The interpreter does not run.
     """
     output = run_tool([python, "-I", "-B", "-c", _LIST_DISTRIBUTIONS], os.environ, "list the installed packages")
-    found: list[dict[str, Any]] = json.loads(output)
-    return found
+    try:
+        return [_checked(one) for one in json.loads(output)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FractalError(
+            f"Cannot list the packages of {python}: its answer makes no sense. Repair its environment."
+        ) from error
+
+
+def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an interpreter says of a distribution, which may be anybody's word, in the shape that it must have.
+
+    Raises:
+        ValueError: It has not.
+    """
+    source = said["direct_url"]
+    texts = [said["name"], said["version"], *said["requires"], *([source] if source else [])]
+    if source:
+        direct = json.loads(source)
+        commit = direct.get("vcs_info") or {}
+        texts += [direct["url"], *([commit["vcs"], commit["commit_id"]] if commit else [])]
+    if not all(isinstance(text, str) for text in texts) or not _NAME.fullmatch(said["name"]):
+        raise ValueError("no distribution")
+    return {name: said[name] for name in ("name", "version", "requires", "direct_url")}
 
 
 def relocate(environment: str, final: str) -> None:
@@ -383,7 +429,7 @@ def relocate(environment: str, final: str) -> None:
 def run_tool(
     command: Sequence[str], environ: Mapping[str, str], purpose: str, owner: Account | None = None, cwd: str = "/"
 ) -> str:
-    """Run a program of an environment and return its standard output.
+    """Run a program of an environment and return its standard output. Nobody has put modules where it starts.
 
     Args:
         command: The program and its arguments.

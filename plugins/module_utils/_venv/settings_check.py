@@ -68,11 +68,17 @@ def check_settings(python: str, env_file: str, environ: Mapping[str, str], user:
         raise FractalError(f"Cannot check the settings in {folder}: {error.strerror}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    answer = json.loads(output.splitlines()[-1])
-    if answer["problems"]:
-        lines = "\n".join(f"  {place}: {reason}" for place, reason in answer["problems"])
-        raise FractalError(f"fractal-server {answer['version']} would refuse the new environment file:\n{lines}")
-    return str(answer["version"])
+    try:
+        answer = json.loads(output.splitlines()[-1])
+        version, lines = str(answer["version"]), [f"  {place}: {reason}" for place, reason in answer["problems"]]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise FractalError(
+            f"Cannot see whether {python} would take {env_file}: its answer makes no sense. Repair its environment."
+        ) from error
+    if lines:
+        refused = "\n".join(lines)
+        raise FractalError(f"fractal-server {version} would refuse the new environment file:\n{refused}")
+    return version
 
 
 def _base_environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Python environments: what is carried over, where scripts point, what errors show."""
 
+import json
 import os
 import sys
 import venv
@@ -10,6 +11,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import (
     additional_packages,
     build_environment,
+    distributions,
     package_lines,
     prepare_in_place,
     prepared_releases,
@@ -19,6 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build i
     run_tool,
     staged_releases,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.settings_check import check_settings
 
 
 def package(name, version="1.0", requires=(), direct_url=None):
@@ -287,3 +290,76 @@ def test_what_is_not_ours_is_in_the_way_and_a_damaged_build_is_not(attacker, tmp
     attacker.does((target / "lib/python3.11/site-packages/fractal_server-2.17.0.dist-info").mkdir)
     build_environment(instance, "2.17.0", [], os.environ)
     assert not (target / "lib").exists()
+
+
+def test_a_tool_begins_where_nobody_has_planted_modules_and_without_a_terminal(attacker, monkeypatch):
+    """Python finds modules where it starts; who has a terminal can type there for the shell that root comes back to."""
+    for name in ("venv.py", "pip.py", "site.py"):
+        attacker.does((attacker.theirs / name).write_text, f"open('{attacker.roots}/pwned', 'w')")
+    monkeypatch.chdir(attacker.theirs)
+    run_tool([sys.executable, "-m", "venv", "--help"], os.environ, "make an environment")
+    said = run_tool([sys.executable, "-c", "import os; print(os.getcwd(), os.getsid(0) == os.getpid())"], {}, "look")
+    assert said.split() == ["/", "True"]
+    assert attacker.untouched()
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [("while True: pass", "no answer within"), ("while True: print('x' * 9999)", "more output than")]
+)
+def test_a_tool_that_hangs_or_floods_is_ended(monkeypatch, code, why):
+    monkeypatch.setattr(build, "_LONGEST", 1 if why.startswith("no") else 600)
+    with pytest.raises(FractalError, match=why):
+        run_tool([sys.executable, "-c", code], {}, "install it")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "[1]",
+        "{}x",
+        '[{"name": "a"}]',
+        '[{"name": "--index-url=x", "version": "1", "requires": [], "direct_url": null}]',
+        '[{"name": "a\\nb", "version": "1", "requires": [], "direct_url": null}]',
+        '[{"name": "a", "version": "1", "requires": [2], "direct_url": null}]',
+        '[{"name": "a", "version": "1", "requires": [], "direct_url": "[]"}]',
+        '[{"name": "a", "version": "1", "requires": [], "direct_url": "{\\"url\\": 1}"}]',
+    ],
+)
+def test_an_interpreter_whose_word_makes_no_sense_is_told(tmp_path, said):
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\ncat <<'EOF'\n{said}\nEOF\n")
+    python.chmod(0o755)
+    (tmp_path / "env").write_text("A=1\n")
+    with pytest.raises(FractalError, match="its answer makes no sense"):
+        distributions(str(python))
+    with pytest.raises(FractalError, match="its answer makes no sense"):
+        check_settings(str(python), str(tmp_path / "env"), {})
+
+
+@pytest.mark.parametrize("prefix", ["file://", "git+file://"])
+def test_root_installs_nothing_from_a_folder_of_another_account(attacker, prefix):
+    """An environment of root's, with a package of the service account's: its setup.py is not for root to run."""
+    sources = [f"tasks @ {prefix}{attacker.theirs}/my%20tasks@0123", "other==1"]
+    with pytest.raises(FractalError, match=f"tasks was installed from .*my tasks, which .*{attacker.name} can"):
+        build._refuse_foreign_sources(sources)
+    mine = attacker.theirs.parent / "mine"
+    (mine / "venv" / "bin").mkdir(parents=True)
+    python, log = mine / "venv" / "bin" / "python3", mine / "log"
+    direct = json.dumps({"url": f"file://{attacker.theirs}/tasks", "dir_info": {"editable": True}})
+    listed = json.dumps([{"name": "tasks", "version": "1", "requires": [], "direct_url": direct}])
+    python.write_text(f"""#!/bin/sh
+for last; do :; done
+case "$*" in
+*"-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python3" ;;
+*"-m pip"*) echo "$*" >> {log} ;;
+*importlib*) case "$0" in *partial*) echo '[]' ;; *) echo '{listed}' ;; esac ;;
+esac
+""")
+    python.chmod(0o755)
+    instance = {"environment": str(mine / "venv"), "base_python": str(python), "python": str(python)}
+    with pytest.raises(FractalError, match=r"tasks was installed from .*chown -R root"):
+        build_environment(instance, "2.17.0", [], os.environ)
+    assert "carried-over" not in log.read_text() and sorted(os.listdir(mine)) == ["log", "venv"]
+    os.chown(attacker.theirs, 0, 0)
+    assert build_environment(instance, "2.17.0", [], os.environ)["carried_over"]

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import file_text
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
     Finding,
     blocker,
@@ -128,11 +130,15 @@ def _load(path: str, variable: str, model: type[BaseModel], found: list[Finding]
     """Return the content of a JSON file that ``model`` accepts, or add why not to ``found``."""
     names = {"subject": path, "variable": variable}
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
-    except OSError as error:
-        found.append(FINDINGS["config.unreadable"].finding(**names, reason=error.strerror))
+        text = file_text(path)
+    except FractalError as error:
+        found.append(FINDINGS["config.unreadable"].finding(**names, reason=str(error).rstrip(".")))
         return None
+    if text is None:
+        found.append(FINDINGS["config.unreadable"].finding(**names, reason="there is no such file"))
+        return None
+    try:
+        content = json.loads(text)
     except ValueError as error:
         found.append(FINDINGS["config.not_json"].finding(**names, reason=str(error)))
         return None
