@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from conftest import RunningModule, wait_until
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
 from postgres_seed import add_job, seed
-from releases_environments import FractalFolder
+from releases_environments import FractalFolder, python_of
 
 from _backup.test_restore_database import alter, dump_of
 
@@ -336,9 +338,13 @@ def test_an_impostor_is_not_taken_for_the_copy(instance: Instance) -> None:
     assert "is gone" in instance.restore()["msg"]
 
 
-def test_others_who_stay_connected_make_it_a_dump(instance: Instance) -> None:
+def test_others_who_stay_connected_make_it_a_dump(
+    instance: Instance, in_the_child: Callable[[str, str, str], None]
+) -> None:
+    in_the_child("_database/frozen.py", "_PATIENCE = 20.0", "_PATIENCE = 0.2")
+    installation, python = Installation(str(instance.folder.env_file)), python_of("2.16.6")
     with instance.cluster.superuser(instance.database.dbname).connect() as other:
-        made = instance.back_up(method="auto")
+        made = make_backup(installation, python, str(instance.root), "run-1", method="auto")
         assert f"pid {other.info.backend_pid} (role postgres" in made["why_not_copied"]
     assert made["backup"]["dump_bytes"] > 0 and instance.copies() == []
 
