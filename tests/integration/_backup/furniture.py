@@ -36,8 +36,8 @@ class Instance:
     def installation(self) -> Installation:
         return Installation(str(self.folder.env_file))
 
-    def back_up(self, proof: str = "restore", run: str = "run-1") -> str:
-        result = make_backup(self.installation, python_of("2.16.6"), str(self.root), run, proof)
+    def back_up(self, proof: str = "restore", run: str = "run-1", method: str = "dump") -> str:
+        result = make_backup(self.installation, python_of("2.16.6"), str(self.root), run, proof, method=method)
         return str(result["backup"]["path"])
 
     def restore(self, backup: str, **options: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import note_after, open_backup, tidy_up
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
 from postgres_seed import seed
@@ -326,13 +326,20 @@ EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
     database=None,
     phases=[Phase.explicit, Phase.generate],  # each example is short; shrinking them would take longer than reading
 )
-@given(owner=st.sampled_from([OWNER, PLAIN]), pieces=st.lists(PIECES, min_size=1, max_size=8))
-@example(owner=PLAIN, pieces=[("default privileges", OWNER, OWNER), ("function", PLAIN, OWNER)])
-@example(owner=OWNER, pieces=[("function", PLAIN, "postgres"), ("large object", "postgres", PLAIN)])
-@example(owner=OWNER, pieces=[("foreign server", "postgres", "postgres"), ("large object", OWNER, OWNER)])
-@example(owner=PLAIN, pieces=[("large object", PLAIN, PLAIN), ("large object", BI, BI)])
+@given(
+    owner=st.sampled_from([OWNER, PLAIN]),
+    pieces=st.lists(PIECES, min_size=1, max_size=8),
+    method=st.sampled_from(["dump", "auto"]),
+)
+@example(owner=PLAIN, pieces=[("default privileges", OWNER, OWNER), ("function", PLAIN, OWNER)], method="dump")
+@example(owner=OWNER, pieces=[("function", PLAIN, "postgres"), ("large object", "postgres", PLAIN)], method="dump")
+@example(
+    owner=OWNER, pieces=[("foreign server", "postgres", "postgres"), ("large object", OWNER, OWNER)], method="dump"
+)
+@example(owner=OWNER, pieces=[("event trigger", "postgres", "postgres"), ("large object", BI, BI)], method="auto")
+@example(owner=PLAIN, pieces=[("large object", PLAIN, PLAIN), ("large object", BI, BI)], method="dump")
 def test_what_precheck_lets_pass_comes_back(
-    owner: str, pieces: list[tuple[str, str, str]], new_instance: NewInstance
+    owner: str, pieces: list[tuple[str, str, str]], method: str, new_instance: NewInstance
 ) -> None:
     """Any pieces of any owners: what precheck does not refuse is backed up, proved, and there after a rollback.
 
@@ -342,17 +349,20 @@ def test_what_precheck_lets_pass_comes_back(
     proof = "restore" if owner == OWNER else "list"
     found = set(instance.checked(proof))
     if found - CLEAN:
+        event("precheck: " + ", ".join(sorted(found - CLEAN)))
         return
     before = dump_of(instance.database)
-    backup = instance.back_up(proof)
+    backup = instance.back_up(proof, method=method)
     change(instance.database)
     changed = dump_of(instance.database)
     try:
         result: dict[str, Any] = instance.restore(backup)
     except FractalError as error:
+        event("refused: " + str(error)[-150:])
         assert "which is unchanged" in str(error)
         assert lines_that_differ(changed, dump_of(instance.database)) == []
         return
+    event(result["method"])
     differing = lines_that_differ(before, dump_of(instance.database))
     if result["left_out"]:
         assert "database.left_behind" in found and result["kept_aside"], result
