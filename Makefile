@@ -45,7 +45,7 @@ lock: setup ## Resolve tests/requirements/*.in anew, into exact versions with ha
 molecule: setup ## Every Molecule scenario of the bed, or those named: make molecule SCENARIOS="default ..."
 	@tests/bed/scenarios.sh $(SCENARIOS)
 
-faults: bed ## Disturb upgrades at every stage, both ways on: two hours; FAULTS=--short, as in make test, FAULTS="--only backup"
+faults: bed ## Disturb upgrades at every stage, both ways on: two hours; FAULTS=--short, as in make test, --road, over two stops, "--only backup"
 	@python tests/faults/faults.py $(FAULTS)
 
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1

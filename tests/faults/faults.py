@@ -5,7 +5,7 @@ hash, owner and mode, packages by list, units by their state. Every row written 
 
     faults.py                     every point, both ways, and the other promises (PROMISES)
     faults.py --short             for make test: every boundary, some of them both ways, on two pairs of hosts
-    faults.py --road              the points of an upgrade over two stops to 2.18.5, both ways
+    faults.py --road              the points of an upgrade over two stops to 2.18.5, both ways, on two pairs of hosts
     faults.py --only '^backup'    the cases whose names match
     faults.py --random 20 [--seed S]
     faults.py --kept FILE ...     goes on with the hosts and the states that an earlier run with this option left
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import Bench, Failed, remove
-from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, ROAD, Point
+from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, ROAD, ROAD_ALONE, Point
 from promises import PROMISES
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
@@ -127,6 +127,12 @@ class Runner:
         if not written:
             raise Failed("no row was written, so nothing could get lost")
 
+    def all_of(self, cases: Sequence[Case], only: str) -> None:
+        """Run the cases whose names match, each on its own."""
+        for case in cases:
+            if re.search(only, str(case)):
+                self.count(str(case), partial(self.one, case))
+
     def count(self, name: str, work: Callable[[], None]) -> None:
         """Run something, say how it ended, and begin with new hosts if it did not end well."""
         self.total += 1
@@ -161,8 +167,28 @@ def short(runners: Sequence[Runner]) -> None:
             runner.count(str(case), partial(runner.one, case))
         runner.count("rows written between precheck and stop", runner.must_have_counted)
 
+    at_once(runners, forwards, backwards)
+
+
+def road(runners: Sequence[Runner], only: str) -> None:
+    """Over two stops: on from each point in turn in one case, which a re-run ends; back from each in its own case."""
+
+    def forwards(runner: Runner) -> None:
+        runner.reference()
+        runner.back()
+        runner.all_of([Case(points, RE_RUN) for points in (ROAD, *([point] for point in ROAD_ALONE))], only)
+
+    def backwards(runner: Runner) -> None:
+        runner.bench.start()
+        runner.old = runner.bench.state()
+        runner.all_of([Case([point], ROLLBACK) for point in (*ROAD, *ROAD_ALONE)], only)
+
+    at_once(runners, forwards, backwards)
+
+
+def at_once(runners: Sequence[Runner], *ways: Callable[[Runner], None]) -> None:
     with ThreadPoolExecutor() as pool:
-        for ended in [pool.submit(way, runner) for way, runner in zip((forwards, backwards), runners)]:
+        for ended in [pool.submit(way, runner) for way, runner in zip(ways, runners)]:
             ended.result()
 
 
@@ -197,11 +223,8 @@ def long(runner: Runner, options: argparse.Namespace) -> None:
     if options.random:
         chaos(runner, options.random, options.seed, lasted)
         return
-    cases = every(ROAD) if options.road else [*every([*BOUNDARIES, *INSIDE, *CONDITIONS]), *of_rollback()]
-    for case in cases:
-        if re.search(options.only, str(case)):
-            runner.count(str(case), partial(runner.one, case))
-    for name, promise in PROMISES.items() if not options.road else []:
+    runner.all_of([*every([*BOUNDARIES, *INSIDE, *CONDITIONS]), *of_rollback()], options.only)
+    for name, promise in PROMISES.items():
         if re.search(options.only, name):
             runner.count(name, partial(promise, runner.bench, runner.old, runner.new))
     if not options.only:
@@ -219,11 +242,13 @@ def main() -> None:
     parser.add_argument("--kept", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pairs = [options.pair, f"{options.pair}-2"] if options.short else [options.pair]
+        pairs = [options.pair, f"{options.pair}-2"] if options.short or options.road else [options.pair]
         runners = [Runner(Bench(pair, folder, OVER_TWO_STOPS if options.road else ())) for pair in pairs]
         try:
             if options.short:
                 short(runners)
+            elif options.road:
+                road(runners, options.only)
             else:
                 long(runners[0], options)
         finally:

@@ -119,27 +119,56 @@ INSIDE = [
 ]
 
 
-def killed_in(release: str, program: str, after: str = "") -> Point:
-    """Return the point at which a program is killed in the hop to a release, once a statement ``after`` is true."""
-    wait = sql(f"DO $$ BEGIN WHILE NOT ({after}) LOOP PERFORM pg_sleep(0.001); END LOOP; END $$") if after else "true"
-    kill = f"until pkill -9 -f '[f]ractalctl {program}'; do sleep 0.01; done"
-    what = f"{program} killed" + (" after its commit" if after else "")
-    return Point(program, begun=f"hop {release}", do=f"{wait}; {kill}", what=what)
+def at_work(program: str) -> str:
+    """Return the shell command that waits until a program of Fractal's is at work."""
+    return f"until pgrep -f '[f]ractalctl {program}' >/dev/null; do sleep 0.01; done"
+
+
+def killed_in_its_transaction(release: str, program: str, lock: str) -> Point:
+    """Return the point at which a program is killed in the hop to a release, where it waits for what ``lock`` holds.
+
+    The lock is taken when the program has started: nothing begins while there are other sessions.
+    """
+    holds = sql(f"SET application_name = 'holds'; BEGIN; {lock}; SELECT pg_sleep(120)")
+    waits = "WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.001); END LOOP;"
+    waits = sql(f"DO $$ BEGIN {waits} END $$")
+    lets_go = sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holds'")
+    do = f"{holds} >/dev/null & {waits}; pkill -9 -f '[f]ractalctl {program}'; {lets_go}"
+    what = f"{program} killed in its transaction"
+    return Point(program, begun=f"hop {release}", do=f"{at_work(program)}; {do}", what=what)
+
+
+def killed_after_its_commit(release: str, program: str, done: str) -> Point:
+    """Return the point at which the window's program is killed in the hop to a release, once ``done`` is true."""
+    committed = f'until [ "$({sql(f"SELECT {done}")})" = t ]; do :; done'
+    what = f"killed after the commit of {program}"
+    return Point(program, begun=f"hop {release}", do=f"{at_work(program)}; {committed}; {KILL_PROGRAM}", what=what)
+
+
+def at_head(head: str) -> str:
+    """Return whether the schema is at a revision, as SQL."""
+    return f"EXISTS (SELECT FROM alembic_version WHERE version_num = '{head}')"
 
 
 OVER_TWO_STOPS = (
     *("-e", "fractal_target_version=2.18.5", "-e", '{"fractal_accept": ["viewer.folders_lost"]}'),
     *("-e", "fractal_web_archive=/opt/archives/node-18-fractal-web-v1.22.2.tar.gz"),
 )
-# Of an upgrade over the stop 2.18.0: at its migrations, before and after the one commit of its data, and between hops.
+# Of an upgrade over the stop 2.18.0, in their order: between hops, before and after each commit of their migrations. A
+# run that is killed at one of them and runs again comes to the next.
 ROAD = [
-    killed_in("2.18.0", "set-db"),
-    killed_in("2.18.0", "update-db-data"),
-    killed_in("2.18.0", "update-db-data", "EXISTS (SELECT FROM user_oauth WHERE project_dirs <> '{}')"),
-    killed_in("2.18.5", "set-db"),
-    *[program_killed(f"hop {release}") for release in ("2.18.0", "2.18.5")],
-    *[controller_killed(f"hop {release}") for release in ("2.18.0", "2.18.5")],
+    program_killed("hop 2.18.0"),
+    killed_in_its_transaction("2.18.0", "set-db", "LOCK TABLE resource IN ACCESS SHARE MODE"),
+    killed_after_its_commit("2.18.0", "set-db", at_head("88270f589c9b")),
+    killed_in_its_transaction(
+        "2.18.0", "update-db-data", "SELECT FROM user_oauth WHERE id = (SELECT max(id) FROM user_oauth) FOR UPDATE"
+    ),
+    killed_after_its_commit("2.18.0", "update-db-data", "EXISTS (SELECT FROM user_oauth WHERE project_dirs <> '{}')"),
+    program_killed("hop 2.18.5"),
+    killed_in_its_transaction("2.18.5", "set-db", "LOCK TABLE taskgroupv2 IN ACCESS SHARE MODE"),
+    killed_after_its_commit("2.18.5", "set-db", at_head("068496367952")),
 ]
+ROAD_ALONE = [controller_killed(f"hop {release}") for release in ("2.18.0", "2.18.5")]  # the window goes on to its end
 CONDITIONS = [
     Point(
         "stage",
