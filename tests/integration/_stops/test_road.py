@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     Installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops, targets, version_key
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.preconditions import refused_rows
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0.prechecks import viewer_findings
 from conftest import RunningModule, wait_for_lock
@@ -30,6 +31,10 @@ Copy = Callable[[Database], FractalFolder]
 
 DIRECTORIES = "SELECT email, project_dir, project_dirs FROM user_oauth ORDER BY id"
 LISTS = "SELECT email, project_dirs FROM user_oauth ORDER BY id"
+HEAD = "SELECT version_num FROM alembic_version"
+VERSIONS = (
+    "UPDATE taskgroupv2 SET version = '0' WHERE version IS NULL; UPDATE taskv2 SET version = '0' WHERE version IS NULL"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +50,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Database], Fr
 
 
 @pytest.fixture(scope="module")
-def at_2_17_2(cluster: Cluster, template: str, folders: Copy) -> Database:
-    """A seeded database that has come to 2.17.2; copied, never changed."""
+def at_2_17_0(cluster: Cluster, template: str, folders: Copy) -> Database:
+    """A seeded database at the schema of 2.17.0, its data not migrated; copied, never changed."""
     database = cluster.create(template)
     seed(database)
-    folders(database).upgrade("2.17.2")
+    folders(database).set_db("2.17.0")
+    return database
+
+
+@pytest.fixture(scope="module")
+def at_2_17_2(cluster: Cluster, at_2_17_0: Database, folders: Copy) -> Database:
+    """The same at 2.17.2, its data migrated."""
+    database = cluster.create(at_2_17_0.dbname)
+    folder = folders(database)
+    folder.update_db_data()
+    folder.set_db("2.17.2")
     return database
 
 
@@ -277,6 +292,12 @@ CASES: dict[str, tuple[list[str], str, str, str]] = {
         "DROP VIEW site",
         "2.18.0",
     ),
+    "a view on a column that a later release drops": (
+        ["CREATE VIEW site AS SELECT id, project_dir FROM user_oauth"],
+        "rows.column_in_use",
+        "DROP VIEW site",
+        "2.26.0",
+    ),
     "two task groups in a folder": (
         ["UPDATE taskgroupv2 SET path = '/tasks/1'"],
         "rows.task_groups_in_one_folder",
@@ -319,6 +340,21 @@ def found(folder: FractalFolder, start: str = "2.17.2", **options: bool) -> dict
     return {one["id"]: one["message"] for one in told}
 
 
+def must_refuse(migration: WarmMigration) -> None:
+    """See that the real set-db refuses the database and leaves its schema as it is."""
+    head = migration.database.value(HEAD)
+    assert migration.migrate_schema().returncode != 0, "there is no such condition"
+    assert migration.database.value(HEAD) == head
+
+
+def must_refuse_until(migration: WarmMigration, mended_by: str) -> None:
+    """See that the real set-db refuses the database, and passes when the fix was done."""
+    must_refuse(migration)
+    migration.database.rows(mended_by)
+    done = migration.migrate_schema()
+    assert done.returncode == 0, done.output
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_schema_refuses_is_found_before_the_first_hop(
     name: str, at_2_17_2: Database, copy: Copy, warm: Callable[[str], WarmMigration]
@@ -333,24 +369,71 @@ def test_what_a_schema_refuses_is_found_before_the_first_hop(
     migration = warm(release)
     migration.copy(folder.database)
     if release != "2.18.0":
-        migration.database.rows("UPDATE taskgroupv2 SET version = '0'; UPDATE taskv2 SET version = '0'")
-    head = migration.database.value("SELECT version_num FROM alembic_version")
-    refused = migration.migrate_schema()
-    assert refused.returncode != 0, "there is no such condition"
-    assert migration.database.value("SELECT version_num FROM alembic_version") == head
-    for database in (folder.database, migration.database):
-        database.rows(mended_by)
+        migration.database.rows(VERSIONS)
+    must_refuse_until(migration, mended_by)
+    folder.database.rows(mended_by)
     assert found(folder) == {}
-    done = migration.migrate_schema()
-    assert done.returncode == 0, done.output
 
 
-def test_a_superuser_who_is_a_guest_is_found_where_there_are_guests(at_2_17_2: Database, copy: Copy) -> None:
-    folder = copy(at_2_17_2)
-    folder.database.rows("ALTER TABLE user_oauth ADD is_guest boolean NOT NULL DEFAULT false")  # as 2.19.0 does
-    assert found(folder, "2.19.0") == {}
+@pytest.mark.parametrize("name", [name for name in CASES if "later release" not in name])
+def test_the_same_rows_are_found_at_the_beginning_of_the_road(
+    name: str, seeded_database: Database, fractal_folder: Callable[..., FractalFolder]
+) -> None:
+    """The schema of 2.16 has them all, and the fixes work there too; only who has which folder is told elsewhere."""
+    made_by, finding, mended_by, _unused = CASES[name]
+    folder = fractal_folder(seeded_database)
+    for statement in made_by:
+        seeded_database.rows(statement)
+    assert [*found(folder, "2.16.6")] == [finding]
+    seeded_database.rows(mended_by)
+    assert found(folder, "2.16.6") == {}
+
+
+def test_a_superuser_who_is_a_guest_is_found_and_really_refused(
+    at_2_23_0: Database, copy: Copy, warm: Callable[[str], WarmMigration]
+) -> None:
+    """Guests came with 2.19.0, so nobody who comes from 2.17 has one."""
+    folder = copy(at_2_23_0)
+    folder.database.rows(VERSIONS)
+    assert found(folder, "2.23.0") == {}
     folder.database.rows("UPDATE user_oauth SET is_guest = true WHERE is_superuser")
-    assert [*found(folder, "2.19.0")] == ["rows.superuser_and_guest"] and found(folder, "2.24.3") == {}
+    assert [*found(folder, "2.23.0")] == ["rows.superuser_and_guest"] and found(folder, "2.24.3") == {}
+    mended_by = "UPDATE user_oauth SET is_guest = false WHERE is_superuser AND is_guest"
+    warm("2.26.0").copy(folder.database)
+    must_refuse_until(warm("2.26.0"), mended_by)
+    folder.database.rows(mended_by)
+    assert found(folder, "2.23.0") == {}
+
+
+def test_rows_without_a_version_are_refused_and_the_way_goes_through_what_mends_them(
+    at_2_17_2: Database, warm: Callable[[str], WarmMigration]
+) -> None:
+    """No finding: 2.23.0, whose data migration does the same as VERSIONS, lies on each way past it."""
+    warm("2.26.0").copy(at_2_17_2)
+    assert warm("2.26.0").database.value("SELECT count(*) FROM taskgroupv2 WHERE version IS NULL") == 2
+    must_refuse_until(warm("2.26.0"), VERSIONS)
+    past = [one.version for one in targets() if version_key(one.version) > version_key("2.23.0")]
+    ways = [[hop.version for hop in hops("2.17.2", version)] for version in past]
+    assert len(ways) > 10 and all("2.23.0" in way[:-1] for way in ways)
+
+
+def test_a_project_without_a_resource_is_found_and_really_refused(
+    at_2_17_0: Database,
+    copy: Copy,
+    warm: Callable[[str], WarmMigration],
+    run_module: RunModule,
+    read_database: ReadDatabase,
+) -> None:
+    """2.17.1 wants a resource everywhere, and the data migration of 2.17.0 gives one."""
+    folder, later = copy(at_2_17_0), warm("2.17.2")
+    assert folder.database.value("SELECT count(*) FROM projectv2 WHERE resource_id IS NULL") == 4
+    assert read_database("2.17.0", env_file=str(folder.env_file))["data_migration"] == "pending"
+    later.copy(folder.database)
+    must_refuse(later)
+    assert migrate(run_module, folder, "2.17.0")["changed"]
+    later.copy(folder.database)
+    done = later.migrate_schema()
+    assert done.returncode == 0, done.output
 
 
 def test_dotted_paths_and_leftover_indexes_are_found(at_2_17_2: Database, copy: Copy) -> None:
