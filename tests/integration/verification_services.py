@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -166,23 +166,21 @@ def migrated(
     cluster.drop(database.dbname)
 
 
+@contextmanager
+def serving(folder: FractalFolder, release: str) -> Iterator[Served]:
+    """Run a release on the folder as it stands until the block ends."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [str(environment(release) / "bin/fractalctl"), "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, lambda: answers(f"{url}/api/alive/"), folder.path):
+        yield Served(url, folder, release)
+
+
 @pytest.fixture
 def served() -> Iterator[Callable[..., Served]]:
     """Factory: ``served(folder, "2.17.0")`` starts the release on the folder as it stands."""
-    stack: list[Any] = []
-
-    def start(folder: FractalFolder, release: str = "2.17.0") -> Served:
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = [str(environment(release) / "bin/fractalctl"), "start", "--host", "127.0.0.1", "--port", str(port)]
-        context = running(command, lambda: answers(f"{url}/api/alive/"), folder.path)
-        context.__enter__()
-        stack.append(context)
-        return Served(url, folder, release)
-
-    yield start
-    for context in reversed(stack):
-        context.__exit__(None, None, None)
+    with ExitStack() as stack:
+        yield lambda folder, release="2.17.0": stack.enter_context(serving(folder, release))
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,7 @@ class Draft:
     Attributes:
         step: Which one.
         existing_old: The ``.old`` file that is there already, if any.
+        data_is_over: Whether the release's data migration is.
         loads: Whether the release before loads the file into its process environment. See `EnvStep`.
         completes: Whether missing variables are added; a file that is past a step is only mended by it.
         statements: The file as python-dotenv reads it.
@@ -88,7 +89,8 @@ class Draft:
     def __init__(self, text: str, context: Context, step: rules.EnvStep, existing_old: str | None = None) -> None:
         """Read the file and work out what was used so far."""
         self.text, self.context, self.step, self.existing_old = text, context, step, existing_old
-        self.loads = step.loads(text)
+        self.data_is_over = context.data_pending is not None and step.release not in context.data_pending
+        self.loads = step.loads(text, self.data_is_over)
         self.completes = self.loads or step.loads is rules.never
         self.statements = parse(text, Reader.DOTENV_1_1 if self.loads else Reader.DOTENV_1_2)
         own = assignments(parse(text, Reader.SYSTEMD)) if context.read_by_systemd else {}

@@ -52,7 +52,7 @@ class Rule:
         return None if self.action == "drop" else self.new_name or self.variable
 
 
-def never(_text: str) -> bool:
+def never(_text: str, _data_is_over: bool) -> bool:
     """Return that no text is loaded into the process environment: today's releases only read it."""
     return False
 
@@ -65,7 +65,8 @@ class EnvStep:
         release: The first release that reads the new file.
         rules: What becomes of each variable that the release looks at in another way.
         loads: Whether the release before loads this text into its process environment (``load_dotenv``), so that its
-            child processes see it and the process environment wins over it; else it only reads it.
+            child processes see it and the process environment wins over it; else it only reads it. Also told: whether
+            the release's data migration is over, so that the text is none of the release before.
         decide: What rows cannot say, in this order, after them; each function takes the `Draft`.
         reads: Variables that the release reads and no rule names.
         findings: What is found besides ``FINDINGS``.
@@ -73,7 +74,7 @@ class EnvStep:
 
     release: str
     rules: tuple[Rule, ...]
-    loads: Callable[[str], bool] = never
+    loads: Callable[[str, bool], bool] = never
     decide: tuple[Callable[[Any], None], ...] = ()
     reads: frozenset[str] = frozenset()
     findings: Mapping[str, FindingRule] = field(default_factory=dict)

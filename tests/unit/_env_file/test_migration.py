@@ -609,6 +609,16 @@ def test_the_era_is_told_from_the_variables(text: str, expected: str) -> None:
     assert era(text) == expected
 
 
+def test_where_nothing_tells_the_rows_do() -> None:
+    """Installed as a later release: nothing of 2.16 is to be kept, and what it has not said stays unsaid."""
+    values = {"JWT_SECRET_KEY": "k", "POSTGRES_DB": "d", "FRACTAL_RUNNER_BACKEND": "slurm_ssh"}
+    fresh = migrate({**values, "MINE": "x"}, data_migration=False, to="2.23.0", can_override=True)
+    assert (fresh.steps, fresh.changes, fresh.exported, fresh.findings) == ([], [], {}, [])
+    assert era("FRACTAL_TASKS_DIR=/t\n", data_is_over=True) == BEFORE
+    of_2_18 = migrate({**values, "FRACTAL_DATA_AUTH_SCHEME": "none"}, data_migration=False, to="2.18.0")
+    assert of_2_18.steps == ["2.18.0"] and read(of_2_18.text) == values
+
+
 def test_a_half_migrated_file_is_completed() -> None:
     values = {**SLURM, "FRACTAL_RUNNER_BACKEND": "slurm_sudo", "OAUTH_CLIENT_NAME": "GitHub"}
     migration = migrate({**values, **oauth("GITHUB", CLIENT_ID="1", CLIENT_SECRET="2")})

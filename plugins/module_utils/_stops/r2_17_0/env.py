@@ -80,7 +80,7 @@ def is_movable(name: str) -> bool:
 STEP = EnvStep(
     release="2.17.0",
     rules=env_rules.RULES,
-    loads=lambda text: env_rules.era(text) != env_rules.AFTER,
+    loads=lambda text, data_is_over: env_rules.era(text, data_is_over) != env_rules.AFTER,
     decide=(decide_email, _need_base_folder, decide_oauth, _name_group, _decide_others, decide_old_file),
     reads=NEW_NAMES,
     findings=env_rules.FINDINGS,

@@ -221,10 +221,11 @@ RULES = (*SERVER, *NEW)
 BEFORE, AFTER, BETWEEN = "of 2.16", "of 2.17", "half-migrated"
 
 
-def era(text: str) -> str:
+def era(text: str, data_is_over: bool = False) -> str:
     """Return whether the server's environment file ``text`` is of 2.16, of 2.17, or half-migrated.
 
-    A file with nothing that tells is of 2.16.
+    Where nothing in it tells, the rows do: once the data migration of 2.17.0 is over, no 2.16 reads it any more. So an
+    instance that was installed as a later release keeps the defaults that it was installed with.
     """
     values = assignments(parse(text.lstrip(BOM), Reader.DOTENV_1_1))
     names = {name for name, value in values.items() if value is not None}
@@ -232,7 +233,9 @@ def era(text: str) -> str:
     backend = values.get("FRACTAL_RUNNER_BACKEND")
     is_old = bool(names & gone or names_in_variables(names) or backend == "slurm")
     is_new = bool(names & ({rule.variable for rule in NEW} | NEW_NAMES) or backend == "slurm_sudo")
-    return BETWEEN if is_old and is_new else AFTER if is_new else BEFORE
+    if is_old and is_new:
+        return BETWEEN
+    return AFTER if is_new or (data_is_over and not is_old) else BEFORE
 
 
 # -- the web's file ---------------------------------------------------------------------------------------------------

@@ -45,8 +45,7 @@ def decide_old_file(draft: Draft) -> None:
 
 def _old_file(draft: Draft, existing: str | None) -> str | None:
     """Return the ``.old`` file to write, None to leave what is there."""
-    pending = draft.context.data_pending
-    if pending is not None and draft.step.release not in pending:
+    if draft.data_is_over:
         return None
     if rules.era(draft.text) == rules.AFTER:
         if existing is None:
