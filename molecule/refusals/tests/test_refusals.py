@@ -113,6 +113,21 @@ def test_the_upgrade_is_refused_and_nothing_has_changed(host: Host, case: str) -
     assert (state(host), rows(host)) == untouched
 
 
+def test_a_way_that_no_python_of_the_host_can_go_is_refused_at_its_beginning(host: Host) -> None:
+    """Debian's 3.11 runs the first two releases of it; what would run all of them is said for each that it does not."""
+    untouched = (state(host), rows(host))
+    run = run_playbook("upgrade", "-e", "fractal_target_version=2.24.4")
+    record = run.reports["server"]
+    told = {one["subject"]: one for one in record["findings"] if one["id"] == "release.python_unsupported"}
+    assert run.code == 2 and run.changed == 0 and set(told) == {"2.23.0", "2.24.4"}
+    for one in told.values():
+        assert "needs Python >= 3.12 and < 3.15; for /opt/fractal/venv there is 3.11." in one["message"]
+        assert "The whole way runs on 3.12 or 3.13." in one["fix"]
+    assert record["window_seconds"] is None and "in its window" not in " ".join(run.sent["server"])
+    assert host.check_output("ls -d /opt/fractal/venv*") == "/opt/fractal/venv", "nothing was built"
+    assert (state(host), rows(host)) == untouched
+
+
 def test_the_mended_instance_passes(host: Host) -> None:
     run = run_playbook("precheck")
     assert run.code == 0

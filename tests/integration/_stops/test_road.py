@@ -7,9 +7,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from _backup.test_restore_database import dump_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     Installation,
 )
@@ -32,6 +34,7 @@ Copy = Callable[[Database], FractalFolder]
 DIRECTORIES = "SELECT email, project_dir, project_dirs FROM user_oauth ORDER BY id"
 LISTS = "SELECT email, project_dirs FROM user_oauth ORDER BY id"
 HEAD = "SELECT version_num FROM alembic_version"
+AT_THE_HEAD = ("UPDATE ON alembic_version", "schema")  # one commit for all that a set-db does
 VERSIONS = (
     "UPDATE taskgroupv2 SET version = '0' WHERE version IS NULL; UPDATE taskv2 SET version = '0' WHERE version IS NULL"
 )
@@ -102,8 +105,10 @@ def migrate(run_module: RunModule, folder: FractalFolder, release: str, **option
     return run_module("data", _release=release, env_file=str(folder.env_file), release=release, **options)
 
 
-def kill_at(cluster: Cluster, start_module: StartModule, folder: FractalFolder, release: str, write: str) -> None:
-    """Kill update-db-data with SIGKILL where it waits for one kind of write."""
+def kill_at(
+    cluster: Cluster, start_module: StartModule, folder: FractalFolder, release: str, write: str, stage: str = "data"
+) -> None:
+    """Kill set-db (stage schema) or update-db-data with SIGKILL where it commits one kind of write."""
     with cluster.superuser(folder.database.dbname).connect() as connection:
         connection.execute("SELECT pg_advisory_lock(4711)")
         connection.execute(
@@ -112,7 +117,7 @@ def kill_at(cluster: Cluster, start_module: StartModule, folder: FractalFolder, 
                 CREATE CONSTRAINT TRIGGER waits AFTER {write} DEFERRABLE INITIALLY DEFERRED
                 FOR EACH ROW EXECUTE FUNCTION wait_for_the_test()""".encode()
         )
-        running = start_module("data", _release=release, env_file=str(folder.env_file), release=release)
+        running = start_module(stage, _release=release, env_file=str(folder.env_file), release=release)
         session = wait_for_lock(folder.database)
         os.kill(running.child(), signal.SIGKILL)
         cluster.superuser().rows("SELECT pg_terminate_backend(%s)", session)  # the dead client's session ends
@@ -234,6 +239,8 @@ def test_versions_are_migrated_and_the_end_of_the_road_is_reached(
     assert any("END of execution of fix_db" in line for line in first["evidence"]["output"])
     assert not migrate(run_module, folder, "2.23.0")["changed"]
     assert folder.database.rows("SELECT DISTINCT version FROM taskgroupv2") == [("0",)]
+    kill_at(cluster, start_module, folder, "2.26.0", *AT_THE_HEAD)
+    assert folder.database.value(HEAD) == "92ec661b7f76"
     done = run_module("schema", **to_the_end)
     assert done["changed"] and done["revision"] == "0c5e3f92c3a8"
     found = read_database("2.26.0", env_file=str(folder.env_file))
@@ -244,6 +251,35 @@ def test_versions_are_migrated_and_the_end_of_the_road_is_reached(
     assert {one["id"]: one["status"] for one in review["checks"]}["user_profiles"] == "passed", review["checks"]
     assert review["viewer"]["paths"]["ann@example.org"] == ["/data/ann"]
     assert not run_module("fractal_user_precheck", **whole).get("failed")
+
+
+def test_killed_at_the_commits_of_2_23_0_it_goes_on_and_back(
+    cluster: Cluster,
+    at_2_18_0: Database,
+    copy: Copy,
+    tmp_path: Path,
+    run_module: RunModule,
+    start_module: StartModule,
+    read_database: ReadDatabase,
+) -> None:
+    folder = copy(at_2_18_0)
+    folder.database.rows("UPDATE user_oauth SET project_dirs = ARRAY[project_dir]")
+    before = dump_of(folder.database)
+    of_2_18_0 = {"_release": "2.18.0", "env_file": str(folder.env_file)}
+    backup = {"backup_root": str(tmp_path), "run": "run-1", "method": "copy"}
+    assert run_module("fractal_backup", **of_2_18_0, **backup)["backup"]["copy"]
+
+    kill_at(cluster, start_module, folder, "2.23.0", *AT_THE_HEAD)
+    assert dump_of(folder.database) == before
+    done = run_module("schema", _release="2.23.0", env_file=str(folder.env_file), release="2.23.0")
+    assert done["changed"] and folder.database.value(HEAD) == "92ec661b7f76"
+    kill_at(cluster, start_module, folder, "2.23.0", "UPDATE ON taskgroupv2")
+    assert read_database("2.23.0", env_file=str(folder.env_file))["data_migration"] == "pending"
+
+    restored = run_module("fractal_database_restore", **of_2_18_0, backup=str(tmp_path / "run-1"))
+    assert restored["changed"] and dump_of(folder.database) == before, restored
+    for name in [one for one in cluster.names() if one.startswith(f"{folder.database.dbname}_")]:
+        cluster.drop(name)
 
 
 # -- what the schemas refuse ------------------------------------------------------------------------------------------
