@@ -30,6 +30,19 @@ def folders(host: Host, column: str) -> dict[str, list[str]]:
     return {row["email"]: row["folders"] if column == "project_dirs" else [row["folders"]] for row in rows}
 
 
+def must_refuse_what_a_skipped_script_leaves(host: Host) -> None:
+    """As if somebody had run set-db of 2.18.0 and of 2.18.5 by hand, and no update-db-data: nobody has a folder."""
+    psql = "runuser -u postgres -- psql -qX -v ON_ERROR_STOP=1 -d fractal_db -c %s"
+    kept = "CREATE TABLE kept AS SELECT id, project_dirs FROM user_oauth; UPDATE user_oauth SET project_dirs = '{}'"
+    back = "UPDATE user_oauth u SET project_dirs = k.project_dirs FROM kept k WHERE k.id = u.id; DROP TABLE kept"
+    host.check_output(psql, kept)
+    refused = run_playbook("upgrade")
+    host.check_output(psql, back)
+    (told,) = [one for one in refused.reports["server"]["findings"] if one["id"] == "migration.skipped"]
+    assert refused.code == 2 and refused.changed == 0 and "in its window" not in " ".join(refused.sent["server"])
+    assert "2.18.0 was skipped" in told["message"] and "alice@example.org" in told["message"] and told["fix"]
+
+
 @pytest.mark.parametrize("release", HALTS)
 def test_the_road_can_be_walked_from_a_halt(
     release: str, host: Host, seed: dict[str, Any], rows_before: dict[str, Any], target: Target
@@ -41,6 +54,9 @@ def test_the_road_can_be_walked_from_a_halt(
     wanted = kept_counts(rows_before, target)
     assert {name: before[name]["count"] for name in wanted} == wanted
     of_users = folders(host, "project_dir" if release == "2.17.2" else "project_dirs")
+    if release == "2.18.5":
+        must_refuse_what_a_skipped_script_leaves(host)
+        assert rows(host) == before
 
     done = run_playbook("upgrade", "-e", json.dumps({"fractal_rehearsal": False}))
     assert done.code == 0 and (done.reports["server"]["from"], done.reports["server"]["to"]) == (release, "2.26.0")
