@@ -217,13 +217,24 @@ def _write(folder: Path, record: dict[str, Any]) -> dict[str, str]:
 
 def _stats(records: list[dict[str, Any]], pages: list[str]) -> dict[str, Any]:
     """Return what AWX shows as artifacts of the job and hands to the next one of a workflow."""
-    kept = ("outcome", "from", "to", "failure", "window_seconds", "backup", "undo", "remaining")
+    kept = ("outcome", "from", "to", "failure", "window_seconds", "remaining")
     return {
         "fractal_reports": {
-            record["name"]: {**{key: record[key] for key in kept}, "report": page, "run": record["run"]["id"]}
+            record["name"]: {
+                **{key: record[key] for key in kept},
+                **_way_back(record),
+                "report": page,
+                "run": record["run"]["id"],
+            }
             for record, page in zip(records, pages)
         }
     }
+
+
+def _way_back(record: dict[str, Any]) -> dict[str, Any]:
+    """Return backup and command of what can be undone: of this run, or as on the pages, of the last upgrade."""
+    last = record["last_upgrade"]
+    return {key: record[key] or (last[key] if last else record[key]) for key in ("backup", "undo")}
 
 
 def _show(lines: list[str], colour: str | None = None) -> None:
