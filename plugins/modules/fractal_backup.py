@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_backup
 short_description: Back up a Fractal instance and prove the backup
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes one folder that brings the instance back - a dump of the database, the environment files, the JSON
     configurations that they name, the unit with its drop-ins, the list of installed packages, and a manifest with
@@ -100,8 +100,8 @@ EXAMPLES = r"""
 - name: Back up the stopped instance
   fractal_ops.platform.fractal_backup:
     service: fractal-server
-    backup_root: /var/backups/fractal
-    run: 2025-11-20T2100
+    backup_root: /var/backups/fractal/fractal-server.service
+    run: 20251120T210000Z
   register: backup
 
 - name: Show where it is

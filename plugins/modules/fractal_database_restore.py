@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_database_restore
 short_description: Bring a Fractal database back from its backup
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes the database just what it was when M(fractal_ops.platform.fractal_backup) backed it up. Does nothing when it
     is.
@@ -93,7 +93,7 @@ EXAMPLES = r"""
 - name: See what would be lost, while fractal-server still runs
   fractal_ops.platform.fractal_database_restore:
     service: fractal-server
-    backup: /var/backups/fractal/2025-11-20T2100
+    backup: /var/backups/fractal/fractal-server.service/20251120T210000Z
     read_all: true
   check_mode: true
   register: asked
@@ -101,7 +101,7 @@ EXAMPLES = r"""
 - name: Bring the database back
   fractal_ops.platform.fractal_database_restore:
     service: fractal-server
-    backup: /var/backups/fractal/2025-11-20T2100
+    backup: /var/backups/fractal/fractal-server.service/20251120T210000Z
     seen: "{{ asked.seen }}"
 """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_files_restore
 short_description: Bring the files of an instance back from its backup, byte for byte
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:
@@ -40,7 +40,7 @@ extends_documentation_fragment:
 EXAMPLES = r"""
 - name: Bring the files back
   fractal_ops.platform.fractal_files_restore:
-    backup: /var/backups/fractal/fractal-server.service/20261123T200000Z
+    backup: /var/backups/fractal/fractal-server.service/20251120T210000Z
 """
 
 RETURN = r"""

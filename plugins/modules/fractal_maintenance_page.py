@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_maintenance_page
 short_description: Answer with a maintenance page in the place of fractal-web
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:

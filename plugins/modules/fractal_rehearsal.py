@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_rehearsal
 short_description: Rehearse the upgrade of a running fractal-server on a copy of its database
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Dumps one consistent snapshot of the database, restores it into a database of its own and compares both. Then each
     of O(releases) migrates that database, in the environment that
@@ -78,9 +78,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Rehearse the upgrade to 2.18.5
+- name: Rehearse the upgrade to 2.17.0, whose environment is built
   fractal_ops.platform.fractal_rehearsal:
-    releases: [2.17.0, 2.18.0, 2.18.5]
+    releases: [2.17.0]
 """
 
 RETURN = r"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_report
 short_description: Show and keep the reports of a run
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_resource_profile
 short_description: Declare and review the resources, profiles and users of fractal-server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Without O(resources), O(profiles), O(users) and O(handed_on) it only reads, and returns the review - every resource,
     every profile, who uses it, who cannot use Fractal and why, and which names are still those of the data migration.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_rollback
 short_description: Go back to what a backup of fractal-server holds
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Stops fractal-server, brings back its environment, database and files as the backup holds them, and starts it, all
     in one call, as nothing may wait between these steps. Each of them does nothing where it is done already.

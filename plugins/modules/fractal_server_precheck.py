@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_server_precheck
 short_description: Find everything on a fractal-server host that would make the upgrade fail or hurt somebody
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Checks the environment file, the JSON configurations under the rules of 2.17, Python, the package index or
     wheelhouse, the disk, PostgreSQL and its programs, the systemd unit, SLURM and sudo, jobs in flight, and more.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_settings_check
 short_description: Validate an environment file with a release's own settings classes
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:
@@ -47,10 +47,20 @@ options:
 """
 
 EXAMPLES = r"""
+- name: Render the new environment file
+  fractal_ops.platform.fractal_env_migrate:
+    path: /opt/fractal/server/.fractal_server.env
+    service: fractal-server
+    server_python: /opt/fractal/venv/bin/python3
+    state: rendered
+    rendered_path: /run/fractal-upgrade.env
+  register: rendered
+
 - name: Validate the new environment file with 2.17.0's own settings
   fractal_ops.platform.fractal_settings_check:
     python: /opt/fractal/venv-2.17.0/bin/python3
     env_file: /run/fractal-upgrade.env
+    hidden: "{{ rendered.hidden }}"
     remove: true
 """
 

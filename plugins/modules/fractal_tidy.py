@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_tidy
 short_description: Remove what upgrades and rollbacks have left and nobody needs any more
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Of a fractal-server, removes frozen copies of its database that are superseded, databases that rollbacks have put
     aside, Python environments beside the one in use, backups beyond O(keep), and what killed runs have left. Of a

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_user_precheck
 short_description: Find every user who would stop the upgrade, or lose something by it
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Checks the settings of all users in one pass against what the data migration of fractal-server 2.17.0 does with
     them, as long as it is to come. The migration itself stops at the first problem.

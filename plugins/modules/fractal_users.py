@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_users
 short_description: Settle the flags and settings of the users of Fractal 2.16 before the upgrade
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Brings named users, or all users that a rule matches, to the declared state. Says what changes, and changes nothing
     else; run again, it changes nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_verify
 short_description: Check that a fractal-server works, through its own API
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Checks release, log-in with password, the account's rights, profile and settings pages, the way to the OpenID
     provider, the viewer's folders, and the mail server.

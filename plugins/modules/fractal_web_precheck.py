@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_web_precheck
 short_description: Find everything on a fractal-web host that would make the upgrade fail or hurt somebody
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Checks Node against the release, the release archive (it is fetched, checked, unpacked aside, and thrown away),
     disk, port, the systemd unit, the environment file, and whether fractal-server can be reached.
@@ -67,7 +67,7 @@ EXAMPLES = r"""
   fractal_ops.platform.fractal_web_precheck:
     version: 1.21.1
     server_version: 2.17.0
-    archive: /srv/archives/node-20-fractal-web-v1.21.1.tar.gz
+    archive: /opt/archives/node-18-fractal-web-v1.21.1.tar.gz
   register: __web
 """
 

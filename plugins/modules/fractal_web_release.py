@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_web_release
 short_description: Unpack a release of fractal-web beside the one in use, and switch between them
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:

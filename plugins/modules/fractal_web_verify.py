@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_web_verify
 short_description: Check that a fractal-web works and agrees with its server
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Checks that fractal-web answers and reaches its server, its release and settings, the log-in page with the OAuth
     button, and the viewer's addresses.

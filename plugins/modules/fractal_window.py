@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_window
 short_description: Upgrade a prepared fractal-server in one program on its host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Starts a program on the host, as a transient unit of systemd, that goes from the hold of the service over backup,
     environment file and all releases to the healthy new service. It needs neither controller nor connection. If one

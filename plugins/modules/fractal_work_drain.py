@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_work_drain
 short_description: Wait for the jobs of a Fractal instance, or end them
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - A stop of fractal-server kills its jobs and task collections, and leaves them in the database as if they ran.
   - So this module makes sure that there are none, in the way that O(mode) says.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_worker_environment
 short_description: Read, build and switch the environment in which SLURM jobs run Fractal's own code
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Fractal refuses every job whose worker has not exactly the server's release of fractal-server. Where the workers'
     environment is not the server's own - a separate one, or that of a cluster reached by SSH - it has to be upgraded in
