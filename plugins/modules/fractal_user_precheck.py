@@ -57,6 +57,7 @@ EXAMPLES = r"""
     password: "{{ reader_password }}"
     dbname: fractal_db
     backend: slurm
+    python: /opt/fractal/venv/bin/python3
 """
 
 RETURN = r"""

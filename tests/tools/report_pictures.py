@@ -1,4 +1,7 @@
-"""Take the pictures of the report in docs/ with headless Chromium: python tests/tools/report_pictures.py."""
+"""Take the pictures in docs/ with headless Chromium: python tests/tools/report_pictures.py, after `make docs`.
+
+They are of the report, and of the first pages of the documentation.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,8 @@ def main() -> None:
             return
         for name, height in (("upgraded", 1250), ("blocked", 1100), ("failed", 1100), ("index", 560)):
             take(written[name], ROOT / "docs" / f"report-{name}.png", 1000, height)
+    for name, page in (("start", "index"), ("playbooks", "playbooks")):
+        take(ROOT / ".cache" / "docs" / "html" / f"{page}.html", ROOT / "docs" / f"site-{name}.png", 1000, 640)
 
 
 if __name__ == "__main__":
