@@ -23,7 +23,7 @@ class ActionModule(RunModule):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result, or why there is none, with ``no_connection`` set if the host was not reached."""
         try:
-            result: dict[str, Any] = super().run(tmp, task_vars)
+            result = self._on_host(tmp, task_vars)
         except (AnsibleActionFail, AnsibleActionSkip):
             raise
         except AnsibleError as error:
@@ -31,4 +31,9 @@ class ActionModule(RunModule):
             return {"failed": True, "changed": False, "msg": str(error).strip(), "no_connection": lost}
         if result.pop("unreachable", False):
             return {**result, "failed": True, "no_connection": True}
+        return result
+
+    def _on_host(self, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the module's result; actions that do more than run it do it here."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
         return result

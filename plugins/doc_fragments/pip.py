@@ -12,7 +12,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   wheelhouse:
-    description: Folder on the host with all wheels; pip then uses no package index.
+    description: Folder on the host with all wheels; pip then uses no package index. See O(remote_src).
     type: path
   pip_extra_args:
     description:

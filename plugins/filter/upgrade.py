@@ -36,9 +36,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.reviewed
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.tidied import tidy_lines
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import PREFIX, unknown_variables
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import (
+    PREFIX,
+    OnController,
+    unknown_variables,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.waves import hosts_of_waves, why_not_begun
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
+from ansible_collections.fractal_ops.platform.plugins.plugin_utils.sources import why_not_copied
 from ansible_collections.fractal_ops.platform.plugins.plugin_utils.task_files import why_no_file, why_no_tasks
 
 if TYPE_CHECKING:
@@ -108,8 +113,8 @@ def refused_records(
 ) -> list[dict[str, Any]]:
     """Return the records of a run that is refused before any host is contacted; none if it is not."""
     values = {name: _own_variables(hostvars[name]) for name in {*run, *(one for row in groups.values() for one in row)}}
-    files = (why_no_file, why_no_tasks)
-    found = refusals(values, groups, run, playbook, _known_variables(), tags, files)
+    controller = OnController(why_no_file, why_no_tasks, why_not_copied)
+    found = refusals(values, groups, run, playbook, _known_variables(), tags, controller)
     return refused(found, [name for name in groups.get("fractal_server", []) if name in run])
 
 

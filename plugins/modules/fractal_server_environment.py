@@ -61,6 +61,7 @@ options:
     default: staged
 extends_documentation_fragment:
   - fractal_ops.platform.network
+  - fractal_ops.platform.remote_src
   - fractal_ops.platform.pip
   - fractal_ops.platform.lock
 """
@@ -109,6 +110,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import REMOTE_SRC_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch, switch_back
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
@@ -172,6 +174,7 @@ def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
             **NETWORK_ARGUMENT,
+            **REMOTE_SRC_ARGUMENT,
             **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-server"},
             "python": {"type": "path"},

@@ -18,6 +18,7 @@ author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.network
+  - fractal_ops.platform.remote_src
   - fractal_ops.platform.database.installation
   - fractal_ops.platform.database
   - fractal_ops.platform.pip
@@ -106,6 +107,7 @@ duration:
 from typing import TYPE_CHECKING, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import REMOTE_SRC_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DATABASE_ARGUMENTS,
@@ -128,6 +130,7 @@ def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
             **NETWORK_ARGUMENT,
+            **REMOTE_SRC_ARGUMENT,
             **DATABASE_ARGUMENTS,
             "target_version": {"type": "str", "required": True},
             "url": {"type": "str"},

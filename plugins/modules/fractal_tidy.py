@@ -74,7 +74,8 @@ found:
   contains:
     kind:
       description:
-        - V(copy) (frozen), V(database) (put aside), V(environment), V(web), V(backup), or V(left_over) of a killed run.
+        - V(copy) (frozen), V(database) (put aside), V(environment), V(web), V(backup), V(files) copied from
+          the controller, or V(left_over) of a killed run.
       type: str
       returned: success
     name:

@@ -18,6 +18,7 @@ author:
   - The fractal_ops.platform developers (@fractal-ops)
 extends_documentation_fragment:
   - fractal_ops.platform.network
+  - fractal_ops.platform.remote_src
 attributes:
   check_mode:
     description: Can run in check mode and return what it would return otherwise.
@@ -94,6 +95,7 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import REMOTE_SRC_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.maintenance import (
@@ -125,6 +127,7 @@ def precheck(params: Mapping[str, Any]) -> dict[str, Any]:
         version=params["version"],
         archive=params["archive"],
         checksum=params["checksum"],
+        on_controller=not params["remote_src"],
         server_version=params["server_version"],
         running_server=running_version(params["server"]),
         page_is_up=page,
@@ -137,6 +140,7 @@ def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
             **NETWORK_ARGUMENT,
+            **REMOTE_SRC_ARGUMENT,
             "service": {"type": "str", "default": "fractal-web"},
             "version": {"type": "str", "required": True},
             "server_version": {"type": "str"},

@@ -65,6 +65,7 @@ options:
     default: 120
 extends_documentation_fragment:
   - fractal_ops.platform.network
+  - fractal_ops.platform.remote_src
   - fractal_ops.platform.lock
 """
 
@@ -113,6 +114,7 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import REMOTE_SRC_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import wait_until_healthy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
@@ -182,6 +184,7 @@ def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
             **NETWORK_ARGUMENT,
+            **REMOTE_SRC_ARGUMENT,
             **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-web"},
             "state": {"type": "str", "choices": ["staged", "switched", "original", "running"], "default": "staged"},

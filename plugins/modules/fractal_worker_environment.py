@@ -47,6 +47,7 @@ options:
     type: str
 extends_documentation_fragment:
   - fractal_ops.platform.network
+  - fractal_ops.platform.remote_src
   - fractal_ops.platform.pip
 """
 
@@ -104,6 +105,7 @@ duration:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import REMOTE_SRC_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.worker import settle_worker
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
@@ -114,6 +116,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **NETWORK_ARGUMENT,
+            **REMOTE_SRC_ARGUMENT,
             "python": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["read", "staged", "switched", "original"], "default": "read"},
             "release": {"type": "str"},

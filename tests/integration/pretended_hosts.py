@@ -51,6 +51,17 @@ class PretendedHosts:
         """Answer this when ``module`` (with ``:STATE`` where that matters) is asked about ``service``."""
         self.answers.setdefault(service, {}).setdefault(module, {}).update(answer)
 
+    def really(self, module: str, constant: str, value: str) -> None:
+        """Let a module do what it does, but with another value for a constant, ``ROOM.FILE.NAME`` of module_utils."""
+        room, file, name = constant.split(".")
+        source = (COLLECTION / "plugins" / "modules" / f"{module}.py").read_text()
+        utils = f"ansible_collections.fractal_ops.platform.plugins.module_utils.{room}"
+        changed = f"from {utils} import {file}\n{file}.{name} = {value!r}\n\n"
+        marker = 'if __name__ == "__main__":'
+        script = source.replace(marker, changed + marker)
+        assert script != source
+        (self.root / "ansible_collections/fractal_ops/platform/plugins/modules" / f"{module}.py").write_text(script)
+
     def write(self) -> None:
         """Write the answers down, before the playbook begins."""
         (self._folder / "answers.json").write_text(json.dumps(self.answers))

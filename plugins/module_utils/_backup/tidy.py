@@ -24,6 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     prune_backups,
     run_of_partial,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import copied_folders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import (
     release_path,
@@ -39,7 +40,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import build
 
 COPY, DATABASE, ENVIRONMENT, WEB, BACKUP, LEFT_OVER = "copy", "database", "environment", "web", "backup", "left_over"
+FILES = "files"
 _KILLED = "a run that was killed has left it"
+_COPIED = "copied from the controller; an upgrade that needs it copies it again"
 _UNMARKED = "an early version left it, without a mark that says whose it is; drop it yourself"
 _GIVEN_UP = "the way back by it is given up (fractal_tidy_rollback)"
 
@@ -152,6 +155,7 @@ def tidy_server(
         *(Item(BACKUP, path, size_beside(path), *verdict) for path, verdict in verdicts.items()),
         *_environments(instance, staying, rollback),
         *(Item(LEFT_OVER, path, size_beside(path), True, _KILLED) for path in left),
+        *_copied(),
     ]
 
     def remove(going: Sequence[Item]) -> dict[str, str]:
@@ -190,7 +194,7 @@ def tidy_web(instance: Mapping[str, Any], rollback: bool = False, check_mode: bo
         file = release_path(env_file, version)  # as it was, where it lies outside of the folder
         if os.path.isfile(file) and not os.path.islink(file):
             items.append(Item(WEB, file, size_beside(file), *verdict))
-    items += _left_beside(directory)
+    items += [*_left_beside(directory), *_copied()]
     return _result(items, lambda going: _remove_folders(item.name for item in going), check_mode)
 
 
@@ -227,6 +231,11 @@ def _environments(instance: Mapping[str, Any], staying: Sequence[Backup], rollba
 def _left_beside(known: str) -> Iterator[Item]:
     for path in sorted(glob.glob(glob.escape(known) + "-[0-9]*.partial")):
         yield Item(LEFT_OVER, path, size_beside(path), True, _KILLED)
+
+
+def _copied() -> Iterator[Item]:
+    for path in copied_folders():
+        yield Item(FILES, path, size_beside(path), True, _COPIED)
 
 
 def _refuse_in_progress(service: str) -> None:

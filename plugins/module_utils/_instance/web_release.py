@@ -215,7 +215,8 @@ def _fetch(archive: str, file: IO[bytes]) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise FractalError(
-            f"Cannot fetch {mask_urls(archive)}: {reason}. Set fractal_web_archive to a file on this host."
+            f"Cannot fetch {mask_urls(archive)}: {reason}. Set fractal_web_archive to a file on this host, "
+            "or with fractal_remote_src=false to one on the controller."
         ) from error
 
 

@@ -49,7 +49,7 @@ FINDINGS = rule_table(
         "pip cannot find the release",
         "pip cannot get fractal-server {subject} from {source}: {reason}",
         "Name a proxy with fractal_environment, or an index with fractal_pip_extra_args; or put the wheels of "
-        "fractal-server {subject} and all it needs into a folder on the host and set fractal_wheelhouse.",
+        "fractal-server {subject} and all it needs into a folder, and name it in fractal_wheelhouse.",
         settles={
             "fractal_environment": {"https_proxy": None},
             "fractal_wheelhouse": None,
@@ -62,6 +62,14 @@ FINDINGS = rule_table(
         "Package index not asked",
         "Neither {subject} nor {base} has pip, so it was not checked whether the new release can be had.",
         "Nothing, if the upgrade's first stage succeeds: it builds the new environment while the service runs.",
+    ),
+    FindingRule(
+        "release.not_copied",
+        "info",
+        "Wheels of the controller not checked",
+        "Check mode copies nothing, so it was not checked whether the wheels in {subject} on the controller are all "
+        "that is needed.",
+        "Run precheck without --check: it copies what the host lacks of them, and looks.",
     ),
     blocker(
         "release.no_venv",
@@ -130,6 +138,9 @@ def check_environment(host: ServerHost) -> Iterator[Finding]:
 def check_offered(host: ServerHost) -> Iterator[Finding]:
     """The package index or the wheelhouse really has what is to be installed: pip fetches it, to be thrown away."""
     if not host.missing_releases:
+        return
+    if host.params["wheelhouse"] and not host.params["remote_src"]:
+        yield FINDINGS["release.not_copied"].finding(host.params["wheelhouse"])
         return
     both = (host.python, host.base_python)
     pythons = (python for python in both if run([python, "-m", "pip", "-V"], account=host.account).code == 0)

@@ -45,6 +45,7 @@ _KNOWS_COOKIES = 'process.exit(typeof new Headers().getSetCookie === "function" 
 class WebHost:
     """A fractal-web instance, its unit and variables, and what is to become of it.
 
+    ``on_controller`` says whether the archive still lies there only, as check mode copies nothing;
     ``running_server`` is the release that its fractal-server runs now, None where it is stopped or not known;
     ``page_is_up`` says whether a maintenance page is in its place, ``no_page`` why one that is wanted cannot be.
     """
@@ -55,6 +56,7 @@ class WebHost:
     version: str
     archive: str | None = None
     checksum: str | None = None
+    on_controller: bool = False
     server_version: str | None = None
     running_server: str | None = None
     page_is_up: bool = False
@@ -133,6 +135,9 @@ def check_pairing(host: WebHost) -> Iterator[Finding]:
 def check_archive(host: WebHost) -> Iterator[Finding]:
     """The archive can be had and is the right one, and there is room: it is unpacked aside, and thrown away."""
     if not host.needs_archive:
+        return
+    if host.on_controller and "://" not in host.archive_source:
+        yield FINDINGS["web.archive_not_copied"].finding(host.archive_source)
         return
     with tempfile.TemporaryDirectory(prefix="fractal-precheck-") as folder:
         aside = os.path.join(folder, "release")

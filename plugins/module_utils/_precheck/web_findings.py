@@ -38,6 +38,13 @@ FINDINGS = rule_table(
         settles={"fractal_web_archive": None, "fractal_web_archive_checksum": None},
     ),
     FindingRule(
+        "web.archive_not_copied",
+        "info",
+        "Archive of the controller not checked",
+        "Check mode copies nothing, so it was not checked whether {subject} on the controller is the right archive.",
+        "Run precheck without --check: it copies the archive, and looks.",
+    ),
+    FindingRule(
         "web.version_pairing",
         "warning",
         "fractal-web and fractal-server do not belong together",

@@ -10,7 +10,7 @@ by functions that are given to it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
@@ -21,7 +21,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import (
+    NOT_ASKED,
     PREFIX,
+    OnController,
     did_you_mean,
     invalid_variables,
     unknown_variables,
@@ -87,10 +89,6 @@ FINDINGS = rule_table(
 )
 
 
-def _can_be_used(_path: str) -> str:
-    return ""
-
-
 def refusals(
     hostvars: Mapping[str, Mapping[str, Any]],
     groups: Mapping[str, list[str]],
@@ -98,7 +96,7 @@ def refusals(
     playbook: str,
     specs: Mapping[str, Mapping[str, Any]],
     tags: Collection[str] = (),
-    files: tuple[Callable[[str], str], Callable[[str], str]] = (_can_be_used, _can_be_used),
+    controller: OnController = NOT_ASKED,
 ) -> dict[str, list[Finding]]:
     """Return what the run is refused for, by server; under an empty name what concerns no server of the run.
 
@@ -109,7 +107,7 @@ def refusals(
         playbook: Name of the playbook.
         specs: The options of all roles by name.
         tags: By which tags tasks are chosen, or left out.
-        files: What ``unusable_files`` asks about files on the controller.
+        controller: What it says of paths on it.
     """
     servers = [name for name in groups.get(SERVER, []) if name in run]
     found: dict[str, list[Finding]] = {"": list(_about_groups(hostvars, groups, run)), **{name: [] for name in servers}}
@@ -124,7 +122,7 @@ def refusals(
             about = server_of(hostvars, groups, name)
             told = found[about if about in servers else ""]
             told += _about_host(hostvars, groups, run, name, playbook, specs)
-            told += unusable_files(hostvars[name], *files)
+            told += unusable_files(hostvars[name], controller)
     return {name: list(dict.fromkeys(about)) for name, about in found.items() if about}
 
 

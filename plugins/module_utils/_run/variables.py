@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
     Finding,
@@ -28,6 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial i
 
 PREFIX = "fractal_"
 _HOOKS, _PAGE = "fractal_hooks", "fractal_maintenance_page_file"
+_REMOTE_SRC, _COPIED = "fractal_remote_src", ("fractal_wheelhouse", "fractal_web_archive")
 _TYPES = {"int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping", "path": "a path"}
 _SECRET = "password"  # never repeat such a value
 _SPEC_KEYS = ("type", "elements", "choices", "options", "required", "default")
@@ -55,7 +58,7 @@ FINDINGS = rule_table(
         "The variable {subject} names {path}, {reason}.",
         "Mend it, or name another one by its absolute path on the controller, such as "
         "{{{{ inventory_dir }}}}/hooks/before.yml.",
-        reference="docs/hooks.md",
+        reference="docs/variables.md",
     ),
     blocker(
         "variable.release",
@@ -96,22 +99,41 @@ def invalid_variables(values: Mapping[str, Any], specs: Mapping[str, Mapping[str
     return [finding for name, value in known.items() for finding in _judged(name, value, specs[name])]
 
 
-def unusable_files(
-    values: Mapping[str, Any], why_no_file: Callable[[str], str], why_no_tasks: Callable[[str], str]
-) -> Iterator[Finding]:
-    """Yield a finding for each file on the controller that a variable names and that cannot be used.
+def _can_be_used(_path: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class OnController:
+    """What is asked about paths on the controller; each says why one cannot be used, or nothing.
+
+    ``why_no_file`` of a text, ``why_no_tasks`` of one that can be read, ``why_not_copied`` of what hosts are to get.
+    """
+
+    why_no_file: Callable[[str], str] = _can_be_used
+    why_no_tasks: Callable[[str], str] = _can_be_used
+    why_not_copied: Callable[[str], str] = _can_be_used
+
+
+NOT_ASKED = OnController()
+
+
+def unusable_files(values: Mapping[str, Any], asked: OnController) -> Iterator[Finding]:
+    """Yield a finding for each file or folder on the controller that a variable names and that cannot be used.
 
     Args:
         values: The variables that are set, by name; None for one whose value is not known yet.
-        why_no_file: Says of a path why it cannot be read, or nothing.
-        why_no_tasks: Says of a file that can be read why it holds no tasks, or nothing.
+        asked: What the controller says of a path.
     """
     hooks = values.get(_HOOKS)
-    named = {f"{_HOOKS}.{name}": path for name, path in hooks.items()} if isinstance(hooks, Mapping) else {}
-    for name, path in {**named, _PAGE: values.get(_PAGE)}.items():
+    tasks = {f"{_HOOKS}.{name}": path for name, path in hooks.items()} if isinstance(hooks, Mapping) else {}
+    from_here = not boolean(values.get(_REMOTE_SRC, True), strict=False)
+    copied = {name: values.get(name) for name in _COPIED if from_here and "://" not in str(values.get(name))}
+    for name, path in {**tasks, _PAGE: values.get(_PAGE), **copied}.items():
         if path and isinstance(path, str):
-            reason = "which is no absolute path" if not path.startswith("/") else why_no_file(path)
-            reason = reason or (why_no_tasks(path) if name in named else "")
+            reason = "which is no absolute path" if not path.startswith("/") else ""
+            reason = reason or (asked.why_not_copied if name in copied else asked.why_no_file)(path)
+            reason = reason or (asked.why_no_tasks(path) if name in tasks else "")
             if reason:
                 yield FINDINGS["variable.file"].finding(name, path=path, reason=reason)
 

@@ -38,6 +38,7 @@ OPTIONS: dict[str, Any] = {
     "python": None,
     "install_strategy": "staged",
     "wheelhouse": None,
+    "remote_src": True,
     "pip_extra_args": [],
     "pythons": [],
     "backup_root": "/var/backups/fractal",

@@ -120,11 +120,20 @@ def test_environments_without_pip(tmp_path: Path) -> None:
     without = tmp_path / "python"
     without.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     without.chmod(0o755)
-    params = {"wheelhouse": str(tmp_path), "pip_extra_args": []}
+    params = {"wheelhouse": str(tmp_path), "remote_src": True, "pip_extra_args": []}
     found = check_offered(host(python=str(without), base_python=str(without), params=params))
     assert ids(found) == [("release.not_checked", str(without))]
     found = check_offered(host(python=str(without), missing_releases=[release("2.17.0")], params=params))
     assert ids(found) == [("release.not_offered", "2.17.0")]
+
+
+def test_wheels_that_lie_on_the_controller_yet_are_not_judged(tmp_path: Path) -> None:
+    """Check mode has copied none of them."""
+    params = {"wheelhouse": "/of/the/controller", "remote_src": False, "pip_extra_args": []}
+    found = list(check_offered(host(missing_releases=[release("2.17.0")], params=params)))
+    assert [(one.id, one.severity, one.subject) for one in found] == [
+        ("release.not_copied", "info", "/of/the/controller")
+    ]
 
 
 def test_no_password_of_an_index_is_in_the_list_of_processes(tmp_path: Path) -> None:
@@ -134,7 +143,7 @@ def test_no_password_of_an_index_is_in_the_list_of_processes(tmp_path: Path) -> 
     pip.write_text(f'#!/bin/sh\necho "$@" >> {said}\necho "environment $PIP_INDEX_URL" >> {said}\n', encoding="utf-8")
     pip.chmod(0o755)
     index = "https://ann:index-canary@pypi.example.org/simple"
-    params = {"wheelhouse": None, "pip_extra_args": ["--index-url", index, "--pre"]}
+    params = {"wheelhouse": None, "remote_src": True, "pip_extra_args": ["--index-url", index, "--pre"]}
     here = host(python=str(pip), missing_releases=[release("2.17.0")], params=params)
     assert ids(check_offered(here)) == []
     asked = said.read_text(encoding="utf-8").splitlines()

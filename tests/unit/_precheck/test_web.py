@@ -68,6 +68,14 @@ def test_node(tmp_path: Path) -> None:
     assert ids(host(tmp_path, {"node_version": "16.0.0"})) == [], "what is installed already needs no other Node"
 
 
+def test_an_archive_that_lies_on_the_controller_yet_is_not_judged(tmp_path: Path) -> None:
+    old = {"version": "1.20.1"}
+    archive = "/of/the/controller/node-20-fractal-web-v1.21.1.tar.gz"
+    assert ids(host(tmp_path, old, archive=archive, on_controller=True)) == [("web.archive_not_copied", archive)]
+    url = "http://127.0.0.1:1/web.tar.gz"
+    assert ids(host(tmp_path, old, archive=url, on_controller=True)) == [("web.archive_unusable", url)]
+
+
 def test_archive_that_cannot_be_fetched_is_told_without_credentials(tmp_path: Path) -> None:
     [finding] = check_web(host(tmp_path, {"version": "1.20.1"}, archive="http://ann:s3cret@127.0.0.1:1/web.tar.gz"))
     assert finding.id == "web.archive_unusable" and "s3cret" not in str(finding.as_dict())

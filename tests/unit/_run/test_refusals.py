@@ -8,6 +8,7 @@ import pytest
 from ansible.errors import AnsibleUndefinedVariable
 from ansible_collections.fractal_ops.platform.plugins.filter.upgrade import FilterModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import OnController
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,7 +122,7 @@ HOOKS = {"before_window": "/hooks/before.yml", "on_failure": "hooks/failed.yml"}
 
 @pytest.mark.parametrize("playbook", ["precheck", "upgrade", "rollback"])
 def test_files_on_the_controller_are_looked_at_before_any_host(playbook: str) -> None:
-    files = (lambda path: "which is gone" if "before" in path else "", lambda _path: "which holds none")
+    files = OnController(lambda path: "which is gone" if "before" in path else "", lambda _path: "which holds none")
     facts = {"s": {"fractal_hooks": {**HOOKS, "after_window": "/hooks/after.yml"}}}
     found = refusals(facts, {"fractal_server": ["s"]}, ["s"], playbook, SPECS | {"fractal_hooks": {}}, (), files)
     assert [(one.id, one.subject) for one in found["s"]] == [
@@ -137,8 +138,30 @@ def test_files_on_the_controller_are_looked_at_before_any_host(playbook: str) ->
 
 @pytest.mark.parametrize(("value", "count"), [("/srv/page.html", 1), ("", 0), (None, 0), ({"x": 1}, 0)])
 def test_the_page_is_no_task_file(value: Any, count: int) -> None:
-    files = (lambda _path: "which is gone", lambda _path: "which holds no tasks")
+    files = OnController(lambda _path: "which is gone", lambda _path: "which holds no tasks")
     facts = {"s": {"fractal_maintenance_page_file": value}}
     specs = SPECS | {"fractal_maintenance_page_file": {"type": "raw"}}
     found = refusals(facts, {"fractal_server": ["s"]}, ["s"], "upgrade", specs, (), files).get("s", [])
     assert len(found) == count and not any("no tasks" in one.message for one in found)
+
+
+@pytest.mark.parametrize(
+    ("variables", "subjects"),
+    [
+        ({"wheelhouse": "/gone"}, []),
+        ({"wheelhouse": "/gone", "remote_src": True}, []),
+        ({"wheelhouse": "/gone", "remote_src": "false"}, ["fractal_wheelhouse"]),
+        ({"wheelhouse": "wheels", "remote_src": False}, ["fractal_wheelhouse"]),
+        ({"wheelhouse": "/wheels", "web_archive": "/gone", "remote_src": 0}, ["fractal_web_archive"]),
+        ({"web_archive": "https://mirror/gone.tar.gz", "remote_src": False}, []),
+        ({"wheelhouse": "", "web_archive": None, "remote_src": False}, []),
+    ],
+)
+def test_what_is_copied_from_the_controller_is_looked_at_before_any_host(
+    variables: dict[str, Any], subjects: list[str]
+) -> None:
+    files = OnController(why_not_copied=lambda path: "which is gone" if "gone" in path else "")
+    values = {f"fractal_{name}": value for name, value in variables.items()}
+    specs = SPECS | {name: {"type": "raw"} for name in values}
+    found = refusals({"s": values}, {"fractal_server": ["s"]}, ["s"], "upgrade", specs, (), files).get("s", [])
+    assert [(one.id, one.subject) for one in found] == [("variable.file", subject) for subject in subjects]

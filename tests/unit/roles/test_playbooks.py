@@ -26,8 +26,19 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py
 def test_each_module_makes_a_lost_host_a_failed_task(module: str) -> None:
     """Only a failed task is rescued; a host that Ansible calls unreachable is taken out of the run."""
     routes = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
-    own = "fractal_window" if module == "fractal_window" else "fractal_observe"  # whose action is one of those, too
-    assert routes[module]["action_plugin"] == f"fractal_ops.platform.{own}"
+    action = routes[module]["action_plugin"].removeprefix("fractal_ops.platform.")
+    source = (ROOT / "plugins" / "action" / f"{action}.py").read_text()
+    assert (
+        action == "fractal_observe" or "class ActionModule(RunModule)" in source and "fractal_observe import" in source
+    )
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "fractal_report"])
+def test_each_module_that_may_take_files_of_the_controller_gets_them_copied(module: str) -> None:
+    routes = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
+    takes = "REMOTE_SRC_ARGUMENT" in (ROOT / "plugins" / "modules" / f"{module}.py").read_text()
+    copies = routes[module]["action_plugin"] == "fractal_ops.platform.fractal_server_environment"
+    assert copies == takes
 
 
 def groups_of(hosts: str) -> set[str]:
