@@ -13,7 +13,7 @@ export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 
-.PHONY: help setup bed unit integration lint matrix docs lock molecule faults chaos test demo readme ee release bench clean
+.PHONY: help setup bed unit integration lint matrix docs lock molecule faults chaos fleet test demo readme ee release bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ faults: bed ## Disturb upgrades at every stage, both ways on: two hours; FAULTS=
 
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1
 	@python tests/faults/faults.py --random $(or $(N),20) $(if $(SEED),--seed $(SEED))
+
+fleet: bed ## Upgrade N servers in waves, the second broken: what stops, what is left alone, how long it takes: make fleet N=10
+	@python tests/bench/fleet.py $(or $(N),3)
 
 bench: bed ## Measure window and rollback against the bare commands (SIZE=1G fills the database), many users, a second upgrade
 	@python tests/bench/window.py

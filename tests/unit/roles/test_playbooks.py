@@ -28,9 +28,8 @@ def test_each_module_makes_a_lost_host_a_failed_task(module: str) -> None:
     routes = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
     action = routes[module]["action_plugin"].removeprefix("fractal_ops.platform.")
     source = (ROOT / "plugins" / "action" / f"{action}.py").read_text()
-    assert (
-        action == "fractal_observe" or "class ActionModule(RunModule)" in source and "fractal_observe import" in source
-    )
+    inherits = "class ActionModule(RunModule)" in source and "fractal_observe import" in source
+    assert action == "fractal_observe" or inherits
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "fractal_report"])
