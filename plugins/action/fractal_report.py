@@ -78,6 +78,7 @@ class ActionModule(ActionBase):
                 "folder": {"type": "path", "default": ""},
                 "metrics": {"type": "path", "default": ""},
                 "playbook": {"type": "str", "required": True},
+                "only_kept": {"type": "bool", "default": False},
             }
         )
         facts = task_vars or {}
@@ -100,21 +101,26 @@ class ActionModule(ActionBase):
             last = last_upgrade(history, told["name"]) if idle else None
             records.append(_with_remedies({**told, "run": run, "last_upgrade": last}, folder))
         text = [line for record in records for line in [*render_text(record), ""]]
-        _show(text)
+        silent = options["only_kept"]
+        if not silent:
+            _show(text)
         files: list[str] = []
         pages: list[str] = []
         for record in records:
             written = {} if run["check_mode"] or not record["name"] else _write(folder, record)
             files += written.values()
             pages.append(written.get("html", ""))
-            if metrics and written:
+            if metrics and written and not silent:
                 write_metrics(metrics, record)
         if files:
             write_index(folder, render_index(read_records(folder)))
         for record, page in zip(records, pages):
             summary = render_summary(record, page)
-            _show(summary, _COLOURS.get(record["outcome"]))
             text += summary
+            if not silent:
+                _show(summary, _COLOURS.get(record["outcome"]))
+            elif page:
+                _show([f"Should this run end here, its report is {page}"])
         failed = {
             _to_fail(record, hosts): _in_a_line(record, page)
             for record, page in zip(records, pages)

@@ -45,6 +45,12 @@ options:
     description: Name of the playbook that ran.
     type: str
     required: true
+  only_kept:
+    description:
+      - Whether to keep the reports as they would be if the run ended here, and to show no more than where. The report
+        at its end takes their place.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

@@ -41,6 +41,7 @@ class WebInstance:
     """A fractal-web deployment on this host, without any secret.
 
     ``environment_files`` are those of the unit and of Node; of ``node_environment_files`` the last one counts.
+    ``page_is_up`` says whether a maintenance page is in its place, if that was asked.
     """
 
     service: str
@@ -60,6 +61,7 @@ class WebInstance:
     lock: dict[str, Any] | None
     node_environment_files: list[str] = field(default_factory=list)
     address_problem: str = ""
+    page_is_up: bool = False
     kind: str = field(default="web")
 
     def as_dict(self) -> dict[str, Any]:

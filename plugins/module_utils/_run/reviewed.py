@@ -46,4 +46,4 @@ def _of_server(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "to do", f"{one['message']} {one['fix']}"
     for one in found["checks"]:
         if one["status"] != "passed":
-            yield one["status"], f"{one['subject']}: {one['message']} {one['fix']}".rstrip()
+            yield one["status"], f"{one['subject']}: {one['message'].rstrip('.')}. {one['fix']}".rstrip()

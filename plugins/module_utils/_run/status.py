@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import schema_in_words
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import schema_in_words, version_key
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts as facts_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import LOST
 
@@ -55,8 +55,11 @@ def _server(facts: Mapping[str, Any], last: Mapping[str, Any] | None) -> Iterato
     yield "environment", str(instance["environment"])
     yield "database", _database(state.get("database"))
     yield from _kept(instance)
-    if instance["staged"]:
-        yield "prepared", ", ".join(str(one) for one in instance["staged"])
+    own = version_key(str(instance["version"]))
+    beside = {"prepared": [], "left beside": []}
+    for one in map(str, instance["staged"]):
+        beside["prepared" if version_key(one) > own else "left beside"].append(one)
+    yield from ((title, ", ".join(releases)) for title, releases in beside.items() if releases)
     yield "way back", _way_back(facts.get(facts_of.STATUS_BACKUP) or {})
     yield "last run", _run(last)
 
@@ -68,6 +71,8 @@ def _web(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "unknown", state.get("failure") or facts.get(facts_of.WEB_FAILURE) or LOST
         return
     yield "release", f"{instance['version']}, {instance['active_state']}, {instance['url']}"
+    if instance.get("page_is_up"):
+        yield "page", "the maintenance page answers in its place: it goes with the window, or start fractal-web"
     yield from _kept(instance)
 
 

@@ -19,6 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.maintenance import page_is_up
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import WebInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.together import state_and_review
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.observation import (
@@ -115,6 +116,8 @@ def look_at_web(service: str, verification: Mapping[str, Any] | None = None, **o
         options: Of `observe_web`.
     """
     found = observe_web(service, **options)
+    if found["instance"] and found["instance"]["active_state"] != "active":
+        found["instance"]["page_is_up"] = page_is_up(found["instance"]["service"])
     if verification and found["instance"] and found["instance"]["version"] == verification["version"]:
         with contextlib.suppress(FractalError):  # a verification of its own will tell
             found["verification"] = verify_found(

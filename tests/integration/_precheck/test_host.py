@@ -140,6 +140,48 @@ def test_good_web_host(pair: tuple[HostContainer, HostContainer]) -> None:
     assert web.sh("find /opt /etc -xdev -type f -printf '%p %s %T@\\n' | sort") == before
 
 
+_AT_80 = """
+unit=/etc/systemd/system/fractal-web.service.d/50-port.conf
+mkdir -p "$(dirname $unit)"
+printf '[Service]\\nAmbientCapabilities=CAP_NET_BIND_SERVICE\\nEnvironment=HOST=::1 PORT=80\\n' > $unit
+cp -a /opt/fractal-web/.env /root/web.env
+sed -i '/^\\(HOST\\|PORT\\)=/d' /opt/fractal-web/.env
+systemctl daemon-reload
+systemctl restart fractal-web
+"""
+_AT_ITS_OWN = """
+rm /etc/systemd/system/fractal-web.service.d/50-port.conf
+mv /root/web.env /opt/fractal-web/.env
+systemctl daemon-reload
+systemctl restart fractal-web
+"""
+_STATUS = "curl -s -o /dev/null -w '%{http_code}' --retry 30 --retry-delay 1 --retry-connrefused "
+
+
+def test_the_maintenance_page_takes_an_ipv6_address_with_a_port_that_is_not_everybodys(
+    pair: tuple[HostContainer, HostContainer],
+) -> None:
+    """Its account is nobody, who may bind neither."""
+    _unused, web = pair
+    web.sh(_AT_80)
+    try:
+        assert web.sh(_STATUS + "'http://[::1]:80/alive'") == "200"
+        up = web.module("fractal_maintenance_page", service="fractal-web", state="present", patience=300, deadline=600)
+        assert up["page"] is True, up
+        assert web.sh(_STATUS + "'http://[::1]:80/alive'") == "503"
+        assert (
+            web.sh("ps -o user= -p $(systemctl show -P MainPID fractal-maintenance-fractal-web.service)").strip()
+            == "nobody"
+        )
+        looked = web.module("fractal_observe", kind="web", service="fractal-web")
+        assert looked["instance"]["page_is_up"] is True
+        down = web.module("fractal_maintenance_page", service="fractal-web", state="absent")
+        assert down["page"] is False and web.sh(_STATUS + "'http://[::1]:80/alive'") == "200"
+    finally:
+        web.sh(_AT_ITS_OWN)
+    assert web.sh(_STATUS + "http://localhost:5173/alive") == "200"
+
+
 def test_another_unit_of_the_same_instance_and_an_address_at_which_nobody_answers(
     pair: tuple[HostContainer, HostContainer],
 ) -> None:

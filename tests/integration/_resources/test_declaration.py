@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from playbook_runs import PAIR, Ran
 from postgres_cluster import Database
+from pretended_hosts import PretendedHosts
 from releases_environments import FractalFolder
 
 pytest_plugins = ["verification_services"]
@@ -61,6 +63,26 @@ def test_the_review_changes_nothing_and_tells_who_has_no_profile_and_why(run: Ru
     }
     states = {check["id"]: check["status"] for check in result["checks"]}
     assert states["schema"] == states["resource_names"] == states["user_profiles"] == "passed"
+
+
+def test_the_playbook_review_shows_what_is_in_the_database(run: Run, migrated: FractalFolder, tmp_path: Path) -> None:
+    """The module's answer is of a real database, the host is pretended."""
+    before = rows(migrated, "SELECT md5(string_agg(p::text, '' ORDER BY id)) FROM profile p")
+    hosts = PretendedHosts(tmp_path)
+    hosts.tell("fractal-server", MODULE, **run())
+    hosts.write()
+    ran = Ran(tmp_path, "fractal_ops.platform.review", PAIR, collections=hosts.root)
+    said = " ".join(ran.screen.split())
+    for text in (
+        "resource 'Resource Name' (slurm_sudo): 4 profile(s), 4 project(s), 2 task group(s)",
+        "profile 'Profile shared' on 'Resource Name'",
+        "carl@example.org, dora@example.org",
+        "has no fractal-server. Install the server's release",
+        "no access ivy@example.org: not active, no profile, no project folder",
+    ):
+        assert text in said, ran.screen
+    assert ran.code == 0 and said.count("to do ") == 7, ran.screen
+    assert rows(migrated, "SELECT md5(string_agg(p::text, '' ORDER BY id)) FROM profile p") == before
 
 
 def test_a_declaration_is_one_transaction_and_idempotent(run: Run, migrated: FractalFolder) -> None:

@@ -105,22 +105,35 @@ def test_the_program_is_one_file_that_needs_nothing_but_its_python() -> None:
     assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
-def test_the_program_answers_as_it_is_started_on_a_host(tmp_path: Path) -> None:
-    port = free_port()
+@pytest.mark.parametrize(
+    ("host", "answers", "silent"),
+    [
+        ("127.0.0.1", ["127.0.0.1"], ["[::1]"]),
+        ("::1", ["[::1]"], ["127.0.0.1"]),
+        ("::", ["[::1]", "127.0.0.1"], []),  # both kinds, as Node has it
+        ("localhost", ["localhost"], []),
+    ],
+)
+def test_the_program_answers_as_it_is_started_on_a_host(
+    tmp_path: Path, host: str, answers: list[str], silent: list[str]
+) -> None:
+    port = free_port("127.0.0.1" if host == "localhost" else host)
     (tmp_path / "program.py").write_text(program_source())
     (tmp_path / "page.html").write_text(TEXT)
-    order = {"page": str(tmp_path / "page.html"), "addresses": [["127.0.0.1", port]], "server": ""}
+    order = {"page": str(tmp_path / "page.html"), "addresses": [[host, port]], "server": ""}
     (tmp_path / "order.json").write_text(json.dumps({**order, "patience": 1, "grace": 1}))
     program = [sys.executable, "-I", "-B", str(tmp_path / "program.py"), str(tmp_path / "order.json")]
     with subprocess.Popen(program) as process:
         try:
-            maintenance._wait(lambda: maintenance._is_page(f"http://127.0.0.1:{port}"), "no page")
+            for one in answers:
+                maintenance._wait(lambda one=one: maintenance._is_page(f"http://{one}:{port}"), "no page")
+            assert not any(maintenance._is_page(f"http://{one}:{port}") for one in silent)
             assert process.poll() is None  # without a server to look at, only systemd's deadline ends it
         finally:
             process.kill()

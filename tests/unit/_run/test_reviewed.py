@@ -35,13 +35,13 @@ def test_everything_is_said_and_last_what_to_do() -> None:
         "  profile   'Q' on 'R': nobody",
         "  no access carl@x: not verified",
         "  to do     The resource is still called 'R'. Give it a name.",
-        "  failed    users: ann@x: no profile Give one.",
+        "  failed    users: ann@x: no profile. Give one.",
     ]
 
 
 def test_a_release_without_resources_and_a_server_that_is_lost() -> None:
     skipped = [{"status": "skipped", "subject": "database", "message": "it knows none", "fix": ""}]
     before = told(__fractal_reviewed={"review": None, "findings": [], "checks": skipped})
-    assert before[1:] == ["  skipped   database: it knows none"]
+    assert before[1:] == ["  skipped   database: it knows none."]
     assert told(__fractal_reviewed={"failed": True}, __server_failure="no unit")[1] == "  unknown   no unit"
     assert "lost" in told()[1]

@@ -47,6 +47,22 @@ def test_what_stands_in_the_way_is_told() -> None:
     assert "  last run     no report on this controller" in told
 
 
+def test_what_lies_beside_an_instance_is_prepared_only_if_it_is_newer() -> None:
+    told = lines({**INSTANCE, "version": "2.17.0", "staged": ["2.16.6", "2.9.0", "2.18.0"]})
+    assert "  prepared     2.18.0" in told and "  left beside  2.16.6, 2.9.0" in told
+
+
+def test_an_open_maintenance_page_is_told() -> None:
+    web = {**INSTANCE, "version": "1.20.1", "active_state": "inactive"}
+
+    def told(**instance: Any) -> list[str]:
+        facts = {"web": {"__web_state": {"instance": {**web, **instance}, "failure": ""}}}
+        return status_lines(facts, GROUPS, ["web"], ())
+
+    assert [line for line in told(page_is_up=True) if line.startswith("  page         the maintenance page answers")]
+    assert not [line for line in [*told(), *told(page_is_up=False)] if "page" in line]
+
+
 def test_an_upgrade_in_its_window_is_told_with_what_was_before() -> None:
     state = {"instance": INSTANCE, "database": DATABASE, "failure": "", "attached": True}
     told = status_lines({"one": {"__server_state": state}}, GROUPS, ["one"], ())

@@ -29,7 +29,9 @@ class Host:
 
     def __init__(self) -> None:
         self.running = False
-        self.instance: dict[str, Any] | None = {"service": UNIT, "version": "2.17.0", "hold": None}
+        self.instance: dict[str, Any] | None = {
+            **{"service": UNIT, "version": "2.17.0", "hold": None, "active_state": "active"},
+        }
         self.told: dict[str, Any] = {"state": {"revision": "r"}, "review": REVIEW, "why_not": ""}
         self.asked: list[Any] = []
         self.verified: list[tuple[Any, ...]] = []
@@ -142,3 +144,13 @@ def test_what_cannot_be_verified_is_left_to_a_verification_of_its_own(
     monkeypatch.setattr(look, "verify_found", refuse)
     assert set(look_at_server("fractal-server", WANTED)) == {"instance", "database"}
     assert set(look_at_web("fractal-web", {"version": "2.17.0"})) == {"instance"}
+
+
+@pytest.mark.parametrize(("state", "up"), [("inactive", True), ("failed", False), ("active", None)])
+def test_whether_a_maintenance_page_is_in_the_place_of_a_web_that_does_not_run(
+    host: Host, monkeypatch: pytest.MonkeyPatch, state: str, up: bool | None
+) -> None:
+    assert host.instance is not None
+    host.instance["active_state"] = state
+    monkeypatch.setattr(look, "page_is_up", lambda unit: unit == UNIT and up)
+    assert look_at_web("fractal-web")["instance"].get("page_is_up") == up
