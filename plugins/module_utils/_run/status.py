@@ -56,7 +56,7 @@ def _server(facts: Mapping[str, Any], last: Mapping[str, Any] | None) -> Iterato
     yield "database", _database(state.get("database"))
     yield from _kept(instance)
     own = version_key(str(instance["version"]))
-    beside = {"prepared": [], "left beside": []}
+    beside: dict[str, list[str]] = {"prepared": [], "left beside": []}
     for one in map(str, instance["staged"]):
         beside["prepared" if version_key(one) > own else "left beside"].append(one)
     yield from ((title, ", ".join(releases)) for title, releases in beside.items() if releases)
