@@ -119,6 +119,7 @@ AFTERWARDS: list[Play] = [
             "changed: Start fractal-server",
             "ok: Find the backup to go back to",
             "changed: Remove what nobody needs any more",
+            "ok: Remove what was copied from the controller",
         ],
     ),
     (ROLE, ["verify"]),
@@ -155,8 +156,8 @@ def playbook_lines() -> list[str]:
 
 
 def wheel_lines() -> list[str]:
-    """Return those that make wheels and copy them to the hosts, in this order."""
-    return sorted(set(page_lines()) - set(playbook_lines()), reverse=True)
+    """Return those that make wheels."""
+    return sorted(set(page_lines()) - set(playbook_lines()))
 
 
 def module_examples() -> dict[str, list[dict[str, Any]]]:

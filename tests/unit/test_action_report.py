@@ -13,7 +13,7 @@ def statistic(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Report a run and return what AWX keeps of it."""
     told = {key: value for key, value in record.items() if key not in ("run", "last_upgrade", "remedies")}
     action = ActionModule.__new__(ActionModule)
-    result = action._report({"records": [told]}, record["run"], folder, None, [])
+    result = action._report({"records": [told], "only_kept": False}, record["run"], folder, None, [])
     found: dict[str, Any] = result["ansible_stats"]["data"]["fractal_reports"]["fractal1"]
     return found
 

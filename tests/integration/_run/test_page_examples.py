@@ -52,11 +52,16 @@ def hosts(tmp_path: Path) -> PretendedHosts:
 
 @pytest.mark.parametrize("line", playbook_lines())
 def test_a_command_of_the_pages_does_what_it_is_for(tmp_path: Path, hosts: PretendedHosts, line: str) -> None:
+    hosts.really("fractal_copied_files", "_core.copied.FOLDER", str(tmp_path / "cache"))
     hosts.write()
-    program, option, inventory, name, *arguments = shlex.split(line)
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "fractal_server-2.17.0-py3-none-any.whl").touch()
+    program, option, inventory, name, *arguments = shlex.split(line.replace("$PWD", str(tmp_path)))
     assert (program, option, inventory) == ("ansible-playbook", "-i", "inventory.ini")
     ran = Ran(tmp_path, name, INVENTORY, *arguments, collections=hosts.root)
     assert ran.code == 0, ran.screen + ran.errors
+    if "fractal_remote_src=false" in arguments:
+        assert [*(tmp_path / "cache").glob("*/*.whl")], "nothing was copied"
     short = " ".join([name.rpartition(".")[2], *arguments])
     outcome = next((OUTCOMES[key] for key in (short, name.rpartition(".")[2]) if key in OUTCOMES), "")
     if "--check" not in arguments and outcome:
