@@ -186,6 +186,7 @@ def mend_and_run_again(fleet: Fleet, first: Ran) -> Ran:
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     if size < 3:
         sys.exit("A fleet has three servers at least.")
