@@ -168,11 +168,9 @@ def test_the_maintenance_page_takes_an_ipv6_address_with_a_port_that_is_not_ever
         assert web.sh(_STATUS + "'http://[::1]:80/alive'") == "200"
         up = web.module("fractal_maintenance_page", service="fractal-web", state="present", patience=300, deadline=600)
         assert up["page"] is True, up
-        assert web.sh(_STATUS + "'http://[::1]:80/alive'") == "503"
-        assert (
-            web.sh("ps -o user= -p $(systemctl show -P MainPID fractal-maintenance-fractal-web.service)").strip()
-            == "nobody"
-        )
+        assert web.sh("curl -s -o /dev/null -w '%{http_code}' 'http://[::1]:80/alive'") == "503"
+        process = web.sh("systemctl show -P MainPID fractal-maintenance-fractal-web.service").strip()
+        assert web.sh(f"stat -c %U /proc/{process}").strip() == "nobody"
         looked = web.module("fractal_observe", kind="web", service="fractal-web")
         assert looked["instance"]["page_is_up"] is True
         down = web.module("fractal_maintenance_page", service="fractal-web", state="absent")
