@@ -35,7 +35,7 @@ SHOWS = {
     "hook_event": '"hook": "after_window"',
     "hosts_of_instance": '"msg": "server,web"',
     "mistyped": '"findings": []',
-    "not_begun": '"msg": ""',
+    "not_begun": '"msg": {}',
     "refused": '"msg": []',
     "report_records": '"outcome": "upgrade planned"',
     "review_lines": '"server',
