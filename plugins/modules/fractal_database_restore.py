@@ -141,7 +141,7 @@ lost:
       type: int
       returned: success
     rows_now:
-      description: Number of its rows before going back.
+      description: Number of its rows before going back; null if the role may not read it.
       type: int
       returned: success
     created:

@@ -407,12 +407,16 @@ def _compare(
         lost = [TableChange(**change) for change in seen.lost if change["table"] in known]
         to_read = {*before, *now} - untouched - (known if lost or not same else set())
         wanted = _with_digests(settings, backup, frozen, to_read)
-        if same and not lost and not differences(wanted, read_contents(connection, digests=to_read, versions=True)):
+        if same and not lost and not differences(wanted, _read_now(connection, to_read)):
             return [], True, now
         # a manifest without digests can tell that something changed, but not what
         if backup.has_dump or frozen.name:
             lost += changes_since(connection, wanted, backup.contents_after, untouched | known)
         return lost, False, now
+
+
+def _read_now(connection: Connection, digests: set[str]) -> Contents:
+    return read_contents(connection, digests=digests, versions=True, readable=True)
 
 
 def _with_digests(settings: DatabaseSettings, backup: Opened, frozen: _Frozen, tables: set[str]) -> Contents:
@@ -437,6 +441,8 @@ def _no_other_way(settings: DatabaseSettings, backup: Opened, frozen: _Frozen, m
 def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, backup: Opened) -> str:
     tables = "\n".join(
         f"  {change.table}: {change.rows_before} rows then, {change.rows_now} now, {change.created} of them new"
+        if change.rows_now is not None
+        else f"  {change.table}: {change.rows_before} rows then; the role may not see how many there are now"
         for change in lost
     )
     return (
@@ -588,6 +594,6 @@ def _restore_in_place(
     wanted = comparable(backup.contents, plan)
     run_in_place(programs, settings, backup.dump, plan, check_statement(wanted))
     with connect(settings, read_only=True) as connection:
-        found = differences(wanted, comparable(read_contents(connection), plan))
+        found = differences(wanted, comparable(read_contents(connection, readable=True), plan))
     if found:
         raise FractalError(f"The restored database differs from the backup's manifest: {'; '.join(found)}.")

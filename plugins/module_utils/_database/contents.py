@@ -47,7 +47,9 @@ _KEY = """CASE WHEN NOT pg_table_is_visible(c.oid) THEN format('%I.%I', n.nspnam
                WHEN c.relname ~ '[."]' THEN quote_ident(c.relname) ELSE c.relname END"""
 _TABLES = f"""
 SELECT {_KEY} AS key, json_agg(a.attname ORDER BY a.attname COLLATE "C") AS columns,
-       bool_or(a.attname = 'id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype)) AS has_id
+       bool_or(a.attname = 'id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype)) AS has_id,
+       bool_and(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                AND NOT row_security_active(c.oid)) AS readable
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -181,11 +183,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class TableChange:
-    """How a table differs from what it was; ``created`` counts rows with a new id."""
+    """How a table differs from what it was; ``created`` counts rows with a new id, ``rows_now`` is None if unreadable."""
 
     table: str
     rows_before: int
-    rows_now: int
+    rows_now: int | None
     created: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -199,7 +201,11 @@ def search_path_of(connection: Connection) -> str:
 
 
 def read_contents(
-    connection: Connection, search_path: str = "", digests: bool | Collection[str] = True, versions: bool = False
+    connection: Connection,
+    search_path: str = "",
+    digests: bool | Collection[str] = True,
+    versions: bool = False,
+    readable: bool = False,
 ) -> Contents:
     """Return what the database holds; reads every row of every table.
 
@@ -208,11 +214,14 @@ def read_contents(
         search_path: That of the database to compare with; without it, the one in effect.
         digests: Whether to take digests, or of which tables. Without, rows are only counted.
         versions: Whether to take those of the rows' versions.
+        readable: Whether to leave out the tables that the role may not read, or not all of, instead of failing.
     """
     _run(connection, _ONE_NOTATION)
     if search_path:
         connection.exec_driver_sql("SELECT set_config('search_path', %s, false)", (search_path,))
-    tables: list[tuple[str, list[str], bool]] = [(row[0], row[1], row[2]) for row in _run(connection, _TABLES)]
+    tables: list[tuple[str, list[str], bool]] = [
+        (row[0], row[1], row[2]) for row in _run(connection, _TABLES) if row[3] or not readable
+    ]
     found = {}
     if tables:
         wanted = {name for name, *_rest in tables if digests is True or (digests and name in digests)}
@@ -232,8 +241,8 @@ def read_contents(
 
 
 def row_versions(connection: Connection) -> dict[str, str]:
-    """Return the digest of the rows' versions of every table, soon even where its rows are large."""
-    tables: list[str] = [row[0] for row in _run(connection, _TABLES)]
+    """Return the digest of the rows' versions of every table that the role may read, soon even where rows are large."""
+    tables: list[str] = [row[0] for row in _run(connection, _TABLES) if row[3]]
     if not tables:
         return {}
     queries = (f"SELECT {literal(name)}, {_VERSIONS} FROM ONLY {_address(name)} AS t" for name in tables)
@@ -313,9 +322,9 @@ def note_contents_after(connection: Connection, before: Contents) -> ContentsAft
     """Return what the database holds beyond ``before``, at the end of an upgrade and before anybody works with it."""
     _run(connection, _ONE_NOTATION)
     noted = {}
-    for key, columns, has_id in _run(connection, _TABLES).all():
+    for key, columns, has_id, readable in _run(connection, _TABLES).all():
         known = before.tables.get(key)
-        if not _goes(key) and (known is None or not set(columns) <= set(known.columns)):
+        if readable and not _goes(key) and (known is None or not set(columns) <= set(known.columns)):
             _name, rows, digest, kept, max_id, _none = _run(connection, _table_query(key, columns, has_id)).one()
             noted[key] = TableContents(rows, digest, list(columns), kept, max_id)
     return ContentsAfter(noted)
@@ -328,11 +337,13 @@ def changes_since(
 
     Looks only at columns that were there before and still are; migrations add and take away columns and tables, but
     leave the content of all others alone. What they added is compared with what was noted when they ended, if it was.
-    A table outside Fractal's schema that nobody noted is somebody's work, too. Tables that are ``known`` to the caller
-    are not looked at.
+    A table outside Fractal's schema that nobody noted is somebody's work, too; so is one that the role may not read.
+    Tables that are ``known`` to the caller are not looked at.
     """
     _run(connection, _ONE_NOTATION)
-    present = {row[0]: list(row[1]) for row in _run(connection, _TABLES)}
+    tables = _run(connection, _TABLES).all()
+    present = {row[0]: list(row[1]) for row in tables}
+    closed = {row[0] for row in tables if not row[3]}
     noted = after.tables if after else {}
     expected = [
         *((name, table, _kept_columns(name, table.columns), table.kept) for name, table in before.tables.items()),
@@ -342,6 +353,9 @@ def changes_since(
     for name, table, columns, wanted in expected:
         if _goes(name) or name in changes or name in known:
             continue
+        if name in closed:
+            changes[name] = TableChange(name, table.rows, None, 0)
+            continue
         if not set(present.get(name, ())).issuperset(columns):
             changes[name] = TableChange(name, table.rows, 0, 0)
             continue
@@ -350,7 +364,9 @@ def changes_since(
         if (rows, digest) != (table.rows, wanted):
             changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table))
     if before.structure is not None:
-        for name in (key for key in present if "." in key and not {key} & {*before.tables, *noted, *known}):
+        unknown = closed - {*before.tables, *noted, *known}
+        changes.update({name: TableChange(name, 0, None, 0) for name in unknown})
+        for name in (key for key in present if "." in key and not {key} & {*before.tables, *noted, *known, *closed}):
             rows = _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)}") or 0
             if rows:
                 changes[name] = TableChange(name, 0, rows, rows)

@@ -21,6 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pro
     entries_without,
     object_of,
     restore_in_place,
+    told_entry,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scratch import Roles, read_roles
 
@@ -30,39 +31,41 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # Every object that has an owner (16384: the first that is not PostgreSQL's own), and whether it is ours: we can act for
-# the owner, and may make it again where it is. Indexes, row types and the like go with their table; schemas stay.
+# the owner, and both may make it again where it is: PostgreSQL gives nothing to a role that might not make it itself.
+# Indexes, row types and the like go with their table; schemas stay.
 _OWNED = """
 owned AS (
-    SELECT class, objid, owner, pg_has_role(owner, 'MEMBER') AND again AS ours FROM (
-        SELECT 'pg_class'::regclass AS class, oid AS objid, relowner AS owner,
-               has_schema_privilege(relnamespace, 'CREATE') AS again FROM pg_class
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND relpersistence <> 't'
-        UNION ALL SELECT 'pg_type'::regclass, oid, typowner, has_schema_privilege(typnamespace, 'CREATE') FROM pg_type
+    SELECT class, objid, owner, pg_has_role(owner, 'MEMBER') AND again AND (schema = 0 OR (
+               has_schema_privilege(schema, 'CREATE') AND has_schema_privilege(owner, schema, 'CREATE'))) AS ours
+    FROM (
+        SELECT 'pg_class'::regclass AS class, oid AS objid, relowner AS owner, relnamespace AS schema, true AS again
+            FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND relpersistence <> 't'
+        UNION ALL SELECT 'pg_type'::regclass, oid, typowner, typnamespace, true FROM pg_type
             WHERE typtype IN ('e', 'd', 'r') OR (typtype = 'b' AND typelem = 0)
-        UNION ALL SELECT 'pg_proc'::regclass, oid, proowner, has_schema_privilege(pronamespace, 'CREATE') FROM pg_proc
-        UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner, has_schema_privilege(oprnamespace, 'CREATE')
-            FROM pg_operator
-        UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner, superuser FROM pg_opclass, we
-        UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner, superuser FROM pg_opfamily, we
-        UNION ALL SELECT 'pg_collation'::regclass, oid, collowner, has_schema_privilege(collnamespace, 'CREATE')
-            FROM pg_collation
-        UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner, has_schema_privilege(connamespace, 'CREATE')
-            FROM pg_conversion
-        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner, has_schema_privilege(cfgnamespace, 'CREATE')
-            FROM pg_ts_config
-        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner, has_schema_privilege(dictnamespace, 'CREATE')
-            FROM pg_ts_dict
-        UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner, has_schema_privilege(stxnamespace, 'CREATE')
-            FROM pg_statistic_ext
-        UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner,
-                         superuser OR (may_create AND NOT puballtables) FROM pg_publication, we
-        UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner,
-                         has_foreign_data_wrapper_privilege(srvfdw, 'USAGE')
+        UNION ALL SELECT 'pg_proc'::regclass, oid, proowner, pronamespace, true FROM pg_proc
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner, oprnamespace, true FROM pg_operator
+        UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner, 0, superuser FROM pg_opclass, we
+        UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner, 0, superuser FROM pg_opfamily, we
+        UNION ALL SELECT 'pg_collation'::regclass, oid, collowner, collnamespace, true FROM pg_collation
+        UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner, connamespace, true FROM pg_conversion
+        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner, cfgnamespace, true FROM pg_ts_config
+        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner, dictnamespace, true FROM pg_ts_dict
+        UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner, stxnamespace, true FROM pg_statistic_ext
+        UNION ALL SELECT 'pg_publication'::regclass, oid, pubowner, 0, superuser OR (
+                may_create AND has_database_privilege(pubowner, current_database(), 'CREATE') AND NOT puballtables
+                AND NOT EXISTS (SELECT FROM pg_depend AS d  -- FOR TABLES IN SCHEMA
+                                WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = p.oid
+                                      AND d.classid = to_regclass('pg_catalog.pg_publication_namespace')))
+            FROM pg_publication AS p, we
+        UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner, 0,
+                has_foreign_data_wrapper_privilege(srvfdw, 'USAGE')
+                AND has_foreign_data_wrapper_privilege(srvowner, srvfdw, 'USAGE')
             FROM pg_foreign_server
-        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner, superuser FROM pg_foreign_data_wrapper, we
-        UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner, superuser FROM pg_event_trigger, we
-        UNION ALL SELECT 'pg_language'::regclass, oid, lanowner, superuser FROM pg_language, we
-        UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner, true FROM pg_largeobject_metadata
+        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner, 0, superuser
+            FROM pg_foreign_data_wrapper, we
+        UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner, 0, superuser FROM pg_event_trigger, we
+        UNION ALL SELECT 'pg_language'::regclass, oid, lanowner, 0, superuser FROM pg_language, we
+        UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner, 0, true FROM pg_largeobject_metadata
     ) AS everything
     WHERE objid >= 16384
           AND NOT EXISTS (SELECT FROM pg_depend AS d
@@ -122,17 +125,46 @@ WITH RECURSIVE {_OWNED}
 SELECT 'large object ' || objid || ' of ' || pg_get_userbyid(owner) FROM owned
 WHERE ours AND class = 'pg_largeobject'::regclass ORDER BY 1
 """
+# Only a superuser can grant in somebody else's name, so a dump's part that does is refused as a whole.
+_GRANTED_BY_OTHERS = f"""
+WITH RECURSIVE {_OWNED}
+SELECT DISTINCT 'privileges on ' || pg_describe_object(class, objid, 0) || ' that ' || pg_get_userbyid(grantor)
+                || ' has granted'
+FROM owned, we, LATERAL (
+    SELECT grantor FROM aclexplode(coalesce(
+        (SELECT relacl FROM pg_class WHERE class = 'pg_class'::regclass AND oid = objid),
+        (SELECT typacl FROM pg_type WHERE class = 'pg_type'::regclass AND oid = objid),
+        (SELECT proacl FROM pg_proc WHERE class = 'pg_proc'::regclass AND oid = objid),
+        (SELECT srvacl FROM pg_foreign_server WHERE class = 'pg_foreign_server'::regclass AND oid = objid),
+        (SELECT lomacl FROM pg_largeobject_metadata WHERE class = 'pg_largeobject'::regclass AND oid = objid)))
+    UNION
+    SELECT grantor FROM pg_attribute, aclexplode(attacl) WHERE class = 'pg_class'::regclass AND attrelid = objid
+) AS granted
+WHERE ours AND NOT superuser AND grantor <> owner
+ORDER BY 1
+"""
 # What stays as it is, by the names of a dump's table of contents
 _UNTOUCHED = f"""
 WITH RECURSIVE {_OWNED}
 SELECT coalesce((SELECT n.nspname || '.' || p.proname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
                  WHERE class = 'pg_proc'::regclass AND p.oid = objid),
+                (SELECT n.nspname || '.' || p.oprname
+                 FROM pg_operator AS p JOIN pg_namespace AS n ON n.oid = p.oprnamespace
+                 WHERE class = 'pg_operator'::regclass AND p.oid = objid),
                 (SELECT n.nspname || '.' || c.relname
                  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                  WHERE class = 'pg_class'::regclass AND c.oid = objid),
                 coalesce(found.schema, '-') || '.' || coalesce(found.name, found.identity))
 FROM owned, pg_identify_object(class, objid, 0) AS found WHERE NOT ours
+UNION ALL
+SELECT n.nspname || '.' || c.relname
+FROM owned JOIN pg_index ON class = 'pg_class'::regclass AND indrelid = objid
+     JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE NOT ours
 """
+# Entries of a dump that are a part of a table, whose name they begin with; and what belongs to schemas, which stay
+_PARTS = ("DEFAULT ", "CONSTRAINT ", "FK CONSTRAINT ", "CHECK CONSTRAINT ", "TRIGGER ", "RULE ", "POLICY ")
+_TABLES = ("TABLE ", "VIEW ", "MATERIALIZED VIEW ", "FOREIGN TABLE ")
+_OF_SCHEMAS = ("ACL - SCHEMA ", "COMMENT - SCHEMA ")
 
 
 @dataclass(frozen=True)
@@ -145,8 +177,10 @@ class InPlace:
 
 
 def in_the_way(connection: Connection) -> list[str]:
-    """Return what would be lost within the database: what others have that needs ours, and our large objects."""
-    return [*_run(connection, _IN_THE_WAY), *_run(connection, _LARGE_OBJECTS)]
+    """Return what would be lost within the database: what others have that needs ours, or have granted of ours, and our
+    large objects.
+    """
+    return [one for query in (_IN_THE_WAY, _GRANTED_BY_OTHERS, _LARGE_OBJECTS) for one in _run(connection, query)]
 
 
 def plan_in_place(connection: Connection, programs: PostgresPrograms, dump: int) -> InPlace:
@@ -192,10 +226,17 @@ def comparable(contents: Contents, plan: InPlace) -> Contents:
 
 def _own_entries(entries: Sequence[str], roles: Roles, there: set[str]) -> list[str]:
     """Return the entries of what is dropped; neither those of others, nor what is still there."""
+    tables = there | {object_of(entry) for entry in entries if told_entry(entry).startswith(_TABLES)}
 
     def stays(entry: str) -> bool:
-        name = object_of(entry)
-        return bool({name, name.partition(" ")[0], name.partition("(")[0]} & there)
+        name, kind = object_of(entry), told_entry(entry)
+        if kind.startswith(_PARTS):  # names may hold blanks: the longest table that fits is the right one
+            fitting = (table for table in tables if name.startswith(f"{table} "))
+            return max(fitting, key=len, default="") in there
+        if kind.startswith("PUBLICATION TABLE"):  # SCHEMA, PUBLICATION, and the table or schema in it
+            parts = name.partition(".")[2]
+            return any(parts.startswith(f"{one[2:]} ") for one in there if one.startswith("-."))
+        return kind.startswith(_OF_SCHEMAS) or bool({name, name.partition("(")[0]} & there)
 
     left_out = [entry for entry in entries if not roles.owns(entry) or stays(entry)]
     return entries_without(entries, left_out)

@@ -265,6 +265,15 @@ def dump_entries(programs: PostgresPrograms, dump: int) -> list[str]:
     return [line for line in lines if line and not line.startswith(";")]
 
 
+def grants_of_others(programs: PostgresPrograms, dump: int) -> bool:
+    """Return whether others than the owners have granted privileges in a dump, which only a superuser can repeat.
+
+    Raises:
+        FractalError: pg_restore cannot read it.
+    """
+    return "\nSET SESSION AUTHORIZATION " in _pg_restore_alone(programs, dump, "--schema-only", "--file=-")
+
+
 def read_through(programs: PostgresPrograms, dump: int) -> None:
     """Read a dump from the first to the last byte, without a server.
 
@@ -274,8 +283,8 @@ def read_through(programs: PostgresPrograms, dump: int) -> None:
     _pg_restore_alone(programs, dump, "--file=/dev/null")
 
 
-def _pg_restore_alone(programs: PostgresPrograms, dump: int, option: str) -> str:
-    command = [os.path.join(programs.folder, "pg_restore"), option]
+def _pg_restore_alone(programs: PostgresPrograms, dump: int, *options: str) -> str:
+    command = [os.path.join(programs.folder, "pg_restore"), *options]
     done = subprocess.run(  # pylint: disable=ansible-bad-function
         command, stdin=_from_start(dump), capture_output=True, text=True, errors="replace", check=False
     )

@@ -21,6 +21,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresPrograms,
     entries_without,
+    grants_of_others,
     refused_entries,
     told_entry,
 )
@@ -328,20 +329,30 @@ NO_OWNERS = ("--no-owner",)
 """Options of pg_restore for a proof: what belongs to somebody else is proved as well, as the role's own."""
 
 # Roles whose objects the role may make in their name, the members of which it is or could be
-_ROLES = "SELECT rolname, pg_has_role(oid, 'MEMBER') FROM pg_roles"
+_ROLES = "SELECT rolname, pg_has_role(oid, 'MEMBER'), rolname = current_user FROM pg_roles"
+# What a role can always make again that has made it; fractal-server's own tables are nothing else
+_PLAIN = (
+    *("TABLE ", "SEQUENCE ", "DEFAULT ", "CONSTRAINT ", "FK CONSTRAINT ", "INDEX ", "TYPE ", "VIEW "),
+    *("SCHEMA ", "ACL ", "COMMENT "),
+)
 
 
 @dataclass(frozen=True)
 class Roles:
-    """All roles of the cluster, and those of them that the role connected as can act for."""
+    """All roles of the cluster, those of them that the role connected as can act for, and that role."""
 
     names: frozenset[str]
     own: frozenset[str]
+    itself: str
 
     def owner_of(self, entry: str) -> str:
         """Return the owner that an entry of a dump's table of contents ends with, empty if there is none."""
         ends = (name for name in self.names if entry.endswith(f" {name}"))
         return max(ends, key=len, default="")
+
+    def makes(self, entry: str) -> bool:
+        """Whether the role itself can make an entry again, without a trial."""
+        return self.owner_of(entry) == self.itself and told_entry(entry).startswith(_PLAIN)
 
     def owns(self, entry: str) -> bool:
         """Whether an entry of a dump's table of contents is that of a role that we can act for."""
@@ -351,7 +362,8 @@ class Roles:
 def read_roles(connection: Connection) -> Roles:
     """Return the roles."""
     rows = connection.exec_driver_sql(_ROLES).all()
-    return Roles(frozenset(row[0] for row in rows), frozenset(row[0] for row in rows if row[1]))
+    names, own = frozenset(row[0] for row in rows), frozenset(row[0] for row in rows if row[1])
+    return Roles(names, own, next(row[0] for row in rows if row[2]))
 
 
 def restorable(
@@ -372,7 +384,7 @@ def restorable(
         FractalError: It cannot be tried.
     """
     roles = read_roles(connection)
-    if all(roles.owns(entry) for entry in entries):
+    if all(roles.makes(entry) for entry in entries) and not grants_of_others(programs, dump):
         return list(entries), []
     left_out: list[str] = []
     # before 17, large objects are no part of a schema to try; one that cannot be given its owner takes all along
