@@ -148,6 +148,13 @@ lost:
       description: How many of them were created since.
       type: int
       returned: success
+task_folders:
+  description:
+    - Which folders of task packages do not fit the rows that come back, and what to do about each. A rollback brings no
+      folder of tasks back.
+  returned: success
+  type: list
+  elements: str
 why_not_exchanged:
   description: What is wrong with the frozen copy of the backup; empty if nothing is, or if it never had one.
   returned: success

@@ -54,6 +54,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     scratch_database,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import wait_until_unlocked
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import task_groups
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -116,8 +117,9 @@ def dump_and_prove(
         jobs: How many parts to restore at once; see `restoring`.
 
     Returns:
-        ``database`` (what another one needs to be like it), ``contents``, ``left_out`` (what only an administrator can
-        restore), ``compress`` (pg_dump's option), ``dump_seconds``, ``proof_seconds`` and, if it was to be kept, the
+        ``database`` (what another one needs to be like it), ``contents``, ``task_groups`` (see `task_folders.py`),
+        ``left_out`` (what only an administrator can restore), ``compress`` (pg_dump's option), ``dump_seconds``,
+        ``proof_seconds`` and, if it was to be kept, the
         name of the ``scratch`` database. Of a copy that is gone, only ``gone``.
 
     Raises:
@@ -143,6 +145,7 @@ def dump_and_prove(
                 scratch = stack.enter_context(scratch_database(settings, run, database, kind, keep))
             search_path = copy["search_path"] if copy else search_path_of(source)
             contents = read_contents(source, search_path, versions=bool(copy))
+            groups = task_groups(source)
             dumping.finish(f"dump the {settings.where}")
         dumped = _since(started)
         if contents.revision is None:
@@ -162,6 +165,7 @@ def dump_and_prove(
     return {
         "database": {"name": settings.dbname, "host": settings.host, "port": settings.port, **database},
         "contents": contents.as_dict(),
+        "task_groups": groups,
         "left_out": [told_entry(entry) for entry in left_out],
         "compress": compress,
         "dump_seconds": dumped,

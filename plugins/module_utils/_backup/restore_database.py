@@ -89,6 +89,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     foreign_sessions,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import (
+    TaskGroup,
+    after_going_back,
+    task_groups,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 
 if TYPE_CHECKING:
@@ -201,7 +206,8 @@ def bring_back(
         ``changed``, ``method`` (``exchange``, ``fresh_database`` or ``in_place``, empty if unchanged), ``kept_aside``
         (name of the database that was replaced, also by an earlier call, empty if none could be kept), ``left_out``
         (what the role could not restore there; the one kept aside has it), ``lost`` (tables written to since the
-        backup), ``removed`` (left-over databases of killed runs), ``sessions`` (those of other roles, connected to the
+        backup), ``removed`` (left-over databases of killed runs), ``task_folders`` (in words, which folders of task
+        packages do not fit the rows that come back), ``sessions`` (those of other roles, connected to the
         database), ``why_not_exchanged`` (what is wrong with the frozen copy, if anything) and ``seen`` (for the next
         call: that, ``lost``, and the ``versions`` of the rows of each table).
 
@@ -215,6 +221,7 @@ def bring_back(
         frozen = _look_at_copy(admin, settings, backup, exists, read_all, earlier)
         lost, equal, now = _compare(settings, backup, frozen, earlier) if exists else ([], False, {})
         leftovers = left_over(admin, settings.dbname)
+        folders = _task_folders(settings, backup) if exists and lost else []
         result = {
             "changed": False,
             "method": "",
@@ -222,12 +229,13 @@ def bring_back(
             "left_out": [],
             "lost": [c.as_dict() for c in lost],
             "removed": leftovers,
+            "task_folders": folders,
             "sessions": [str(session) for session in foreign_sessions(admin, settings.dbname)],
             "why_not_exchanged": frozen.why_not,
             "seen": asdict(_Seen(frozen.why_not, [c.as_dict() for c in lost], now)),
         }
         if lost and not accept_data_loss:
-            raise FractalError(_what_would_be_lost(lost, settings, backup))
+            raise FractalError("\n".join([_what_would_be_lost(lost, settings, backup), *folders]))
         if not check_mode:
             drop_all(admin, leftovers)
         if equal:
@@ -413,6 +421,16 @@ def _compare(
         if backup.has_dump or frozen.name:
             lost += changes_since(connection, wanted, backup.contents_after, untouched | known)
         return lost, False, now
+
+
+def _task_folders(settings: DatabaseSettings, backup: Opened) -> list[str]:
+    """Return what `after_going_back` tells; nothing where the backup is of an early version."""
+    then = backup.manifest.get("task_groups")
+    if then is None:
+        return []
+    with connect(settings, read_only=True) as connection:
+        now = [TaskGroup.from_dict(group) for group in task_groups(connection)]
+    return after_going_back([TaskGroup.from_dict(group) for group in then], now)
 
 
 def _read_now(connection: Connection, digests: set[str]) -> Contents:

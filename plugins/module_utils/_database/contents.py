@@ -183,7 +183,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class TableChange:
-    """How a table differs from what it was; ``created`` counts rows with a new id, ``rows_now`` is None if unreadable."""
+    """How a table differs from what it was; ``created`` counts new ids, ``rows_now`` is None if unreadable."""
 
     table: str
     rows_before: int

@@ -50,6 +50,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     how_to_end,
     told,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import task_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -123,8 +124,9 @@ def make_copy(settings: DatabaseSettings, made_by: str, complete: bool) -> dict[
         complete: Whether to refuse a copy that could not get all settings and privileges of the original one day.
 
     Returns:
-        ``database`` (facts about the original), ``contents`` (rows counted, and their versions), ``copy`` (its
-        ``name``, ``oid`` and the ``search_path`` of the original), ``copy_seconds`` and ``compare_seconds``.
+        ``database`` (facts about the original), ``contents`` (rows counted, and their versions), ``task_groups`` (see
+        `task_folders.py`), ``copy`` (its ``name``, ``oid`` and the ``search_path`` of the original), ``copy_seconds``
+        and ``compare_seconds``.
 
     Raises:
         NoCopy: None can be made here.
@@ -148,6 +150,7 @@ def make_copy(settings: DatabaseSettings, made_by: str, complete: bool) -> dict[
                 raise NoCopy(_not_carried(left))
             search_path = search_path_of(connection)
             contents = _compared(settings, name, search_path)
+            groups = task_groups(connection)
             oid = oid_of(connection, name)
         except BaseException:
             drop_all(connection, [name])
@@ -155,6 +158,7 @@ def make_copy(settings: DatabaseSettings, made_by: str, complete: bool) -> dict[
     return {
         "database": {"name": settings.dbname, "host": settings.host, "port": settings.port, **database},
         "contents": contents.as_dict(),
+        "task_groups": groups,
         "copy": {"name": name, "oid": oid, "search_path": search_path},
         "copy_seconds": round(copied - started, 3),
         "compare_seconds": round(time.monotonic() - copied, 3),

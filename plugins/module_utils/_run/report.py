@@ -275,6 +275,7 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
             "The old database was restored in place, as its role may not create databases: no copy of the failed "
             "database could be kept."
         )
+    todo += restored.get("task_folders", [])
     copy = (facts.get(facts_of.BACKUP_COPY) or {}).get("dest")
     if copy:
         todo.append(f"A copy of the backup is at {copy} on this controller; it holds secrets, too.")

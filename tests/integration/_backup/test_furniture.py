@@ -146,6 +146,22 @@ def test_work_on_what_only_the_new_release_has(owner: str, new_instance: NewInst
     assert open_backup(backup).path == backup  # the note harms no backup
 
 
+@pytest.mark.parametrize("method", ["dump", "auto"])
+def test_folders_of_task_packages_that_will_not_fit_are_told(method: str, new_instance: NewInstance) -> None:
+    instance = new_instance()
+    instance.database.rows("UPDATE taskgroupv2 SET path = '/tasks/' || id, venv_path = '/tasks/' || id || '/venv'")
+    first, *_others = (row[0] for row in instance.database.rows("SELECT id FROM taskgroupv2 WHERE active ORDER BY id"))
+    backup = instance.back_up(method=method)
+    change(instance.database)
+    assert instance.restore(backup, check_mode=True)["task_folders"] == []
+    instance.database.rows(f"UPDATE taskgroupv2 SET active = false WHERE id = {first}")
+    with pytest.raises(FractalError, match=rf"(?s)taskgroupv2: .*/tasks/{first}/venv is gone.*WHERE id = {first};"):
+        instance.restore(backup)
+    instance.database.rows(f"UPDATE taskgroupv2 SET active = true, path = '/tasks/new' WHERE id = {first}")
+    result = instance.restore(backup, accept_data_loss=True)
+    assert ["folder /tasks/new stays" in result["task_folders"][0], len(result["task_folders"])] == [True, 2]
+
+
 FIELD = {
     "pgbouncer's auth function": [("function", "postgres", "postgres")],
     "default privileges of another": [("default privileges", "postgres", "postgres")],

@@ -113,12 +113,17 @@ def test_a_rollback_is_told_with_what_was_kept_of_the_new_release():
     facts = server(
         __rollback_done=True,
         __rollback_way={"version": "2.16.6", "nothing": ""},
-        __rollback_database={"method": "fresh_database", "kept_aside": "fractal_failed_r"},
+        __rollback_database={
+            "method": "fresh_database",
+            "kept_aside": "fractal_failed_r",
+            "task_folders": ["The folder /tasks/1/new stays."],
+        },
     )
     facts["__server_state"]["instance"]["version"] = "2.17.0"
     found = record(facts, "rollback")
     assert (found["outcome"], found["from"], found["to"]) == ("rolled back", "2.17.0", "2.16.6")
     assert [todo for todo in found["remaining"] if "kept as fractal_failed_r" in todo]
+    assert "The folder /tasks/1/new stays." in found["remaining"]
     in_place = {**facts, "__rollback_database": {"method": "in_place", "kept_aside": ""}}
     assert [todo for todo in record(in_place, "rollback")["remaining"] if "no copy" in todo]
     assert record({**facts, "__server_failure": "refused"}, "rollback")["outcome"] == "failed"
