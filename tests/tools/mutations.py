@@ -236,6 +236,27 @@ MUTATIONS = (
         "needs are ignored", UTILS + "_core/verification.py", "        if not missing:", "        if True:", "_verify"
     ),
     Mutation(
+        "the child behind the door is root",
+        UTILS + "_core/accounts.py",
+        "        if self.is_own:\n",
+        "        if True:\n",
+        "_core/test_door.py",
+    ),
+    Mutation(
+        "an instance begins after one that failed",
+        UTILS + "_run/waves.py",
+        "    if not bad:\n",
+        "    if True:\n",
+        "_run/test_waves.py",
+    ),
+    Mutation(
+        "a change without its run's lock",
+        "roles/tidy/tasks/web.yml",
+        '    lock: "{{ __fractal_web_lock }}"\n',
+        "",
+        "roles/test_lock.py",
+    ),
+    Mutation(
         "a host ends the run",
         "playbooks/upgrade.yml",
         "      rescue:\n",
