@@ -43,7 +43,7 @@ def render_remedies(record: Mapping[str, Any]) -> str:
     """
     settled, run = _by_variable(_findings(record)), record["run"]
     head = f"What settles findings about {record['name']} ({run['playbook']}, {run['ended']}). Read it and change it."
-    ask = "A line with one # is not in force: it asks for a value, or for a decision. Take the # away to have it."
+    ask = "A line with one # has no effect: it needs a value or a decision of yours. Remove the # to use it."
     lines = [*_comment(head), *_comment(ask), *_comment("Then run:"), f"##   {_plain(record['remedies'])}", "---"]
     for variable, entries in settled.items():
         lines += ["", *_variable(variable, entries)]
@@ -103,7 +103,7 @@ def _by_variable(findings: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, _
             accept.append(one)
     for one in accept:
         entry = settled.setdefault(_ACCEPT, {}).setdefault(one["id"], _Entry())
-        entry.add({"": one["id"]}, True, f"Instead of mending it: {one['message']}")
+        entry.add({"": one["id"]}, True, f"Instead of a repair: {one['message']}")
     return settled
 
 

@@ -34,7 +34,7 @@ class Child:
     """A child that waits for its call.
 
     Attributes:
-        process: It, the leader of a session of its own.
+        process: The process; it leads a session of its own.
         line: Our end of the socket that is its standard input.
         result: Where its answer comes.
         said: The end of whatever else it says.
@@ -95,7 +95,7 @@ class Child:
             socket.send_fds(self.line, [b"!"], [number])
 
     def answer(self, timeout: float) -> tuple[bytes, str, str]:
-        """Return its answer, how it ended in words, and why it had to be ended if so. It has ended then.
+        """Wait for its end. Return its answer, how it ended in words, and why it was killed, if it was.
 
         Args:
             timeout: Seconds; it is killed then, with all that it started.

@@ -36,11 +36,11 @@ def folder_of(files: Mapping[str, str]) -> str:
         files: The SHA-256 of each in hexadecimal digits, by its name.
 
     Raises:
-        FractalError: A name is no plain name of a file.
+        FractalError: A name is not a plain file name.
     """
     for name in files:
         if name.startswith(".") or not name or "/" in name or "\0" in name:
-            raise FractalError(f"{name!r} is no name of a file to copy. Nothing was copied.")
+            raise FractalError(f"{name!r} is not a plain file name. Nothing was copied.")
     return os.path.join(FOLDER, hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16])
 
 
@@ -58,7 +58,7 @@ def lay_out(files: Mapping[str, str], source: str) -> bool:
         source: Folder with those that had to be sent. Another account may write there, so what counts is what was read.
 
     Raises:
-        FractalError: A file was not sent, is another one than was said, or cannot be written.
+        FractalError: A file was not sent, has another content than announced, or cannot be written.
     """
     folder, there = folder_of(files), _there()
     todo = [name for name, digest in files.items() if os.path.join(folder, name) not in there.get((name, digest), ())]
@@ -121,7 +121,7 @@ def _there() -> dict[tuple[str, str], list[str]]:
 
 @contextlib.contextmanager
 def _beside(folder: str, name: str) -> Iterator[str]:
-    """Give a name beside ``name``, which takes its place at the end: there is a whole file or none."""
+    """Yield a temporary name; the file takes the name ``name`` at the end. So there is a whole file or none."""
     beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     try:
         yield beside

@@ -104,7 +104,7 @@ class Door:
         return Call(self, child)
 
     def stand_by(self, *functions: Callable[..., Any]) -> None:
-        """Start the children of the next calls already, one for each of these functions, which all have imported.
+        """Start a child for each of these functions in advance; all imports are done before the calls come.
 
         For a program that is in a hurry later. What is in the environment must not change until `dismiss`, and the
         thread that calls this must not end before.
@@ -117,7 +117,7 @@ class Door:
 
     @property
     def _place(self) -> tuple[Account, str, str]:
-        """What children have in common that can stand for one another: the known path may lead elsewhere later."""
+        """What two children must share to replace each other. The known path may lead elsewhere later."""
         folder, name = os.path.split(self.python)
         return self.account, os.path.realpath(folder), name
 
@@ -143,7 +143,7 @@ class Door:
             why: Why it had to be ended, if so.
 
         Raises:
-            FractalError: That is what it answered, or its answer is none.
+            FractalError: It answered with an error, or with nothing that can be used.
         """
         if why:
             raise self._broken(why)
@@ -170,7 +170,7 @@ class Door:
 
 @dataclass
 class Call:
-    """A call that is made in a child; its context ends the child."""
+    """A running call in a child. When its context is left, the child is ended."""
 
     door: Door
     child: Child

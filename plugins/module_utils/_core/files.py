@@ -175,7 +175,7 @@ def check_writable(path: str) -> None:
 def remove_file(path: str, owner: Account | None = None) -> bool:
     """Remove a file, or the link that ``path`` is, and return whether there was one.
 
-    What a `write_file` that was killed has left of it goes, too.
+    What a killed `write_file` has left beside it is removed, too.
 
     Raises:
         FractalError: It cannot be removed.
@@ -261,7 +261,7 @@ def sync_folder(folder: str) -> None:
 
 
 def _remove_left_over(folder: int, name: str) -> None:
-    """Remove what a run that was killed has left of a file; it may hold secrets."""
+    """Remove what a killed run has left of a half-written file; it may hold secrets."""
     ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-z_]{{8}}\.new", re.DOTALL)
     for left_over in filter(ours.fullmatch, os.listdir(folder)):
         with contextlib.suppress(IsADirectoryError):

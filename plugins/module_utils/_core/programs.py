@@ -138,12 +138,12 @@ def network_environment() -> dict[str, str]:
 
 
 def lead_to_the_network(variables: Mapping[str, Any]) -> None:
-    """Let this process, and what it starts, go the operator's way to the network.
+    """Let this process and its children reach the network as the operator said: proxies, certificates, pip's options.
 
-    Proxies are set in both ways of writing: of the two, some programs read only one.
+    Names of proxies are set in lower and in upper case, as some programs read only one of them.
 
     Raises:
-        FractalError: A variable is none of `network_environment`, or its value no text of one line.
+        FractalError: A variable is none of `network_environment`, or its value is not a single line of text.
     """
     for name, value in network_variables(variables).items():
         for written in {name, name.lower(), name.upper()} if name.lower().endswith("proxy") else {name}:
@@ -155,11 +155,11 @@ def network_variables(variables: Mapping[str, Any]) -> dict[str, str]:
     for name, value in variables.items():
         if not _NETWORK.fullmatch(str(name)):
             raise FractalError(
-                f"names {name}, which leads no download; it can have http_proxy, https_proxy, all_proxy, no_proxy, "
+                f"names {name}, which no download needs. It can have http_proxy, https_proxy, all_proxy, no_proxy, "
                 "SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE, and what begins with PIP_."
             )
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).isprintable():
-            raise FractalError(f"has for {name} no text of one line.")
+            raise FractalError(f"needs a single line of text for {name}.")
     return {str(name): str(value) for name, value in variables.items()}
 
 

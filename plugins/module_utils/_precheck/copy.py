@@ -26,15 +26,15 @@ FINDINGS = rule_table(
         "database.no_frozen_copy",
         "warning",
         "The downtime will hold a dump",
-        "No frozen copy of the database {subject} ({size}) can be made as things are: {reasons}. The backup inside the "
+        "Today no frozen copy of the database {subject} ({size}) can be made: {reasons}. The backup inside the "
         "downtime will be a dump and its proof, which take about {dump}; a copy takes about {copy}.",
-        "Mend what is named, or plan the longer downtime. With fractal_backup_method=dump this is not asked.",
+        "Remove these reasons, or plan the longer downtime. With fractal_backup_method=dump this is not checked.",
     ),
     blocker(
         "database.copy_refused",
         "A frozen copy cannot be made",
         "fractal_backup_method is copy, but no frozen copy of the database {subject} can be made: {reasons}.",
-        "Mend what is named, or set fractal_backup_method to auto, which makes a dump instead.",
+        "Remove these reasons, or set fractal_backup_method to auto, which makes a dump instead.",
         settles={"fractal_backup_method": "auto"},
         asks=True,
     ),

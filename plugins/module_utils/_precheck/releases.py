@@ -60,7 +60,7 @@ FINDINGS = rule_table(
         "release.not_checked",
         "warning",
         "Package index not asked",
-        "Neither {subject} nor {base} has pip, so it was not checked whether the new release can be had.",
+        "Neither {subject} nor {base} has pip, so it was not checked whether the new release can be downloaded.",
         "Nothing, if the upgrade's first stage succeeds: it builds the new environment while the service runs.",
     ),
     FindingRule(

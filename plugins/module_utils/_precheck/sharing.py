@@ -39,8 +39,8 @@ FINDINGS = rule_table(
         "unit.shared",
         "blocker",
         "Another unit shares what will be upgraded",
-        "{subject} shares {what} with {unit}. It would be upgraded half: its process goes on with the old release on "
-        "what is new, and its next start is one of the new release.",
+        "{subject} shares {what} with {unit}, which would be upgraded in part: its process goes on with the old "
+        "release, and its next start is one of the new release.",
         "Give it an environment, a folder and a database of its own; or stop and disable it for the upgrade, and "
         "accept unit.shared if it belongs to this instance.",
     ),

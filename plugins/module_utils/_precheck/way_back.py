@@ -77,7 +77,7 @@ FINDINGS = rule_table(
     FindingRule(
         "database.left_out",
         "info",
-        "Not all in the database can be proved",
+        "Some of the database is left out of the proof",
         "Only an administrator of PostgreSQL can make {count} thing(s) in the database again, so the proof of the "
         "backup goes without them: {objects}.",
         "Nothing: the backup holds them, and fractal-server needs none. The manifest lists all.",

@@ -186,8 +186,8 @@ FINDINGS = rule_table(
         "web.page_is_up",
         "warning",
         "A maintenance page of an earlier run is up",
-        "In the place of {subject} a maintenance page answers, which a run has put up that did not get to its end.",
-        "Nothing is to be done: it goes away by itself, at the latest with the end of this upgrade. To end it now: "
+        "A maintenance page answers in the place of {subject}. It was put up by a run that did not finish.",
+        "Nothing: it goes away by itself, at the latest when this upgrade ends. To end it now: "
         "systemctl start {subject}.",
     ),
     FindingRule(

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""Which hosts an upgrade has nothing to do for: the plays after the first look do without them, and so cost nothing."""
+"""Hosts for which an upgrade has nothing to do. The plays after the first look leave them out, so they cost nothing."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
-NOT_BEGUN = "not begun"  # the outcome of an instance whose wave did not come any more
+NOT_BEGUN = "not begun"  # the outcome of an instance whose wave was not begun
 _LOST = "The run did not get to its end on this host, as the output above tells. Run it again; it continues."
 _ENOUGH = 5  # items of one kind that are shown one by one
 
@@ -140,7 +140,7 @@ def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any
 
 
 def _verification_of(facts: Mapping[str, Any], name: str, state: Mapping[str, Any], failure: str) -> Mapping[str, Any]:
-    """Return what a verification has found: that of the role verify, or where none was due, that of the first look."""
+    """Return what the role verify has found or, where it was not needed, what the first look has verified."""
     found: Mapping[str, Any] = facts.get(name) or ({} if failure else state.get("verification")) or {}
     return found
 

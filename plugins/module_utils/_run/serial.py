@@ -20,7 +20,7 @@ def sizes(serial: Any, instances: int) -> list[int]:
     """Return how many of so many instances each wave has; empty if there are to be no waves.
 
     Raises:
-        FractalError: One is neither a number from 1 on nor a share from 1% to 100%.
+        FractalError: A size is neither a number from 1 on nor a share from 1% to 100%.
     """
     wanted = serial.split(",") if isinstance(serial, str) else serial if isinstance(serial, list) else [serial]
     return [_size(one, instances) for one in wanted if one not in (None, "")]

@@ -179,7 +179,7 @@ def server_state(
 
 
 def _with_verification(verdict: dict[str, Any], seen: Mapping[str, Any], finished: bool) -> dict[str, Any]:
-    """Return the verdict, with the verification that the look has made; it counts for what needs nothing."""
+    """Return the verdict with the verification of the first look, which counts only where nothing is left to do."""
     counts = finished and not verdict["failure"]
     return {**verdict, "verification": seen.get("verification") if counts else None}
 

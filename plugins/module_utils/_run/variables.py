@@ -56,7 +56,7 @@ FINDINGS = rule_table(
         "variable.file",
         "A file on the controller that cannot be used",
         "The variable {subject} names {path}, {reason}.",
-        "Mend it, or name another one by its absolute path on the controller, such as "
+        "Correct it, or name another one by its absolute path on the controller, such as "
         "{{{{ inventory_dir }}}}/hooks/before.yml.",
         reference="docs/variables.md",
     ),

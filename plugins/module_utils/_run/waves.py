@@ -23,10 +23,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial i
 
 
 def waves(servers: Sequence[str], serial: Any) -> list[list[str]]:
-    """Return the servers in waves; the last size of ``serial`` goes for all that follow, and without any all are one.
+    """Return the servers in waves. The last size of ``serial`` is repeated; without a size all servers are one wave.
 
     Raises:
-        FractalError: ``serial`` is nothing that the variable can be.
+        FractalError: ``serial`` is not what the variable can be.
     """
     made: list[list[str]] = []
     rest = list(servers)

@@ -396,7 +396,7 @@ def distributions(python: str) -> list[dict[str, Any]]:
 
 
 def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an interpreter says of a distribution, which may be anybody's word, in the shape that it must have.
+    """Return what an interpreter says of a distribution, after its shape was checked: anybody may have written it.
 
     Raises:
         ValueError: It has not.

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: no stable interface.
-"""The one look at a host: whether its window runs, what is there, and if that is all it needs, whether it works."""
+"""The one look at a host: whether its window runs, what is there and, if nothing is left to do, whether it works."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     summary,
 )
 
-# What a verification has that makes nothing on the instance: no job is run.
+# Options of a verification that changes nothing on the instance: no job is run.
 _NO_ACCOUNT: dict[str, Any] = {
     **{"validate_certs": True, "email": None, "password": None, "probe_sources": None, "probe_timeout": 0},
     **{"workers": [], "viewer_paths_before": None},
@@ -61,7 +61,7 @@ def is_running(unit: str) -> bool:
 def look_at_server(service: str, verification: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     """Return what `observe_server` does; of a host whose window runs, what the run that began it has seen.
 
-    A database that is being copied and migrated must not be looked at: any session would stand against the copy.
+    A database that is being copied and migrated is not looked at: PostgreSQL copies none that has another session.
     ``window`` is None, or ``running`` or ended but not told by any report yet, with what was ``seen`` before.
 
     Args:

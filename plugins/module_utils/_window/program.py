@@ -240,7 +240,7 @@ class Window:
         return task.result(task.apply(write=True))
 
     def _stand_by(self, release: str = "") -> None:
-        """Let the children that come after the stop import before it, and those of a hop during the one before.
+        """Start the children in advance: those needed after the stop before it, those of a hop during the hop before.
 
         In place the environment itself changes, so nobody may stand by in it.
         """

@@ -224,7 +224,7 @@ BEFORE, AFTER, BETWEEN = "of 2.16", "of 2.17", "half-migrated"
 def era(text: str, data_is_over: bool = False) -> str:
     """Return whether the server's environment file ``text`` is of 2.16, of 2.17, or half-migrated.
 
-    Where nothing in it tells, the rows do: once the data migration of 2.17.0 is over, no 2.16 reads it any more. So an
+    Where nothing in the file tells, the database does: after the data migration of 2.17.0 no 2.16 reads the file. So an
     instance that was installed as a later release keeps the defaults that it was installed with.
     """
     values = assignments(parse(text.lstrip(BOM), Reader.DOTENV_1_1))
