@@ -36,8 +36,8 @@ class TaskGroup:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TaskGroup:
         """Return what `as_dict` gave."""
-        texts = (str(data[name]) for name in ("name", "path", "venv_path"))
-        return cls(int(data["id"]), *texts, active=bool(data["active"]))
+        name, path, venv_path = (str(data[name]) for name in ("name", "path", "venv_path"))
+        return cls(int(data["id"]), name, path, venv_path, bool(data["active"]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
