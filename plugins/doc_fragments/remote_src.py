@@ -13,7 +13,7 @@ class ModuleDocFragment:
 options:
   remote_src:
     description:
-      - Whether C(wheelhouse) or C(archive) lies on the host already, as with M(ansible.builtin.unarchive). With
+      - Whether C(wheelhouse) or C(archive) lies on the host already, as with C(ansible.builtin.unarchive). With
         V(false) it is a path on the controller; what the host lacks of it, judged by SHA-256, is copied there first,
         into a folder of root's in C(/var/cache/fractal-ops). An URL is not concerned.
       - In check mode nothing is copied.
