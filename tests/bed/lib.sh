@@ -78,7 +78,7 @@ find_python() {
 }
 
 # environment NAME: print the folder of a virtual environment with exactly what tests/requirements/NAME-pyX.Y.txt lists; it
-# is made where it is missing. False, and said, where the machine lacks that Python and the two after it.
+# is made where it is missing. 2, and said, where the machine lacks that Python and the two after it.
 environment() {
     local list python minor found='' folder
     list=$(echo "$REQUIREMENTS/$1"-py*.txt)
@@ -89,7 +89,7 @@ environment() {
     done
     if [ -z "$found" ]; then
         say "no Python for $(basename "$list") on this machine"
-        return 1
+        return 2
     fi
     mkdir -p "$CACHE/venvs"
     folder=$CACHE/venvs/$1-$({ "$found" --version; cat "$list"; } | sha256sum | cut -c1-12)
