@@ -6,12 +6,13 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import COLLECTIONS_ROOT, wait_until
+from conftest import COLLECTIONS_ROOT
 from examples import ROOT, STORY, Play, expected, plays_of, wheel_lines
 from host_containers import HostContainer, running_pair
 from playbook_runs import PROGRAM, Ran
@@ -110,7 +111,8 @@ def test_examples_of_a_window_that_another_run_has_begun(tmp_path: Path, pair: P
         folder.mkdir()
     with ThreadPoolExecutor() as other:
         upgrade = other.submit(run, folders[0], pair, parts[0], "-e", "fractal_rehearsal=false")
-        wait_until(lambda: upgrade.done() or pair[0].sh(unit).strip() == "active")
+        while not (upgrade.done() or pair[0].sh(unit).strip() == "active"):
+            time.sleep(0.1)
         assert not upgrade.done(), upgrade.result().screen
         run(folders[1], pair, parts[1])
         upgrade.result()
