@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fractal_copied_files
 short_description: Keep files of the controller on a host for an upgrade
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:
