@@ -15,6 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.fractal_ops.platform.plugins.action.fractal_observe import ActionModule as RunModule
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import printable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
     DECIDED,
     ENDED,
@@ -110,7 +111,7 @@ class _Shown:
         text, colour = self._text(event)
         if text:
             self.began = event["at"] if self.began is None else self.began
-            Display().display(f"{self.host}: {event['at'] - self.began:6.1f} s  {text}", color=colour)
+            Display().display(f"{self.host}: {event['at'] - self.began:6.1f} s  {printable(text)}", color=colour)
 
     def _text(self, event: Mapping[str, Any]) -> tuple[str, str | None]:
         kind, name = event["event"], key(event)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.child import Child, receive_call
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls, printable
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -256,7 +256,7 @@ def _number(text: str) -> int:
 
 def _shown(text: str) -> str:
     """Return a text of another trust zone as it may be shown in a terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text[:_LONGEST_TEXT])
+    return printable(text[:_LONGEST_TEXT])
 
 
 @cache

@@ -44,6 +44,11 @@ def mask_urls(text: str) -> str:
     return _USER_IN_URL.sub(MASK, text)
 
 
+def printable(text: str) -> str:
+    """Return ``text`` without what moves a terminal's cursor, hides lines, or turns them round."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
 def mask_text(text: str) -> str:
     """Return ``text`` without passwords in URLs and without values assigned to secret names."""
     text = mask_urls(text)

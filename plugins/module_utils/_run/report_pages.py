@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import SEVERITIES
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import printable
 
 _TITLES = {"blocker": "Blockers", "warning": "Warnings", "info": "Info"}
 _PROOF = {
@@ -54,7 +55,7 @@ def render_markdown(record: Mapping[str, Any]) -> str:
     lines += ["", "## This run", "", f"- run {run['id']}, began {run['began']}"]
     lines += [f"- inventory {', '.join(run['inventory'])}" + (f", --limit {run['limit']}" if run["limit"] else "")]
     lines += [f"- {name} {version}" for name, version in run["versions"].items()]
-    return "\n".join(lines).rstrip() + "\n"
+    return printable("\n".join(lines).rstrip() + "\n")
 
 
 def _markdown_findings(record: Mapping[str, Any], severities: Sequence[str]) -> list[str]:
@@ -85,7 +86,7 @@ def render_text(record: Mapping[str, Any]) -> list[str]:
     lines += ["", "WHAT REMAINS FOR YOU"] if record["remaining"] else []
     for item in record["remaining"]:
         lines += textwrap.wrap(item, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-    return lines
+    return list(map(printable, lines))
 
 
 def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
@@ -109,7 +110,7 @@ def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
     report = f"Report: {page}" if page else ""
     remedies = f"{_REMEDIES} {record['remedies']}" if record["remedies"] else ""
     lines = [f"== {_title(record)} ==", " ".join(part for part in parts if part), *foot[:1], remedies, way, report]
-    return [line for line in lines if line]
+    return [printable(line) for line in lines if line]
 
 
 def level(finding: Mapping[str, Any]) -> str:

@@ -340,6 +340,19 @@ def test_the_workers_are_a_stage_with_the_seconds_of_all_of_them():
     assert "| Switch | done now | 0.8 s | c has 2.16.6 |" in render_markdown(found)
 
 
+def test_nothing_that_a_host_says_moves_the_cursor_of_a_terminal():
+    """A service account writes its journal, its process names and its files, and would hide a line that it dislikes."""
+    evil = "bad\x1b[2K\r\x1b]0;title\x07 \u202egnp.exe\x9b1A"
+    facts = server(failure=evil, __rollback_left=[evil])
+    facts["__server_state"]["findings"] = [
+        {"id": "a.b", "severity": "warning", "subject": evil, "message": evil, "fix": evil, "reference": evil}
+    ]
+    found = record(facts)
+    shown = [render_markdown(found), *render_text(found), *render_summary(found, "/r")]
+    assert any("bad?[2K??]0;title?" in one for one in shown)
+    assert all(line.isprintable() for one in shown for line in one.split("\n"))
+
+
 def test_html_is_one_page_in_which_nothing_is_markup_that_was_text():
     page = render_html(record(server(**DONE)))
     assert "&lt;anna&gt;" in page

@@ -49,8 +49,8 @@ FINDINGS = rule_table(
         "info",
         "What clients of the API have to know",
         "2.17 has no user-settings endpoints and no /api/settings/ any more, and /admin/v2/job/ answers page by page.",
-        "Tell those who have scripts against the API, and those who use fractal-client: they install its release 2.17, as "
-        "an older one finds no answer to some of its calls (such as whoami).",
+        "Tell those who have scripts against the API, and those who use fractal-client: they install its release 2.17, "
+        "as an older one finds no answer to some of its calls (such as whoami).",
         "fractal-server 2.17.0, app/routes/",
     ),
     FindingRule(
