@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import note_after, open_backup, tidy_up
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import (
+    make_backup,
+    note_after,
+    open_backup,
+    tidy_up,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
@@ -397,3 +402,31 @@ def test_a_table_that_others_made_later_and_nobody_may_read_is_no_dead_end(
     result = instance.restore(backup, accept_data_loss=True)
     assert result["changed"] and bool(result["kept_aside"]) == (owner == OWNER)
     assert any("later" in line for line in dump_of(instance.database)) == (owner == PLAIN)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_database_in_a_tablespace_of_the_administrators_stays_in_it(
+    granted: bool, new_instance: NewInstance, cluster: Cluster
+) -> None:
+    instance = new_instance()
+    name, space = instance.database.dbname, f"fast_{granted}".lower()
+    folder = cluster.data.parent / space
+    folder.mkdir(mode=0o700)
+    os.chown(folder, cluster.data.stat().st_uid, cluster.data.stat().st_gid)
+    administrator = cluster.superuser()
+    administrator.rows(f"CREATE TABLESPACE {space} LOCATION '{folder}'")
+    administrator.rows(f'ALTER DATABASE "{name}" SET TABLESPACE {space}')
+    if granted:
+        administrator.rows(f"GRANT CREATE ON TABLESPACE {space} TO {OWNER}")
+    before = dump_of(instance.database)
+    assert refusals(instance) == {}
+    made = make_backup(
+        instance.installation, python_of("2.16.6"), str(instance.root), "run-1", "restore", method="auto"
+    )
+    assert f"tablespace(s) {space}" in made["why_not_copied"]
+    change(instance.database)
+    result = instance.restore(made["backup"]["path"])
+    assert result["method"] == ("fresh_database" if granted else "in_place")
+    assert lines_that_differ(before, dump_of(instance.database)) == []
+    where = "SELECT spcname FROM pg_tablespace JOIN pg_database ON dattablespace = pg_tablespace.oid"
+    assert instance.database.value(f"{where} WHERE datname = current_database()") == space

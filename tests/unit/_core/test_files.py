@@ -97,3 +97,18 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b"x" * 11)
     with pytest.raises(FractalError, match="11 bytes"):
         read_file(str(tmp_path / "big"), 10)
+
+
+def test_a_file_that_is_replaced_keeps_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SELinux's label of a file, under a name that this machine lets a file have."""
+    monkeypatch.setattr(_atomic_file, "_SELINUX", "user.label")
+    path = tmp_path / "env"
+    path.write_text("old")
+    try:
+        os.setxattr(path, "user.label", b"system_u:object_r:etc_t:s0")
+    except OSError as error:
+        pytest.skip(f"no attributes here: {error.strerror}")
+    write_file(str(path), b"new", os.getuid(), os.getgid(), 0o600)
+    assert os.getxattr(path, "user.label") == b"system_u:object_r:etc_t:s0"
+    write_file(str(tmp_path / "other"), b"new", os.getuid(), os.getgid(), 0o600)
+    assert os.listxattr(tmp_path / "other") == []
