@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_findings import FINDINGS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_settings import FINDINGS
 from playbook_runs import HERE, Ran
 from pretended_hosts import PretendedHosts, server_seen
 

@@ -21,7 +21,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     of_user,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import invalid_variables
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_findings import FINDINGS as USERS
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_losses import FINDINGS as LOSSES
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_settings import (
+    FINDINGS as SETTINGS,
+)
 from ansible_collections.fractal_ops.platform.plugins.plugin_utils.remedies import (
     has_remedies,
     how_to_use,
@@ -71,10 +74,10 @@ def test_a_row_names_variables_that_exist_and_what_its_finding_knows(rule: Findi
 
 def test_what_is_proposed_is_in_force_and_what_asks_is_a_comment() -> None:
     found = record(
-        USERS["user.superuser_without_settings"].finding("admin@x", setting="project_dir, slurm_user"),
-        USERS["user.setting_unset"].finding("ann@x", setting="slurm_user"),
-        USERS["user.setting_padded"].finding("ann@x", setting="project_dir", value=" /p ", bare="/p"),
-        USERS["user.not_verified"].finding("bob@x", stake=""),
+        SETTINGS["user.superuser_without_settings"].finding("admin@x", setting="project_dir, slurm_user"),
+        SETTINGS["user.setting_unset"].finding("ann@x", setting="slurm_user"),
+        SETTINGS["user.setting_padded"].finding("ann@x", setting="project_dir", value=" /p ", bare="/p"),
+        LOSSES["user.not_verified"].finding("bob@x", stake=""),
     )
     text = render_remedies(found)
     users = [{"email": "admin@x", "is_verified": False}, {"email": "ann@x", "project_dir": "/p"}]
@@ -90,7 +93,9 @@ def test_what_is_proposed_is_in_force_and_what_asks_is_a_comment() -> None:
 
 
 def test_one_that_names_several_settings_asks_for_each() -> None:
-    text = render_remedies(record(USERS["user.settings_missing"].finding("ann@x", setting="project_dir, slurm_user")))
+    text = render_remedies(
+        record(SETTINGS["user.settings_missing"].finding("ann@x", setting="project_dir, slurm_user"))
+    )
     assert loaded(text) == {}
     assert loaded(COMMENTED.sub("", text))["fractal_users"] == [
         {"email": "ann@x", "project_dir": None, "slurm_user": None}
@@ -98,7 +103,7 @@ def test_one_that_names_several_settings_asks_for_each() -> None:
 
 
 def test_what_may_be_accepted_is_offered_and_never_accepted_by_itself() -> None:
-    text = render_remedies(record(USERS["user.ssh_host_lost"].finding("ann@x", value="old", host="new")))
+    text = render_remedies(record(SETTINGS["user.ssh_host_lost"].finding("ann@x", value="old", host="new")))
     assert loaded(text) == {}
     offered = loaded(COMMENTED.sub("", text))
     assert offered == {
@@ -125,7 +130,7 @@ def test_web_hosts_count_and_other_variables_go_to_a_precheck() -> None:
 
 
 def test_there_is_no_file_without_need_nor_after_the_upgrade() -> None:
-    unset = USERS["user.setting_unset"].finding("ann@x", setting="slurm_user")
+    unset = SETTINGS["user.setting_unset"].finding("ann@x", setting="slurm_user")
     assert record()["remedies"] == record(unset, outcome="upgraded")["remedies"] == ""
     accepted = {**record(unset), "findings": [{**unset.as_dict(), "accepted": True}]}
     assert not has_remedies(accepted)
@@ -174,7 +179,7 @@ def test_no_text_of_the_database_becomes_anything_but_a_text(pairs: list[tuple[s
     ],
 )
 def test_an_answer_of_the_service_account_sets_nothing_of_the_run(values: Any) -> None:
-    forged = {**USERS["user.not_verified"].finding("a@b.c", stake="").as_dict(), "accepted": False}
+    forged = {**LOSSES["user.not_verified"].finding("a@b.c", stake="").as_dict(), "accepted": False}
     forged["settles"] = {"values": values, "asks": False}
     told = record()
     told["findings"].append(forged)
@@ -182,7 +187,7 @@ def test_an_answer_of_the_service_account_sets_nothing_of_the_run(values: Any) -
 
 
 def test_texts_in_lists_are_not_evaluated_either() -> None:
-    forged = {**USERS["user.not_verified"].finding("a@b.c", stake="").as_dict(), "accepted": False}
+    forged = {**LOSSES["user.not_verified"].finding("a@b.c", stake="").as_dict(), "accepted": False}
     users = [{"email": "a@b.c", "slurm_accounts": ["{{ lookup('pipe', 'id') }}"]}]
     forged["settles"] = {"values": {"fractal_users": users}, "asks": False}
     told = record()

@@ -12,6 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
+    FindingRule,
+    blocker,
+    of_user,
+    rule_table,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.pydantic_or_stand_ins import ValidationError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.acceptance import plain_message
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.models import (
@@ -23,11 +29,144 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     PROFILE_NAME,
     PROJECT_DIR,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.user_findings import FINDINGS
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.user_rows import UserRow
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.users import UserContext
+
+_MIGRATION = "fractal-server 2.17.0, data_migrations/2_17_0.py"
+CHAPTERS = {"user": "Users"}
+FINDINGS = rule_table(
+    blocker(
+        "user.settings_missing",
+        "User without settings",
+        "{subject} is active and verified but has no settings (user_settings_id is NULL); the data migration stops "
+        "here.",
+        "Give {subject} settings with fractal_users ({setting}), or set is_verified: false if they are not to use "
+        "Fractal.",
+        _MIGRATION,
+        settles=of_user(**{"{setting}": None}),
+    ),
+    blocker(
+        "user.setting_unset",
+        "User without a setting that the migration needs",
+        "{subject} is active and verified but has no {setting}; the data migration stops here.",
+        "Set {setting} of {subject} with fractal_users, or set is_verified: false if they are not to use Fractal.",
+        _MIGRATION + "; upgrade page, preliminary check 2",
+        settles=of_user(**{"{setting}": None}),
+    ),
+    blocker(
+        "user.superuser_without_settings",
+        "Administrator whom the migration takes for a user",
+        "{subject} is an active and verified superuser without {setting} (as set-db makes the first one); the data "
+        "migration stops here.",
+        "Set is_verified: false for {subject} with fractal_users: the account stays administrator, without jobs of "
+        "its own. Or set {setting}.",
+        _MIGRATION,
+        settles=of_user(is_verified=False),
+    ),
+    blocker(
+        "user.setting_invalid",
+        "Setting that the migration refuses",
+        "The {setting} of {subject}, {value!r}, {problem}; the data migration fails on it.",
+        "Set {setting} of {subject} with fractal_users to {expected}.",
+        "fractal-server 2.17.0, app/schemas/v2/profile.py, urls.py and data_migrations/2_17_0.py",
+        settles=of_user(**{"{setting}": None}),
+    ),
+    blocker(
+        "user.ssh_profile_conflict",
+        "One SSH user, different settings",
+        "{subject} and {other} both have ssh_username {username!r} but differ in {settings}; they would share one "
+        "profile, so the data migration stops here.",
+        "Give both the same {settings} with fractal_users, or different ssh_username.",
+        _MIGRATION,
+        settles=of_user(**{"{settings}": None}),
+    ),
+    blocker(
+        "user.ssh_host_missing",
+        "No SSH host",
+        "The backend is slurm_ssh but no user has an ssh_host; the data migration fails.",
+        "Set ssh_host with fractal_users (one rule for all users will do).",
+        _MIGRATION,
+        settles={"fractal_user_rules": [{"match": {}, "set": {"ssh_host": None}}]},
+    ),
+    blocker(
+        "user.ssh_host_empty",
+        "Empty SSH host",
+        "The ssh_host that most settings have (or one of several equally frequent) is empty or blank; the data "
+        "migration fails on it.",
+        "Set ssh_host of {users} with fractal_users to the host of the SLURM cluster.",
+        _MIGRATION,
+        settles={"fractal_user_rules": [{"match": {}, "set": {"ssh_host": None}}]},
+    ),
+    FindingRule(
+        "user.ssh_hosts_tied",
+        "blocker",
+        "Several SSH hosts, none most frequent",
+        "The SSH hosts {hosts} are equally frequent; the data migration would take any of them for everybody.",
+        "Set the one ssh_host with fractal_users; a resource has one host.",
+        _MIGRATION,
+        settles={"fractal_user_rules": [{"match": {}, "set": {"ssh_host": None}}]},
+    ),
+    FindingRule(
+        "user.ssh_host_lost",
+        "blocker",
+        "User of another SSH host",
+        "{subject} works on SSH host {value!r}, but the data migration moves everybody to {host!r}, the most "
+        "frequent one.",
+        "Set ssh_host of {subject} to {host} with fractal_users if that is right; otherwise accept this and create "
+        "a second resource and profile for them after the upgrade.",
+        _MIGRATION,
+        settles=of_user(ssh_host="{host}"),
+        asks=True,
+    ),
+    FindingRule(
+        "user.setting_padded",
+        "warning",
+        "Setting with blanks around it",
+        "The {setting} of {subject}, {value!r}, has blanks around it; the migration keeps them in the profile.",
+        "Set {setting} of {subject} without them with fractal_users.",
+        _MIGRATION,
+        settles=of_user(**{"{setting}": "{bare}"}),
+    ),
+    FindingRule(
+        "user.profile_shared",
+        "info",
+        "Users who will share a profile",
+        "{count} users have the user name {subject!r} and will share one profile: {examples}.",
+        "Nothing, if that is meant.",
+        _MIGRATION,
+    ),
+    FindingRule(
+        "user.project_dir_characters",
+        "warning",
+        "project_dir with characters that Fractal refuses",
+        "The project_dir of {subject}, {value!r}, has characters that 2.17 accepts from nobody; the migration "
+        "takes it, but later changes will be refused.",
+        "Move the folder and set project_dir of {subject} with fractal_users.",
+        "fractal-server 2.17.0, app/schemas/user.py and string_tools.py",
+        settles=of_user(project_dir=None),
+    ),
+    FindingRule(
+        "user.folder_rewritten",
+        "info",
+        "Folder stored in another form",
+        "The {setting} of {subject} is stored as {new!r} (now {value!r}).",
+        "Nothing, if both are the same folder (check symbolic links before a '..').",
+        "fractal-server 2.17.0, urls.py",
+    ),
+    FindingRule(
+        "user.viewer_folder_changes",
+        "warning",
+        "Viewer folder changes",
+        "The viewer showed {subject} the folder of slurm_user {value!r}; in 2.17 it is the folder of ssh_username "
+        "{username!r}.",
+        "Rename the folder under FRACTAL_DATA_BASE_FOLDER, or make both names equal with fractal_users.",
+        "fractal-server 2.16.6 and 2.17.0, app/routes/auth/current_user.py",
+        settles=of_user(slurm_user="{username}"),
+        asks=True,
+    ),
+)
 
 # 2.17's name of each profile field -> the 2.16 setting that it comes from
 PROFILE_SETTINGS: Mapping[str, Mapping[str, str]] = {
