@@ -168,7 +168,7 @@ def main() -> None:
         bench = Bench(folder)
         try:
             size = bench.prepare()
-            for _ in range(int(os.environ.get("ROUNDS") or (1 if megabytes() else 3))):
+            for _number in range(int(os.environ.get("ROUNDS") or (1 if megabytes() else 3))):
                 if rounds:
                     in_server("bash", "-c", (BENCH / "bare_back.sh").read_text())
                 upgrade, frozen = bench.playbook("upgrade"), bench.sql(FROZEN)
