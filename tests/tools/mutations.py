@@ -37,6 +37,20 @@ MUTATIONS = (
         "_instance",
     ),
     Mutation(
+        "a file that was exchanged on its way to the host",
+        UTILS + "_core/copied.py",
+        "not regular or _sha256(stream, copy) != digest",
+        "not _sha256(stream, copy)",
+        "_core",
+    ),
+    Mutation(
+        "wheels that another upgrade has copied",
+        UTILS + "_core/copied.py",
+        "json.dumps(files, sort_keys=True)",
+        '"wheels"',
+        "_core",
+    ),
+    Mutation(
         "a page that does not answer keeps fractal-web's place",
         UTILS + "_instance/maintenance.py",
         "        start(unit.name)\n        raise",

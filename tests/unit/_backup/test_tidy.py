@@ -17,6 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.tidy 
     judge_release,
     tidy_web,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core import copied
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import web_release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold
@@ -140,6 +141,17 @@ def test_folders_of_fractal_web(tmp_path: Path, web: dict[str, Any]) -> None:
     assert not tidy_web(web)["changed"]
     assert tidy_web(web, rollback=True)["changed"]
     assert sorted(os.listdir(tmp_path)) == ["fractal-web", "fractal-web-1.19.0", "fractal-web-1.22.2", "web.env"]
+
+
+def test_what_was_copied_from_the_controller_goes(
+    tmp_path: Path, web: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copied, "FOLDER", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "0123456789abcdef").mkdir(parents=True)
+    (tmp_path / "cache" / "not-ours").mkdir()
+    (item,) = [one for one in tidy_web(web)["found"] if one["kind"] == "files"]
+    assert item["goes"] and "copied from the controller" in item["why"]
+    assert os.listdir(tmp_path / "cache") == ["not-ours"]
 
 
 def test_what_cannot_be_removed_is_told(web: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
