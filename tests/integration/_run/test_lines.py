@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from playbook_runs import PAIR, Ran
-from pretended_hosts import PASSED, PretendedHosts, server_seen, web_seen
+from pretended_hosts import PASSED, PretendedHosts, failed_window, server_seen, web_seen
 
 STAGES = ("look", "stop", "backup", "hop", "note", "start")
-LIMITS = {"precheck": 120, "upgrade": 360}  # lines
+LIMITS = {"precheck": 120, "upgrade": 363}  # lines
 AT_REST = {"upgrade": 105, "precheck": 105, "status": 80}  # of a finished instance
 WITHOUT_SKIPPED = {"precheck": 110, "upgrade": 260}  # with display_skipped_hosts = False, as README.md advises
 
@@ -42,6 +42,17 @@ def hosts(tmp_path: Path) -> PretendedHosts:
 
 def test_a_precheck_and_a_normal_upgrade(tmp_path: Path, hosts: PretendedHosts) -> None:
     count(tmp_path, hosts, LIMITS)
+
+
+def test_a_window_that_fails_is_not_told_with_all_that_it_did(tmp_path: Path, hosts: PretendedHosts) -> None:
+    """Ansible itself shows a failure twice, and the report once more."""
+    window = failed_window("It does not start.\nits journal: no port")["window"]
+    results = {"backup": {"backup": {"path": "/b/run", "rows": 95, "secret": "the whole account"}}}
+    hosts.tell("", "fractal_window:watched", events=[], window={**window, "results": results})
+    hosts.write()
+    ran = Ran(tmp_path, "fractal_ops.platform.upgrade", PAIR, collections=hosts.root)
+    assert ran.code == 2 and ran.report()["failure"].startswith("It does not start.\nits journal: no port")
+    assert "the whole account" not in ran.screen and ran.screen.count("its journal: no port") == 3
 
 
 def test_without_what_was_not_needed(tmp_path: Path, hosts: PretendedHosts, monkeypatch: pytest.MonkeyPatch) -> None:
