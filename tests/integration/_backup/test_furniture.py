@@ -126,6 +126,35 @@ def test_only_databases_with_our_mark_are_ours(new_instance: NewInstance, cluste
             cluster.drop(database)
 
 
+def test_two_instances_in_one_cluster_leave_each_other_alone(
+    new_instance: NewInstance,
+    cluster: Cluster,
+    template: str,
+    fractal_folder: Callable[..., FractalFolder],
+    tmp_path: Path,
+) -> None:
+    """One's name begins with the other's, the way that our own names go on; and both have runs of the same name."""
+    one = new_instance()
+    database = cluster.create(template, dbname=f"{one.database.dbname}_failed")
+    seed(database)
+    other = Instance(fractal_folder(database), tmp_path / "of the other")
+    try:
+        backups = one.back_up(method="copy"), other.back_up(method="copy")
+        before = dump_of(one.database), dump_of(other.database)
+        change(one.database)
+        change(other.database)
+        changed = dump_of(other.database)
+        assert one.restore(backups[0])["method"] == "exchange"
+        assert tidy_up(one.installation, python_of("2.16.6"), str(one.root)) == []
+        assert dump_of(other.database) == changed
+        assert other.restore(backups[1])["method"] == "exchange"
+        assert (dump_of(one.database), dump_of(other.database)) == before
+    finally:
+        for name in cluster.names():
+            if name.startswith(database.dbname):
+                cluster.drop(name)
+
+
 @pytest.mark.parametrize("owner", [OWNER, PLAIN])
 def test_work_on_what_only_the_new_release_has(owner: str, new_instance: NewInstance) -> None:
     instance = new_instance(owner)
