@@ -337,8 +337,8 @@ def changes_since(
 
     Looks only at columns that were there before and still are; migrations add and take away columns and tables, but
     leave the content of all others alone. What they added is compared with what was noted when they ended, if it was.
-    A table outside Fractal's schema that nobody noted is somebody's work, too; so is one that the role may not read.
-    Tables that are ``known`` to the caller are not looked at.
+    A table outside Fractal's schema that nobody noted is somebody's work, too; so is one that the role may not
+    read, and so are new large objects. Tables that are ``known`` to the caller are not looked at.
     """
     _run(connection, _ONE_NOTATION)
     tables = _run(connection, _TABLES).all()
@@ -364,6 +364,7 @@ def changes_since(
         if (rows, digest) != (table.rows, wanted):
             changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table))
     if before.structure is not None:
+        changes.update(_new_large_objects(connection, before.structure))
         unknown = closed - {*before.tables, *noted, *known}
         changes.update({name: TableChange(name, 0, None, 0) for name in unknown})
         for name in (key for key in present if "." in key and not {key} & {*before.tables, *noted, *known, *closed}):
@@ -371,6 +372,14 @@ def changes_since(
             if rows:
                 changes[name] = TableChange(name, 0, rows, rows)
     return list(changes.values())
+
+
+def _new_large_objects(connection: Connection, structure: Collection[str]) -> dict[str, TableChange]:
+    """Return large objects that somebody has made since as a change of a table; only a superuser sees their content."""
+    before = {name[2:] for name in structure if re.fullmatch(r"-\.\d+", name)}
+    now = {row[0] for row in _run(connection, "SELECT oid::text FROM pg_largeobject_metadata")}
+    change = TableChange("large objects", len(before), len(now), len(now - before))
+    return {change.table: change} if now - before else {}
 
 
 def _created(connection: Connection, name: str, table: TableContents) -> int:

@@ -126,6 +126,18 @@ def test_only_databases_with_our_mark_are_ours(new_instance: NewInstance, cluste
             cluster.drop(database)
 
 
+@pytest.mark.parametrize("method", ["dump", "auto"])
+def test_new_large_objects_are_not_lost_without_consent(method: str, new_instance: NewInstance) -> None:
+    instance = new_instance(OWNER, [("large object", OWNER, OWNER)])
+    backup = instance.back_up(method=method)
+    change(instance.database)
+    assert instance.restore(backup, check_mode=True)["lost"] == []
+    instance.database.rows("SELECT lo_from_bytea(0, 'late')")
+    with pytest.raises(FractalError, match="large objects: 1 rows then, 2 now, 1 of them new"):
+        instance.restore(backup)
+    assert instance.restore(backup, accept_data_loss=True)["kept_aside"]
+
+
 def test_two_instances_in_one_cluster_leave_each_other_alone(
     new_instance: NewInstance,
     cluster: Cluster,
