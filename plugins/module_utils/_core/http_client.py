@@ -9,12 +9,14 @@ A service that listens on a Unix socket has a URL like ``http+unix://%2Frun%2Ffr
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import json
 import secrets
 import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +26,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_values
 
 _SHOWN = 600  # characters of a foreign answer that go into a message
+_LARGEST = 64 << 20  # bytes of an answer
+_LONGEST_NUMBER = 25  # digits; Python takes for ever to read a very long one
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,15 @@ class Answer:
     def json(self) -> Any:
         """Return the body as data, or None when it is no JSON."""
         try:
-            return json.loads(self.body)
-        except ValueError:
+            return json.loads(self.body, parse_int=_number)
+        except (ValueError, RecursionError):
             return None
+
+
+def _number(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError("too long")
+    return int(text)
 
 
 class ApiError(FractalError):
@@ -69,25 +79,50 @@ def request(
     timeout: float = 30,
     validate_certs: bool = True,
 ) -> Answer:
-    """Send one request and return the answer, whatever its status. ``timeout`` is in seconds.
+    """Send one request and return the answer, whatever its status.
+
+    A service that means harm, or is sick, keeps nobody: an answer that comes in drops ends, too, as does a huge one.
+
+    Args:
+        url: Where.
+        method: How.
+        body: What to send.
+        headers: With which headers.
+        timeout: Seconds until the next part of the answer; all of it may take twice as long.
+        validate_certs: Whether a certificate has to be valid.
 
     Raises:
-        FractalError: Nothing answers at the URL, or what answers does not speak HTTP.
+        FractalError: Nothing answers at the URL, or what answers does not speak HTTP, or not within these limits.
     """
     parts = urlsplit(url)
     try:
         connection = _connection(parts, timeout, validate_certs)
+        connection.connect()
+        end = threading.Timer(2 * timeout, _cut, (connection.sock,))
+        end.daemon = True
+        end.start()
         try:
             target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
             connection.request(method, target, body=body, headers=dict(headers or {}))
             reply = connection.getresponse()
             pairs = tuple((name.lower(), value) for name, value in reply.getheaders())
-            return Answer(reply.status, pairs, reply.read())
+            content = reply.read(_LARGEST + 1)
+            if len(content) > _LARGEST:
+                raise ValueError(f"more than {_LARGEST} bytes")
+            if end.finished.is_set():
+                raise TimeoutError(f"not all of the answer within {2 * timeout:g} seconds")
+            return Answer(reply.status, pairs, content)
         finally:
+            end.cancel()
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
         place = f"{parts.scheme}://{parts.netloc}{parts.path}"
         raise FractalError(f"{place} does not answer: {str(error) or type(error).__name__}.") from error
+
+
+def _cut(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is not open any more
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import (
     Finding,
     FindingRule,
@@ -19,6 +20,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     rule_table,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import act_as
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import systemctl
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.server_host import ServerHost
 
 CHAPTERS = {"oauth": "OAuth", "unit": "The unit of fractal-server"}
+_LARGEST_ANSWER = 1 << 20  # bytes
 FINDINGS = rule_table(
     FindingRule(
         "unit.not_active",
@@ -171,11 +174,20 @@ def check_openid_provider(host: ServerHost) -> Iterator[Finding]:
         if not re.match(r"OAUTH_.*(OIDC_CONFIGURATION_ENDPOINT|OIDC_CONFIG_ENDPOINT)$", name) or not value:
             continue
         try:
-            with open_url(value, timeout=10) as answer:
-                known = json.load(answer)
-            missing = {"authorization_endpoint", "token_endpoint"} - set(known)
-            reason = f"its answer lacks {', '.join(sorted(missing))}" if missing else ""
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "reason", None) or type(error).__name__)
+            # the account has named the address: whatever is there is opened with its rights, and not for ever
+            reason = act_as(None if host.account.is_own else host.account, _what_a_provider_lacks, value, timeout=60)
+        except (FractalError, OSError) as error:
+            reason = str(error).rstrip(".")
         if reason:
             yield FINDINGS["oauth.provider_unreachable"].finding(name, url=mask_urls(value), reason=reason)
+
+
+def _what_a_provider_lacks(url: str) -> str:
+    """Return why the address is none of an OpenID provider that answers; empty if it is."""
+    try:
+        with open_url(url, timeout=10) as answer:
+            known = json.loads(answer.read(_LARGEST_ANSWER))
+        missing = {"authorization_endpoint", "token_endpoint"} - set(known)
+        return f"its answer lacks {', '.join(sorted(missing))}" if missing else ""
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return str(getattr(error, "reason", None) or type(error).__name__)

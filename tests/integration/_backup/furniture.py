@@ -160,7 +160,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "untrusted extension": ("CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public",),
     "trusted extension": (
         "CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA {s}",
-        "CREATE INDEX {s}_trgm ON public.projectv2 USING gin (name {s}.gin_trgm_ops)",
+        "DO $$ BEGIN EXECUTE format('CREATE INDEX {s}_trgm ON public.projectv2 USING gin (name %I.gin_trgm_ops)', "
+        "(SELECT nspname FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'pg_trgm')); "
+        "END $$",
     ),
     "privileges": ("GRANT SELECT (id) ON public.jobv2 TO {o}", "GRANT USAGE ON SCHEMA public TO {o} WITH GRANT OPTION"),
     "chained privileges": (

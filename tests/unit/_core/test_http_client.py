@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any, Callable, ClassVar
 from urllib.parse import parse_qs
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core import http_client
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import (
     Api,
@@ -105,6 +108,45 @@ def test_what_the_server_quotes_back_is_masked(api: Api) -> None:
 def test_an_answer_that_is_no_json_is_told_as_text(api: Api) -> None:
     with pytest.raises(ApiError, match="answered 502: <html>bad gateway"):
         api.get("/text")
+
+
+@pytest.fixture
+def sick() -> Iterator[Callable[[bytes, bytes], str]]:
+    """A service that begins an answer and then sends the same again and again, for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        over = threading.Event()
+
+        def serve(begin: bytes, again: bytes) -> None:
+            client = listening.accept()[0]
+            with client, contextlib.suppress(OSError):
+                client.sendall(begin)
+                while not over.wait(0.01 if len(again) < 100 else 0):
+                    client.sendall(again)
+
+        def start(begin: bytes, again: bytes) -> str:
+            threading.Thread(target=serve, args=(begin, again), daemon=True).start()
+            return f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+        yield start
+        over.set()
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\n%s", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n%s"])
+@pytest.mark.parametrize("then", [b"X: ", b"\r\n"])
+def test_an_answer_in_drops_ends(sick: Callable[[bytes, bytes], str], begin: bytes, then: bytes) -> None:
+    with pytest.raises(FractalError, match="does not answer"):
+        request(sick(begin.replace(b"%s", then), b"x"), timeout=0.3)
+
+
+def test_an_answer_without_an_end_ends(sick: Callable[[bytes, bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "_LARGEST", 1 << 20)
+    with pytest.raises(FractalError, match="more than 1048576 bytes"):
+        request(sick(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536), timeout=60)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"1" * 5000, b"{"])
+def test_what_python_cannot_read_is_no_json(body: bytes) -> None:
+    assert http_client.Answer(200, (), body).json() is None
 
 
 def test_nobody_answers() -> None:
