@@ -98,7 +98,8 @@ def request(
     try:
         connection = _connection(parts, timeout, validate_certs)
         connection.connect()
-        end = threading.Timer(2 * timeout, _cut, (connection.sock,))
+        was_cut = threading.Event()
+        end = threading.Timer(2 * timeout, _cut, (connection.sock, was_cut))
         end.daemon = True
         end.start()
         try:
@@ -109,7 +110,7 @@ def request(
             content = reply.read(_LARGEST + 1)
             if len(content) > _LARGEST:
                 raise ValueError(f"more than {_LARGEST} bytes")
-            if end.finished.is_set():
+            if was_cut.is_set():
                 raise TimeoutError(f"not all of the answer within {2 * timeout:g} seconds")
             return Answer(reply.status, pairs, content)
         finally:
@@ -120,7 +121,8 @@ def request(
         raise FractalError(f"{place} does not answer: {str(error) or type(error).__name__}.") from error
 
 
-def _cut(connected: socket.socket) -> None:
+def _cut(connected: socket.socket, was_cut: threading.Event) -> None:
+    was_cut.set()  # first: whoever reads sees the end of the answer at once
     with contextlib.suppress(OSError):  # it is not open any more
         connected.shutdown(socket.SHUT_RDWR)
 
