@@ -13,7 +13,7 @@ export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
 
-.PHONY: help setup bed unit integration lint matrix docs lock molecule faults chaos fleet test demo readme ee release bench clean
+.PHONY: help setup bed unit integration examples lint matrix docs lock molecule faults chaos fleet test demo readme ee release bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,7 +28,10 @@ unit: setup ## Unit tests
 	pytest -n 2 tests/unit
 
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
-	pytest -n 2 --dist loadgroup --durations=15 tests/integration
+	pytest -n 2 --dist loadgroup --durations=15 --ignore tests/integration/_run/test_examples.py tests/integration
+
+examples: bed ## The examples of modules and roles on a real pair of hosts, in the order of an upgrade
+	pytest tests/integration/_run/test_examples.py
 
 lint: setup ## Style, types, licences, ansible-lint (production), ansible-test sanity, documentation, Galaxy's import
 	@tests/bed/lint.sh

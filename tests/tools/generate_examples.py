@@ -24,7 +24,8 @@ Every example of README.md, of playbooks, roles, modules, filters and hooks is r
 addresses and paths are the test bed's. `python tests/tools/generate_examples.py` makes this page; a unit test refuses
 examples that nothing runs. `tests/unit/test_examples.py` holds each to the options, variables and files that there are.
 
-What a module or role shows is run on a real pair of hosts, in the order of an upgrade: `tests/integration/examples.py`.
+What a module or role shows is run on a real pair of hosts, in the order of an upgrade, by `make examples`:
+`tests/integration/examples.py`.
 What a page shows as a command is run word by word on pretended hosts, or, where README.md has it, on real ones.
 """
 
