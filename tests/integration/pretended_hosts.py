@@ -5,6 +5,7 @@ What the playbooks and roles do with the answers is real: order, conditions, wav
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class PretendedHosts:
 
     def __init__(self, folder: Path) -> None:
         self.root, self._folder = folder / "collections", folder
-        self.answers: dict[str, dict[str, Any]] = {"": dict(_GOOD)}
+        self.answers: dict[str, dict[str, Any]] = {"": copy.deepcopy(_GOOD)}
         own = self.root / "ansible_collections" / "fractal_ops" / "platform"
         (own / "plugins" / "modules").mkdir(parents=True)
         for name in _AS_THEY_ARE:
