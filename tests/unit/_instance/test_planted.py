@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import shebang_interpreter
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import unit_secrets
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.unit import check_openid_provider
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.configurations import (
     check_configuration,
 )
@@ -90,3 +92,16 @@ def test_a_configuration_that_the_environment_file_names(planted: Path, attacker
     values = {"FRACTAL_SLURM_CONFIG_FILE": str(planted)}
     found = [one.id for one in check_configuration(values, "slurm_sudo", str(attacker.theirs))]
     assert found and set(found) <= {"config.unreadable", "config.not_json"}
+
+
+def test_an_address_that_the_environment_file_names(attacker: Attacker) -> None:
+    """The address of an OpenID provider may lead to a file of this host: it is opened with the account's rights."""
+    mine = attacker.theirs.parent / "mine.json"
+    mine.write_text('{"authorization_endpoint": "x", "token_endpoint": "y"}')
+    mine.chmod(0o600)
+    host: Any = SimpleNamespace(
+        values={"OAUTH_IDP_OIDC_CONFIGURATION_ENDPOINT": f"file://{mine}"}, account=Account.of_uid(attacker.uid)
+    )
+    assert [one.id for one in check_openid_provider(host)] == ["oauth.provider_unreachable"]
+    mine.chmod(0o644)
+    assert list(check_openid_provider(host)) == []
