@@ -65,6 +65,16 @@ def test_placeholders_and_users_without_settings(new_database: Callable[[], Data
     assert rows == [("lea01", "/home/lea01/fractal")]
 
 
+def test_rules_know_the_names_that_are_declared(new_database: Callable[[], Database], run_module: Run) -> None:
+    database = new_database()
+    add_user(database, "kim@example.org", user_settings_id=None)
+    rules = [{"match": {"unset": ["project_dir"]}, "set": {"project_dir": "/home/{slurm_user}/fractal"}}]
+    users = [{"email": "kim@example.org", "slurm_user": "kim01"}]
+    settle(run_module, database, rules=rules, users=users)
+    rows = database.rows(SETTINGS.format("slurm_user, project_dir"), "kim@example.org")
+    assert rows == [("kim01", "/home/kim01/fractal")]
+
+
 def test_named_users_win_over_rules(seeded_database: Database, run_module: Run) -> None:
     rules = [{"match": {"email": "*@EXAMPLE.org"}, "set": {"is_verified": True}}]
     users = [{"email": "ann@example.org", "is_verified": False}]

@@ -148,11 +148,13 @@ def _settled(
     row: UserRow, own: Mapping[str, Any], rules: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> UserRow:
     """Return the row as it is when no rule changes it any more."""
+    names = {name: own[name] for name in _PLACEHOLDERS if "{" not in own.get(name, "{")}
     for _unused in range(_ROUNDS):
         before = row
         for match, values in rules:
             if _matches(row, match):
-                row = row._replace(**_filled(row, {k: v for k, v in values.items() if k not in own}))
+                # a name that is declared is the user's, also where a rule comes before it
+                row = row._replace(**_filled(row._replace(**names), {k: v for k, v in values.items() if k not in own}))
         row = row._replace(**_filled(row, own))
         if row == before:
             return row
