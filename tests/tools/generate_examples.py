@@ -40,7 +40,11 @@ def examples() -> Iterator[tuple[str, str, str]]:
     workflow = (ROOT / EVERYTHING).read_text() + (ROOT / ".ci" / "run").read_text()
     for line in re.findall(r"^ {4}(make .*)", _chapter(readme, "Try it, test it"), re.MULTILINE):
         words = _command(line).removeprefix("make ")
-        yield "README.md", _code(line), EVERYTHING if re.search(rf"\bmake (.* )?{re.escape(words)}\b", workflow) else ""
+        yield (
+            "README.md",
+            _code(line),
+            EVERYTHING if re.search(rf"\bmake (.* )?{re.escape(words)}(?!\w)", workflow) else "",
+        )
     for line in playbook_lines():
         yield "docs/playbooks.md", _code(line), f"{LINES}::test_a_command_of_the_pages_does_what_it_is_for"
     for line in wheel_lines():
