@@ -33,7 +33,7 @@ class Ran:
                 "ANSIBLE_COLLECTIONS_PATH": str(collections),
                 "ANSIBLE_HOME": str(folder / "home"),
                 "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",  # as it is by default, whatever the bed's own configuration says
+                "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",  # the default, whatever the bed's configuration says
                 "ANSIBLE_CALLBACK_PLUGINS": str(COLLECTION / "tests" / "tools" / "callback_plugins"),
                 "ANSIBLE_CALLBACKS_ENABLED": "remote_tasks",
                 "REMOTE_TASKS": str(folder / "sent.json"),
