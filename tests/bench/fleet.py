@@ -24,7 +24,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from pair import ROOT, run
+
 BENCH = ROOT / "tests/bench"
 FLEET = "fractal-fleet"
 BARE, BROKEN, OLD, NEW = "bare", "s2", "2.16.6", "2.17.0"
@@ -44,15 +45,6 @@ cd /opt/fractal && runuser -u fractal -- sh -ec '
 """
 STARTED = "systemctl show -P ActiveEnterTimestamp fractal-server"
 ANSWERS = "curl -s http://127.0.0.1:8000/api/alive/"
-
-
-def run(*command: str, **options: object) -> str:
-    done = subprocess.run(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
-    )  # type: ignore[call-overload]
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
-    return str(done.stdout)
 
 
 def on(name: str, script: str) -> str:

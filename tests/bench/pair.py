@@ -1,6 +1,22 @@
-"""The two hosts that a bench works on."""
+"""The hosts that a bench works on, and how it runs a program."""
 
 from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*command: str, **options: object) -> str:
+    """Run a program in the project's folder and return its output; without success the bench ends."""
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
+    )  # type: ignore[call-overload]
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
+    return str(done.stdout)
 
 
 def inventory(pair: str, rehearsal: bool = True) -> str:

@@ -13,16 +13,13 @@ import os
 import pathlib
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from pair import inventory
+from pair import ROOT, inventory, run
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH = ROOT / "tests/bench"
 PAIR = "fractal-bench"
 UNITS = {"M": 1, "G": 1000}
@@ -34,15 +31,6 @@ MODULE = re.compile(
 )
 FROZEN = "SELECT count(*) FROM pg_database WHERE datname LIKE '%_frozen_%'"
 GOALS = {"bare": 1.15, "official": 0.4, "exchange": 1.5}
-
-
-def run(*command: str, **options: object) -> str:
-    done = subprocess.run(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
-    )  # type: ignore[call-overload]
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
-    return str(done.stdout)
 
 
 def in_server(*command: str, **options: object) -> str:
