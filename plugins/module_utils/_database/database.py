@@ -51,6 +51,7 @@ _OUR_SETTINGS = {
     "lock_timeout": "60s",
     "default_transaction_read_only": "off",
 }
+_PATIENCE = 30  # seconds; a host that is busy took more than ten, and in a window that would mean to go back
 _LOCK_NOT_AVAILABLE = "55P03"
 _KNOWN_SETTINGS = "SELECT name FROM unnest(%s::text[]) AS name WHERE current_setting(name, true) IS NOT NULL"
 _SET_THEM = """
@@ -269,7 +270,7 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
     engine = sa.create_engine(
         settings.url(),
         poolclass=NullPool,
-        connect_args={"connect_timeout": 10, "application_name": APPLICATION},
+        connect_args={"connect_timeout": _PATIENCE, "application_name": APPLICATION},
         isolation_level="AUTOCOMMIT" if autocommit else "REPEATABLE READ" if read_only else None,
     )
     sa.event.listen(engine, "connect", _apply_our_settings, insert=True)
