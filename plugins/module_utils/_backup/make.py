@@ -54,7 +54,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files i
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import Contents, ContentsAfter
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import TaskGroup
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import read_groups
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import (
     A_DAY,
@@ -206,7 +206,7 @@ def _of_copy(told: Mapping[str, Any]) -> dict[str, Any]:
             },
             "proof": {"kind": COPY, "seconds": float(told["compare_seconds"]), "left_out": []},
             "contents": Contents.from_dict(told["contents"]).as_dict(),
-            "task_groups": [TaskGroup.from_dict(group).as_dict() for group in told["task_groups"]],
+            "task_groups": [group.as_dict() for group in read_groups(told["task_groups"])],
         }
 
 
@@ -248,7 +248,7 @@ def dumped(
                 "left_out": [str(entry) for entry in told["left_out"]],
             },
             "contents": Contents.from_dict(told["contents"]).as_dict(),
-            "task_groups": [TaskGroup.from_dict(group).as_dict() for group in told["task_groups"]],
+            "task_groups": [group.as_dict() for group in read_groups(told["task_groups"])],
         }
 
 

@@ -90,8 +90,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import (
-    TaskGroup,
     after_going_back,
+    read_groups,
     task_groups,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
@@ -429,8 +429,8 @@ def _task_folders(settings: DatabaseSettings, backup: Opened) -> list[str]:
     if then is None:
         return []
     with connect(settings, read_only=True) as connection:
-        now = [TaskGroup.from_dict(group) for group in task_groups(connection)]
-    return after_going_back([TaskGroup.from_dict(group) for group in then], now)
+        now = read_groups(task_groups(connection))
+    return after_going_back(read_groups(then), now)
 
 
 def _read_now(connection: Connection, digests: set[str]) -> Contents:

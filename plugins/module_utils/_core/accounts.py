@@ -80,6 +80,11 @@ class Account:
         return self.uid == os.geteuid()
 
     @property
+    def other(self) -> Account | None:
+        """The account, or None if it is this process's own: then nothing has to be done as somebody else."""
+        return None if self.is_own else self
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables that a program of the account starts with: nothing of this process."""
         return {"PATH": _PATH, "HOME": self.home, "USER": self.name, "LOGNAME": self.name, "LANG": "C.UTF-8"}

@@ -34,7 +34,11 @@ from typing import TYPE_CHECKING, Any, Callable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.child import Child, receive_call
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls, printable
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import (
+    mask_urls,
+    printable,
+    short_number,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -48,7 +52,6 @@ from {_PACKAGE}._core.door import answer
 answer({{{{result}}}}, {{modules}})
 """
 _LONGEST_TEXT = 20_000  # characters of an error
-_LONGEST_NUMBER = 25  # digits; Python takes for ever to read a very long one
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Door:
         if why:
             raise self._broken(why)
         try:
-            said = json.loads(content, parse_int=_number, parse_constant=_number)
+            said = json.loads(content, parse_int=short_number, parse_constant=short_number)
         except (ValueError, RecursionError):
             said = None
         if isinstance(said, dict) and len(said) == 1:
@@ -246,12 +249,6 @@ def _fields(value: Any) -> Any:
     if not is_dataclass(value):
         return value
     return {one.name: getattr(value, one.name) for one in fields(value)}
-
-
-def _number(text: str) -> int:
-    if len(text) > _LONGEST_NUMBER:
-        raise ValueError("too long")
-    return int(text)  # NaN and the infinities are no numbers of JSON
 
 
 def _shown(text: str) -> str:

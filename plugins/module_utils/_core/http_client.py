@@ -23,11 +23,10 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_values
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_values, short_number
 
 _SHOWN = 600  # characters of a foreign answer that go into a message
 _LARGEST = 64 << 20  # bytes of an answer
-_LONGEST_NUMBER = 25  # digits; Python takes for ever to read a very long one
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,9 @@ class Answer:
     def json(self) -> Any:
         """Return the body as data, or None when it is no JSON."""
         try:
-            return json.loads(self.body, parse_int=_number)
+            return json.loads(self.body, parse_int=short_number)
         except (ValueError, RecursionError):
             return None
-
-
-def _number(text: str) -> int:
-    if len(text) > _LONGEST_NUMBER:
-        raise ValueError("too long")
-    return int(text)
 
 
 class ApiError(FractalError):

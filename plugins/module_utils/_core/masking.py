@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.dotenv import Reader, parse
 
 MASK = "********"
+_LONGEST_NUMBER = 25  # digits
 _SHORTEST = 3  # a shorter secret is hidden by name and position only: else half the text would be stars
 
 _SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTHORIZATION_HEADER|DSN", re.IGNORECASE)
@@ -42,6 +43,17 @@ def mask_values(text: str, secrets: Iterable[str]) -> str:
 def mask_urls(text: str) -> str:
     """Return ``text`` without user names and passwords in URLs."""
     return _USER_IN_URL.sub(MASK, text)
+
+
+def short_number(text: str) -> int:
+    """Return a whole number of foreign JSON (for ``parse_int``); Python takes for ever to read a very long one.
+
+    Raises:
+        ValueError: It is too long, or no whole number.
+    """
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError("too long")
+    return int(text)  # NaN and the infinities are no numbers of JSON
 
 
 def printable(text: str) -> str:

@@ -92,10 +92,7 @@ SELECT datname FROM pg_database
 WHERE NOT datallowconn AND pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL
 """
 # A copy of template0 that nobody has connected to is as large as template0: there can be nothing in it.
-_EMPTY = """
-SELECT datname FROM pg_database
-WHERE NOT datallowconn AND pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL
-      AND starts_with(datname, %(prefix)s)
+_EMPTY = f"""{_CLOSED}      AND starts_with(datname, %(prefix)s)
       AND pg_database_size(oid) = (SELECT pg_database_size(oid) FROM pg_database WHERE datname = 'template0')
 ORDER BY datname
 """

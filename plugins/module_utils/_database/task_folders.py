@@ -51,6 +51,11 @@ def task_groups(connection: Connection) -> list[dict[str, Any]]:
     return [TaskGroup(*row).as_dict() for row in connection.exec_driver_sql(_GROUPS)]
 
 
+def read_groups(told: Iterable[Mapping[str, Any]]) -> list[TaskGroup]:
+    """Return what `task_groups` gave, also where a child or a manifest says so."""
+    return [TaskGroup.from_dict(group) for group in told]
+
+
 def after_going_back(then: Iterable[TaskGroup], now: Iterable[TaskGroup]) -> list[str]:
     """Return, in words, which folders do not fit the rows that come back, and what to do about each.
 

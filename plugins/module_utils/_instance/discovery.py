@@ -238,7 +238,9 @@ def existing_unit(service: str) -> Unit:
 def _interpreter_of(unit: Unit, command: CommandLine) -> str:
     """Return the string that is ``sys.executable`` in the running server."""
     path = command.locate(command.interpreter or command.path)
-    found = path if command.interpreter else shebang_interpreter(path, _reader(unit)) if path else None
+    found = (
+        path if command.interpreter else shebang_interpreter(path, Account.to_ask(unit.user).other) if path else None
+    )
     interpreter = command.locate(found) if found else ""
     if not os.path.basename(interpreter).startswith("python"):
         why = f" {SYNCHRONISES.format(launcher=command.synchroniser)}" if command.synchroniser else ""
@@ -247,12 +249,6 @@ def _interpreter_of(unit: Unit, command: CommandLine) -> str:
             f"Set fractal_server_python to the interpreter that runs fractal-server{_running_python(unit)}."
         )
     return interpreter
-
-
-def _reader(unit: Unit) -> Account | None:
-    """Return the account that runs the unit's command, None for one's own."""
-    account = Account.to_ask(unit.user)
-    return None if account.is_own else account
 
 
 def _check_python(unit: Unit, interpreter: str, found: PythonFacts, hold: Hold | None) -> None:

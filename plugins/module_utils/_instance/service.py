@@ -152,8 +152,9 @@ def lift(service: str) -> bool:
     Raises:
         FractalError: systemd refuses.
     """
-    held = _forget_hold(unit_name(service))
-    return start_triggers(unit_name(service)) or held
+    unit = unit_name(service)
+    held = _forget_hold(unit)
+    return start_triggers(unit) or held
 
 
 def would_start(service: str) -> bool:

@@ -175,7 +175,7 @@ def check_openid_provider(host: ServerHost) -> Iterator[Finding]:
             continue
         try:
             # the account has named the address: whatever is there is opened with its rights, and not for ever
-            reason = act_as(None if host.account.is_own else host.account, _what_a_provider_lacks, value, timeout=60)
+            reason = act_as(host.account.other, _what_a_provider_lacks, value, timeout=60)
         except (FractalError, OSError) as error:
             reason = str(error).rstrip(".")
         if reason:
