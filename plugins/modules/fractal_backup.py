@@ -146,7 +146,7 @@ backup:
           privileges given by others). The dump holds it; Fractal needs none of it.
       type: dict
       returned: success
-    copy:
+    frozen_copy:
       description: Name of the frozen copy, empty without one.
       type: str
       returned: success

@@ -91,7 +91,7 @@ class Backup:
             "revision": manifest["contents"]["revision"],
             "release": manifest["release"],
             "proof": manifest["proof"],
-            "copy": (manifest.get("copy") or {}).get("name", ""),
+            "frozen_copy": (manifest.get("copy") or {}).get("name", ""),
             "dump_bytes": manifest["dump"]["size"] if self.has_dump else 0,
             "size_bytes": sum(entry["size"] for entry in files_of(manifest)),
             "rows": sum(table["rows"] for table in manifest["contents"]["tables"].values()),

@@ -288,7 +288,7 @@ def _remaining(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
         todo.append(f"Ended for the upgrade, to be submitted again by their owners: {', '.join(ended)}.")
     if record["outcome"] == "upgraded" and record["backup"]:
         todo.append(f"Keep the backup {record['backup']} until you are sure, then remove it: it holds secrets.")
-        copy = (_backup(facts) or {}).get("copy")
+        copy = (_backup(facts) or {}).get("frozen_copy")
         if copy:
             todo.append(
                 f"The frozen copy {copy} of the old database, with which a rollback takes seconds, stays until the "

@@ -115,7 +115,7 @@ def test_from_the_copy_to_the_archive(instance: Instance) -> None:
     made = instance.back_up()
     backup = made["backup"]
     assert made["changed"] and made["why_not_copied"] == "" and backup["proof"]["kind"] == "copy", made
-    assert [backup["copy"]] == instance.copies() and backup["dump_bytes"] == 0
+    assert [backup["frozen_copy"]] == instance.copies() and backup["dump_bytes"] == 0
     assert dump_of(instance.copy()) == before
     assert not (instance.root / "run-1/database.dump").exists() and instance.manifest()["dump"] is None
     counted = instance.manifest()["contents"]
@@ -129,7 +129,11 @@ def test_from_the_copy_to_the_archive(instance: Instance) -> None:
     archived = instance.archive()
     assert archived["changed"] and archived["dump_seconds"] > 0 and archived["proof_seconds"] > 0, archived
     (summary,) = archived["archived"]
-    assert summary["proof"]["kind"] == "restore" and summary["dump_bytes"] > 0 and summary["copy"] == backup["copy"]
+    assert (
+        summary["proof"]["kind"] == "restore"
+        and summary["dump_bytes"] > 0
+        and summary["frozen_copy"] == backup["frozen_copy"]
+    )
     after = instance.manifest()["contents"]
     assert after["tables"]["user_oauth"]["digest"] and after["revision"] == counted["revision"] == "981d588fe248"
     assert sorted(os.listdir(instance.root / "run-1")) == ["database.dump", "files", "manifest.json", "packages.txt"]
@@ -199,12 +203,16 @@ def test_settings_that_the_role_cannot_repeat(instance: Instance) -> None:
     admin.rows(f"ALTER ROLE {PLAIN} IN DATABASE \"{instance.database.dbname}\" SET work_mem TO '7MB'")
     before, properties = dump_of(instance.database), instance.database.rows(PROPERTIES)
     made = instance.back_up(method="auto")
-    assert made["backup"]["copy"] == "" and "SET work_mem TO '7MB'" in made["why_not_copied"] and not instance.copies()
+    assert (
+        made["backup"]["frozen_copy"] == ""
+        and "SET work_mem TO '7MB'" in made["why_not_copied"]
+        and not instance.copies()
+    )
     alter(instance.database)
     assert instance.restore()["method"] == "in_place"
     assert dump_of(instance.database) == before and instance.database.rows(PROPERTIES) == properties
     forced = instance.back_up(run="run-2")
-    assert forced["backup"]["copy"] == instance.copy().dbname, "who wants a copy gets one"
+    assert forced["backup"]["frozen_copy"] == instance.copy().dbname, "who wants a copy gets one"
     alter(instance.database)
     result = instance.restore("run-2")
     assert result["method"] == "exchange" and "SET work_mem TO '7MB'" in result["left_out"][0]
@@ -356,7 +364,7 @@ def test_killed_when_the_copy_was_made(instance: Instance) -> None:
     running.process.wait()
     before = instance.copies()
     made = instance.back_up()
-    assert made["changed"] and instance.copies() == [made["backup"]["copy"]] and len(before) == 1
+    assert made["changed"] and instance.copies() == [made["backup"]["frozen_copy"]] and len(before) == 1
     assert os.listdir(instance.root) == ["run-1"]
 
 
@@ -371,7 +379,7 @@ def test_what_killed_calls_left_goes(marked: bool, instance: Instance) -> None:
             mark = f"fractal_ops.platform frozen run-1 beside {dbname}: {name}"
             instance.database.rows(f"COMMENT ON DATABASE \"{name}\" IS '{mark}'")
         if again:
-            assert instance.back_up()["backup"]["copy"] == name
+            assert instance.back_up()["backup"]["frozen_copy"] == name
         else:
             assert name in instance.back_up(state="tidy")["removed"] and instance.copies() == []
 
@@ -401,7 +409,7 @@ def test_of_a_rehearsal_killed_in_its_copy_nothing_is_left(following: str, marke
 def test_what_only_looks_like_a_copy_stays(instance: Instance) -> None:
     name = f"{instance.database.dbname}_frozen_run-1"
     instance.database.rows(f'CREATE DATABASE "{name}"')
-    assert instance.back_up()["backup"]["copy"] == f"{name}_2" and len(instance.copies()) == 2
+    assert instance.back_up()["backup"]["frozen_copy"] == f"{name}_2" and len(instance.copies()) == 2
 
 
 def test_a_killed_archive_is_made_again(instance: Instance) -> None:

@@ -267,7 +267,7 @@ def test_killed_at_the_commits_of_2_23_0_it_goes_on_and_back(
     before = dump_of(folder.database)
     of_2_18_0 = {"_release": "2.18.0", "env_file": str(folder.env_file)}
     backup = {"backup_root": str(tmp_path), "run": "run-1", "method": "copy"}
-    assert run_module("fractal_backup", **of_2_18_0, **backup)["backup"]["copy"]
+    assert run_module("fractal_backup", **of_2_18_0, **backup)["backup"]["frozen_copy"]
 
     kill_at(cluster, start_module, folder, "2.23.0", *AT_THE_HEAD)
     assert dump_of(folder.database) == before

@@ -128,7 +128,9 @@ def test_versions_of_rows_tell_what_digests_do_not(before: tuple[str, str], now:
 def test_a_backup_that_is_a_copy_alone(root: Path) -> None:
     backup = open_backup(str(root / "r"))
     assert (
-        not backup.has_dump and backup.summary()["copy"] == "fractal_frozen_r" and backup.summary()["dump_bytes"] == 0
+        not backup.has_dump
+        and backup.summary()["frozen_copy"] == "fractal_frozen_r"
+        and backup.summary()["dump_bytes"] == 0
     )
     write_manifest(str(root / "r"), manifest(copy={"name": ""}))
     with pytest.raises(FractalError, match="not a finished backup"):

@@ -92,7 +92,7 @@ def test_a_backup_without_proof_is_named_with_the_statement_that_changes_that():
 
 
 def test_a_frozen_copy_is_told_with_what_its_dump_took_afterwards():
-    copy = {"path": "/b", "copy": "fractal_frozen_r", "proof": {"kind": "copy"}}
+    copy = {"path": "/b", "frozen_copy": "fractal_frozen_r", "proof": {"kind": "copy"}}
     made = {"backup": copy, "duration": 9.0, "copy_seconds": 8.0, "dump_seconds": 0.0, "proof_seconds": 2.0}
     waiting = record(server(**{**DONE, "__backup_made": made}))
     assert (waiting["backup_proof"], waiting["backup_seconds"]) == ("copy", {"copy": 8.0})
