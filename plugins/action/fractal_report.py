@@ -100,7 +100,7 @@ class ActionModule(ActionBase):
             idle = told["server_outcome"] in ("up to date", "verified")
             last = last_upgrade(history, told["name"]) if idle else None
             records.append(_with_remedies({**told, "run": run, "last_upgrade": last}, folder))
-        text = [line for record in records for line in [*render_text(record), ""]]
+        text = [line for record in records for line in render_text(record)]
         silent = options["only_kept"]
         if not silent:
             _show(text)

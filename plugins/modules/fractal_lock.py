@@ -76,7 +76,7 @@ EXAMPLES = r"""
 RETURN = r"""
 lock:
   description: The run that has the lock, for the option C(lock) of other modules.
-  returned: success
+  returned: with O(state=present)
   type: dict
   sample:
     unit: fractal-server.service
@@ -121,11 +121,11 @@ if TYPE_CHECKING:
 
 def take_or_give_back(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     unit, run = unit_name(params["service"]), params["run"]
-    result = {"lock": {**run, "unit": unit}}
+    result = {"lock": {**run, "unit": unit}} if params["state"] == "present" else {}
     if check_mode:
         return {**result, **predict(unit, run, params["state"])}
     if params["state"] == "absent":
-        return {**result, "changed": give_back(unit, run)}
+        return {"changed": give_back(unit, run)}
     if params["lease"] < LEASE:
         wait_until_lapsed(unit, run, params["lease"])
     changed, lock = take(unit, run, lease=params["lease"])

@@ -27,6 +27,8 @@ _REMEDIES = "Variables settle some of it: read and change the file, then run:"
 _FINDING_COLUMNS = ("finding", "what is wrong", "how to mend it", "source")
 ACCEPTED = "accepted"
 _ON_SCREEN = ("blocker", "warning")  # the others are counted
+_DONE = ("upgraded", "up to date", "verified", "rolled back")  # how it came to that is in the report
+_VERIFICATION = "Verification"
 _WIDTH = 110  # of the screen
 _NARROW = 34  # columns up to this width keep it, the others share the rest
 
@@ -73,8 +75,8 @@ def _markdown_table(table: _Table) -> list[str]:
 
 
 def render_text(record: Mapping[str, Any]) -> list[str]:
-    """Return the report of one instance as lines for the screen."""
-    lines = [f"== {_title(record)} =="]
+    """Return the report of one instance as lines for the screen; none where the summary says all of it."""
+    lines = []
     if not any(one["severity"] == "blocker" and one["message"] in record["failure"] for one in record["findings"]):
         lines += _wrapped(record["failure"], _WIDTH)
     for one in _findings(record):
@@ -82,11 +84,12 @@ def render_text(record: Mapping[str, Any]) -> list[str]:
             lines += ["", *_wrapped(f"{one['severity'].upper()} {one['id']}: {one['message']}", _WIDTH)]
             lines += textwrap.wrap(one["fix"], _WIDTH, initial_indent="  -> ", subsequent_indent="     ")
     for table in _tables(record, ("failed",)):
-        lines += ["", table.title.upper(), *_text_table(table)]
+        if record["outcome"] not in _DONE or table.title == _VERIFICATION:
+            lines += ["", table.title.upper(), *_text_table(table)]
     lines += ["", "WHAT REMAINS FOR YOU"] if record["remaining"] else []
     for item in record["remaining"]:
         lines += textwrap.wrap(item, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-    return list(map(printable, lines))
+    return [printable(line) for line in [f"== {_title(record)} ==", *lines, ""]] if lines else []
 
 
 def render_summary(record: Mapping[str, Any], page: str) -> list[str]:
@@ -215,7 +218,7 @@ def _tables(record: Mapping[str, Any], statuses: Sequence[str] = ("failed", "pas
     if checks:
         checks.sort(key=lambda one: statuses.index(one["status"]))
         results = [(one["id"], one["status"], one["message"], one["fix"]) for one in checks]
-        yield _Table("Verification", ("check", "result", "what", "how to mend it"), results)
+        yield _Table(_VERIFICATION, ("check", "result", "what", "how to mend it"), results)
 
 
 def _stage(stage: Mapping[str, Any]) -> tuple[Any, ...]:
