@@ -34,7 +34,7 @@ def parameters(path: Path) -> set[str]:
     """Names that a file gives to another role."""
     given: set[str] = set()
     for task in tasks(yaml.safe_load(path.read_text())) if path.parent.name != "vars" else ():
-        if "ansible.builtin.include_role" in task or "ansible.builtin.import_playbook" in task:
+        if any(f"ansible.builtin.{one}" in task for one in ("include_role", "import_role", "import_playbook")):
             given |= set(task.get("vars") or {})
     return given
 

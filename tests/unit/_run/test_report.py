@@ -392,6 +392,19 @@ def test_the_screen_has_what_blocks_and_warns_and_counts_the_rest():
     assert "Found: 2 infos." in summary[1]
 
 
+def test_the_screen_has_no_tables_of_an_instance_that_is_as_it_has_to_be() -> None:
+    """But what is left to do and what is not right; and all of one that fails or is not upgraded yet."""
+    stages = [{**STAGES[0], "seconds": 1.0}]
+    quiet = {**page_with(outcome="upgraded", failure="", stages=stages), "findings": [], "remaining": []}
+    assert render_text(quiet) == [] and "Stop fractal-server" in render_markdown(quiet)
+    left = render_text({**quiet, "remaining": ["Tell the users."]})
+    assert "- Tell the users." in left and "STAGES" not in left
+    check = {"id": "a", "status": "failed", "subject": "x", "message": "m", "fix": ""}
+    assert "VERIFICATION" in render_text({**quiet, "checks": [check]})
+    for other in ({"outcome": "upgrade planned"}, {"outcome": "failed", "failure": "why"}):
+        assert "STAGES" in render_text({**quiet, **other})
+
+
 def test_what_is_accepted_is_counted_apart() -> None:
     found = page_with({"severity": "blocker", "accepted": True}, {"id": "c.blocker", "severity": "blocker"})
     assert "Found: 1 blocker, 1 accepted." in render_summary(found, "/r")[1]
