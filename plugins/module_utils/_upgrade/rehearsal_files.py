@@ -72,7 +72,8 @@ class Stage:
         """
         self.close()
         try:
-            os.mkdir(self.path, 0o711)
+            os.mkdir(self.path, 0o700)
+            os.chmod(self.path, 0o711)  # whatever the umask says: the account has to reach its files in it
             os.mkdir(self.empty_folder, 0o700)
             os.chown(self.empty_folder, self.account.uid, self.account.gid)
         except OSError as error:

@@ -123,6 +123,17 @@ def test_a_release_finds_its_file_with_another_database_and_nothing_else(stage: 
     assert not os.path.exists(stage.path)
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_account_reaches_its_files_whatever_the_umask(stage: Stage, umask: int) -> None:
+    old = os.umask(umask)
+    try:
+        stage.open()
+    finally:
+        os.umask(old)
+    assert Path(stage.path).stat().st_mode & 0o777 == 0o711
+    assert Path(stage.empty_folder).stat().st_mode & 0o777 == 0o700
+
+
 def test_relative_paths_of_files_lead_to_the_files_all_the_same(stage: Stage, tmp_path: Path) -> None:
     installation = written(tmp_path, f"{NEW}POSTGRES_DB=fractal\nLOG_CONFIG_FILE=log.json\nFRACTAL_LOGGING_LEVEL=20\n")
     (tmp_path / "server/log.json").write_text("{}")
