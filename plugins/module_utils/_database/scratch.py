@@ -206,7 +206,7 @@ def left_over(connection: Connection, dbname: str, kinds: Iterable[str] = LEFT_O
         for name, made_by in runs_of(connection, dbname, kind).items():
             found += [*half_made(connection, name, made_by), name]
         found += connection.exec_driver_sql(_EMPTY, {"prefix": beside(dbname, kind)}).scalars()
-    return found
+    return list(dict.fromkeys(found))  # a copy that has no mark yet may be found both ways
 
 
 def unmarked_databases(connection: Connection, dbname: str) -> list[str]:

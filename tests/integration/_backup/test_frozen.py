@@ -394,7 +394,7 @@ def test_of_a_rehearsal_killed_in_its_copy_nothing_is_left(following: str, marke
     dbname = instance.database.dbname
     scratch = f"{dbname}_rehearsal_rehearsal"
     copy = f"{scratch}_frozen_rehearsal"
-    instance.database.rows(f'CREATE DATABASE "{scratch}"')
+    instance.database.rows(f'CREATE DATABASE "{scratch}" TEMPLATE template0')
     mark = f"fractal_ops.platform rehearsal rehearsal beside {dbname}: {scratch}"
     instance.database.rows(f"COMMENT ON DATABASE \"{scratch}\" IS '{mark}'")
     instance.database.rows(f'CREATE DATABASE "{copy}" TEMPLATE "{scratch}" ALLOW_CONNECTIONS false')
