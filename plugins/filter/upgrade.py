@@ -31,7 +31,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import following_hooks, hook_event
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals, server_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.reviewed import review_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
@@ -80,12 +80,6 @@ def failure(result: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     failed = next((item for item in result.get("results", []) if item.get("failed")), result)
     says_it_itself = str(task.get("action", "")).rpartition(".")[2] in ("fail", "assert")
     return why_failed(failed) if says_it_itself else f"{task['name']}: {why_failed(failed)}"
-
-
-def _only_server(groups: Mapping[str, list[str]]) -> str:
-    """Return the server of an inventory that has but one, or an empty text."""
-    servers = groups.get("fractal_server", [])
-    return servers[0] if len(servers) == 1 else ""
 
 
 def mistyped(names: list[str]) -> dict[str, Any]:
@@ -143,12 +137,8 @@ def status(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], run: li
 def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
     """Return the hosts of ``fractal_worker`` that belong to a server; those of no server for an empty name."""
     servers = groups.get("fractal_server", [])
-
-    def server_of(name: str) -> str:
-        told = hostvars[name].get("fractal_server_host") or (name if name in servers else _only_server(groups))
-        return told if told in servers else ""
-
-    return [name for name in groups.get("fractal_worker", []) if server_of(name) == server]
+    told = {name: server_of(hostvars, groups, name) for name in groups.get("fractal_worker", [])}
+    return [name for name, named in told.items() if (named if named in servers else "") == server]
 
 
 def failed_web_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:

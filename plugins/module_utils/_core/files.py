@@ -207,7 +207,7 @@ def make_link(path: str, target: str, owner: Account | None = None) -> None:
 
 
 def make_folders(path: str, owner: Account | None = None) -> None:
-    """Make a folder and those that it lies in, each as whoever can change the one before it.
+    """Make a folder and those that it lies in, with mode 0755, each as whoever can change the one before it.
 
     Raises:
         FractalError: They cannot be made.
@@ -235,7 +235,11 @@ def private_folder(path: str) -> str:
 
 
 def _make_folders(path: str) -> None:
-    os.makedirs(path, mode=0o755, exist_ok=True)
+    mask = os.umask(0o022)  # under root's 077 nobody but root could reach what is put back there
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(mask)
 
 
 def _whose(path: str, error: OSError) -> str:

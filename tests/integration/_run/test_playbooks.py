@@ -99,6 +99,17 @@ def test_a_server_that_is_misspelt_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_a_machine_that_is_both_belongs_to_itself_also_beside_others(tmp_path: Path) -> None:
+    """With more than one server, too, nothing needs to be said of it; a variable of the whole group changes nothing."""
+    hosts = f"one {HERE} fractal_web_service=lost-one\ntwo {HERE} fractal_web_service=lost-two\n"
+    inventory = f"[fractal_server]\n{hosts}[fractal_web]\none\ntwo fractal_server_host=one\n"
+    run = ran(tmp_path, "precheck", inventory)
+    for name in ("one", "two"):
+        (web,) = run.report(name)["web"]
+        assert (web["name"], web["server"]) == (name, name)
+        assert f"lost-{name}" in web["findings"][0]["message"]
+
+
 @pytest.mark.parametrize("playbook", ["precheck", "upgrade", "verify", "rollback"])
 def test_hosts_that_cannot_be_reached_are_in_the_report(tmp_path: Path, playbook: str) -> None:
     run = ran(tmp_path, playbook, PAIR.replace(HERE, GONE))

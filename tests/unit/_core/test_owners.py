@@ -234,6 +234,18 @@ def test_a_program_that_swaps_all_the_time_gains_nothing(attacker: Attacker) -> 
     assert attacker.untouched() and written
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_others_can_reach_what_is_put_into_a_new_folder_whatever_the_umask_is(attacker: Attacker, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        for place in (attacker.roots / "folder", attacker.theirs):
+            make_folders(str(place / "d" / "e"))
+            assert [(place / name).stat().st_mode & 0o7777 for name in ("d", "d/e")] == [0o755, 0o755]
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
 NAMES = st.sampled_from(["a", "b", "new\nline", "sp ace", "*", "..", "-rf"])
 PLACES = ["a", "..", "../..", "../roots", "ROOTS", "ROOTS/folder", "ROOTS/canary", "/", "nowhere", "b"]
 TARGETS = st.sampled_from(PLACES)

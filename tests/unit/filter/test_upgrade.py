@@ -19,7 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.filter.upgrade import (
 GROUPS = {"fractal_server": ["one", "two"], "fractal_worker": ["cluster", "two", "lost", "wrong"]}
 HOSTVARS: dict[str, Any] = {
     "cluster": {"fractal_server_host": "one"},
-    "two": {},
+    "two": {"fractal_server_host": "one"},  # as from a group's variables; it is a server itself
     "lost": {},
     "wrong": {"fractal_server_host": "tow"},
 }
