@@ -13,6 +13,7 @@ from typing import Any
 from testinfra.host import Host
 
 ROWS = Path(__file__).resolve().parents[1] / "files" / "rows.py"
+FOLDERS = ROWS.with_name("folders.sh")
 CALLBACKS = ROWS.parents[3] / "tests" / "tools" / "callback_plugins"
 STATE = r"""
 cd /opt/fractal/server
@@ -85,3 +86,18 @@ def state(server: Host) -> str:
     """Return what an upgrade could change on a server besides its rows: files with owner and mode, packages, unit."""
     text: str = server.check_output("bash -c %s", STATE)
     return text
+
+
+def folders(host: Host) -> dict[str, str]:
+    """Return owner and mode of each folder of a host that is none of Fractal's."""
+    return folders_in(host.check_output("bash -c %s", FOLDERS.read_text()))
+
+
+def folders_in(text: str) -> dict[str, str]:
+    """Return what folders.sh printed."""
+    return {line.rsplit(" ", 3)[0]: line for line in text.splitlines()}
+
+
+def changed_folders(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Return what is another owner's, or has another mode, than before."""
+    return {path: (was, after[path]) for path, was in before.items() if after.get(path, was) != was}

@@ -219,27 +219,29 @@ def make_folders(path: str, owner: Account | None = None) -> None:
 
 
 def private_folder(path: str) -> str:
-    """Make a folder that only root can enter, and those above it; return its path.
+    """Make a folder that only root can enter; return its path. What is above it is made so too, or left as it is.
 
     Raises:
         FractalError: It cannot be made.
     """
     try:
-        for folder in (os.path.dirname(path), path):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder, 0o700)
-            os.chmod(folder, 0o700)
+        _made_with(0o077, path)
+        os.chmod(path, 0o700)
     except OSError as error:
         raise FractalError(f"Cannot make the folder {path}: {error.strerror}. Nothing was changed.") from error
     return path
 
 
 def _make_folders(path: str) -> None:
-    mask = os.umask(0o022)  # under root's 077 nobody but root could reach what is put back there
+    _made_with(0o022, path)  # under root's 077 nobody but root could reach what is put back there
+
+
+def _made_with(mask: int, path: str) -> None:
+    before = os.umask(mask)
     try:
         os.makedirs(path, exist_ok=True)
     finally:
-        os.umask(mask)
+        os.umask(before)
 
 
 def _whose(path: str, error: OSError) -> str:

@@ -292,10 +292,11 @@ def _pick(result: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _without_what_follows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the findings without those that only say once more that there is no environment file."""
-    if not any(one["id"] == "unit.no_environment_file" for one in found):
-        return found
-    return [one for one in found if one["id"] not in ("database.unreachable", "check.failed", "plan.blocked")]
+    """Return the findings without those that only say once more that there is no environment file, or no database."""
+    if any(one["id"] == "unit.no_environment_file" for one in found):
+        return [one for one in found if one["id"] not in ("database.unreachable", "check.failed", "plan.blocked")]
+    unreachable = [one for one in found if one["id"] == "database.unreachable"]
+    return [one for one in found if one["id"] != "database.unreachable" or one is unreachable[0]]
 
 
 def _verdict(found: list[dict[str, Any]], accepted: set[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core import 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import (
     narrow_mode,
+    private_folder,
     read_file,
     remove_file,
     write_file,
@@ -85,6 +86,20 @@ def test_the_owner_is_set_before_the_name(tmp_path: Path) -> None:
     write_file(str(path), b"A=1\n", 12345, 23456, 0o640)
     found = os.stat(path)
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 23456, 0o640)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0])
+def test_a_private_folder_leaves_what_it_lies_in_as_it_is(tmp_path: Path, mask: int) -> None:
+    """/var/lib without this is /var/lib that no service can enter."""
+    tmp_path.chmod(0o755)
+    before = os.umask(mask)
+    try:
+        for path in (tmp_path / "ours", tmp_path / "new" / "ours", tmp_path / "ours"):
+            assert private_folder(str(path)) == str(path)
+    finally:
+        os.umask(before)
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (".", "ours", "new", "new/ours")}
+    assert modes == {".": 0o755, "ours": 0o700, "new": 0o700, "new/ours": 0o700}
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ def test_mistyped_variables_are_refused_unless_accepted():
     assert server_state(GOOD, "2.17.0")["refused"] == ""
 
 
+def test_a_database_that_cannot_be_reached_is_told_once():
+    told = {"id": "database.unreachable", "message": "The database cannot be reached: refused"}
+    server = {"findings": [finding(**told), finding(id="unit.umask"), finding(**told)]}
+    down = {**seeing(database={"reachable": False, "reason": "refused"}), "server": server}
+    assert sorted(ids(server_state(down, "2.17.0"))) == ["database.unreachable", "unit.umask"]
+
+
 def test_a_host_on_which_no_module_runs_is_told_apart_from_a_unit_that_is_missing():
     state = server_state({"seen": {"failed": True, "msg": "Missing sudo password"}}, "2.17.0")
     assert ids(state) == ["host.unusable"] and "Missing sudo password" in state["failure"]
