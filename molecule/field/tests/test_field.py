@@ -34,11 +34,13 @@ VIEWS = "select viewname, definition from pg_views where schemaname = 'statistic
 PSQL = "runuser -u postgres -- psql -qX -d fractal_db -c %s"
 CERTIFICATES = "/etc/postgresql/15/main"
 RESTART = "systemctl restart postgresql@15-main"
-MAKE = f"""
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=elsewhere -addext subjectAltName=DNS:elsewhere \\
-  -keyout server.key -out server.crt 2> /dev/null
+IMPOSTOR = f"""
+cd {CERTIFICATES} && mkdir true && cp -p server.* true
+openssl req -new -newkey rsa:2048 -nodes -subj /CN=elsewhere -keyout server.key 2> /dev/null |
+  openssl x509 -req -days 2 -CA true/server.crt -CAkey true/server.key -CAcreateserial -out server.crt 2> /dev/null
 chown postgres: server.* && {RESTART}
 """
+TRUE = f"cd {CERTIFICATES} && cp -p true/* . && rm -r true && {RESTART}"
 WITHOUT_COPY = ["-e", json.dumps({"fractal_rehearsal": False, "fractal_backup_proof": "list"})]
 
 
@@ -109,13 +111,13 @@ def test_both_halves_of_the_machine_are_upgraded(host: Host, database: Host, bef
 
 
 def test_nobody_else_is_taken_for_the_database(host: Host, database: Host, before: dict[str, Any]) -> None:
-    """With a certificate of another name there is nothing to talk to: no weaker way is tried."""
+    """With a certificate of the same authority for another name there is no connection: no weaker way is tried."""
     assert query(database, "select count(*) from pg_hba_file_rules where type in ('host', 'hostnossl')") == [
         {"count": 0}
     ]
-    database.check_output("bash -euc %s", f"cd {CERTIFICATES} && mkdir true && cp -p server.* true && {MAKE}")
+    database.check_output("bash -euc %s", IMPOSTOR)
     run = run_playbook("precheck")
-    database.check_output("bash -euc %s", f"cd {CERTIFICATES} && cp -p true/* . && rm -r true && {RESTART}")
+    database.check_output("bash -euc %s", TRUE)
     assert run.code == 2
     (told,) = [one for one in run.reports["server"]["findings"] if one["id"].startswith("database.")]
     assert told["severity"] == "blocker" and 'does not match host name "database"' in told["message"]

@@ -113,6 +113,7 @@ FROM (
 WHERE (schema = 0 OR {_OURS}) AND {_NO_MEMBER.format("class", "objects.oid")}
 GROUP BY 1
 """
+_IN_SQL = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')  # a part of a name
 _VERSIONS = "coalesce(sum(hashtextextended(t.ctid::text || t.xmin::text, 0)), 0)::text"
 _ONE_NOTATION = (
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; "
@@ -162,16 +163,18 @@ class Contents:
         return cls(data["revision"], tables, data["sequences"], structure, data.get("schema", "public"))
 
     def address(self, key: str) -> str:
-        """Return the ``schema.name`` of a table or a sequence."""
-        name = key.replace('"', "")
-        return name if "." in name else f"{self.schema}.{name}"
+        """Return the ``schema.name`` of a table or a sequence, as a dump's table of contents writes it."""
+        if re.fullmatch('[^."]+', key):
+            return f"{self.schema}.{key}"
+        *schema, name = (part.replace('""', '"') for pair in _IN_SQL.findall(key) for part in pair if part)
+        return f"{schema[0] if schema else self.schema}.{name}"
 
     def without(self, objects: set[str]) -> Contents:
         """Return the contents but for some tables, sequences and other objects, named ``schema.name``."""
 
         def stays(name: str) -> bool:
             # a constraint, trigger or policy is called by its table first, a function has its arguments behind it
-            return not {name, name.partition(" ")[0], name.partition("(")[0]} & objects
+            return not {name, name.partition("(")[0], *(name[: at.start()] for at in re.finditer(" ", name))} & objects
 
         return replace(
             self,

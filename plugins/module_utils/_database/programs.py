@@ -31,6 +31,18 @@ _QUICK = ("lz4", "zstd:1")  # ways to compress that cost next to nothing, the ch
 UNCOMPRESSED = "0"
 _ROOM_UNCOMPRESSED = 3  # room for a dump without compression, compared with the database
 _FAILED_ENTRY = re.compile(r"from TOC entry (\d+);")
+# What entries of a table of contents are (pg_dump 12 to 18); the longest first, as one may begin with another.
+_KINDS = (
+    "ACCESS METHOD,ACL,AGGREGATE,BLOB,BLOB METADATA,BLOBS,CAST,CHECK CONSTRAINT,COLLATION,COMMENT,CONSTRAINT,"
+    "CONVERSION,DATABASE,DATABASE PROPERTIES,DEFAULT,DEFAULT ACL,DOMAIN,ENCODING,EVENT TRIGGER,EXTENSION,FK CONSTRAINT,"
+    "FOREIGN DATA WRAPPER,FOREIGN TABLE,FUNCTION,INDEX,INDEX ATTACH,MATERIALIZED VIEW,MATERIALIZED VIEW DATA,OPERATOR,"
+    "OPERATOR CLASS,OPERATOR FAMILY,POLICY,PROCEDURAL LANGUAGE,PROCEDURE,PUBLICATION,PUBLICATION TABLE,"
+    "PUBLICATION TABLES IN SCHEMA,ROW SECURITY,RULE,SCHEMA,SEARCHPATH,SECURITY LABEL,SEQUENCE,SEQUENCE OWNED BY,"
+    "SEQUENCE SET,SERVER,SHELL TYPE,STATISTICS,STATISTICS DATA,STDSTRINGS,SUBSCRIPTION,SUBSCRIPTION TABLE,TABLE,"
+    "TABLE ATTACH,TABLE DATA,TEXT SEARCH CONFIGURATION,TEXT SEARCH DICTIONARY,TEXT SEARCH PARSER,TEXT SEARCH TEMPLATE,"
+    "TRANSFORM,TRIGGER,TYPE,USER MAPPING,VIEW"
+).split(",")
+_KIND = re.compile(f"(?:{'|'.join(sorted(_KINDS, key=len, reverse=True))}) ")
 # these hold the rows of an object that has an entry of its own
 _ROWS_OF = {"TABLE": "TABLE DATA", "SEQUENCE": "SEQUENCE SET", "MATERIALIZED VIEW": "MATERIALIZED VIEW DATA"}
 
@@ -193,9 +205,10 @@ def told_entry(entry: str) -> str:
 
 def object_of(entry: str) -> str:
     """Return the ``schema.name`` of an entry, as far as its words tell."""
-    words = entry.split(" ")[3:]  # the last one is the owner, empty where there is none
-    skip = next((number for number, word in enumerate(words) if not word.isupper()), len(words) - 1)
-    return f"{words[skip]}.{' '.join(words[skip + 1 : -1])}"
+    told = " ".join(entry.split(" ")[3:])  # the last word is the owner, empty where there is none
+    kind = _KIND.match(told)
+    schema, _blank, rest = told[kind.end() if kind else 0 :].partition(" ")
+    return f"{schema}.{rest.rpartition(' ')[0]}"
 
 
 @contextlib.contextmanager

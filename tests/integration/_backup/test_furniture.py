@@ -393,6 +393,8 @@ EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
     pieces=st.lists(PIECES, min_size=1, max_size=8),
     method=st.sampled_from(["dump", "auto"]),
 )
+@example(owner=OWNER, pieces=[("table", GROUP, BI), ("chained privileges", BI, BI)], method="dump")
+@example(owner=OWNER, pieces=[("indexes", BI, BI), ("chained privileges", OWNER, BI)], method="dump")
 @example(owner=PLAIN, pieces=[("default privileges", OWNER, OWNER), ("function", PLAIN, OWNER)], method="dump")
 @example(owner=OWNER, pieces=[("function", PLAIN, "postgres"), ("large object", "postgres", PLAIN)], method="dump")
 @example(

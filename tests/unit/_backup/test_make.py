@@ -121,6 +121,43 @@ def test_what_an_entry_is_about() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ('216; 1259 1 TABLE s1 Odd "name".x bi', 's1.Odd "name".x'),
+        ("216; 1259 1 TABLE STATS RUNS bi", "STATS.RUNS"),
+        ("216; 1259 1 TABLE DATA STATS RUNS bi", "STATS.RUNS"),
+        ("7; 3079 1 EXTENSION - PLV8 ", "-.PLV8"),
+        ("9; 6104 1 PUBLICATION TABLES IN SCHEMA ALL ALL bi", "ALL.ALL"),
+        ("9; 0 1 SOMETHING-NEW s x bi", "SOMETHING-NEW.s x"),
+    ],
+)
+def test_an_entry_may_be_about_any_name(entry: str, name: str) -> None:
+    assert object_of(entry) == name
+
+
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        ("jobv2", "public.jobv2"),
+        ("log s", "public.log s"),
+        ('"log.x"', "public.log.x"),
+        ("stats.runs", "stats.runs"),
+        ('s1."Odd ""name"".x"', 's1.Odd "name".x'),
+        ('"a.b ""c""".t', 'a.b "c".t'),
+        ('"Stats"."log s"', "Stats.log s"),
+    ],
+)
+def test_a_table_is_told_as_a_dump_tells_it(key: str, address: str) -> None:
+    assert CONTENTS.address(key) == address
+    table = CONTENTS.tables["user_oauth"]
+    contents = replace(
+        CONTENTS, tables={key: table}, structure={address: "a", f"{address} {key} check": "b", "x.y": "c"}
+    )
+    left = contents.without({address})
+    assert (left.tables, left.structure) == ({}, {"x.y": "c"})
+
+
 def test_what_is_left_out_is_not_compared() -> None:
     contents = replace(
         CONTENTS, structure={"public.user_oauth": "a", "public.user_oauth check": "b", "public.f(x)": "c"}
