@@ -12,6 +12,8 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_database import restore_database
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from conftest import RunningModule, wait_until
 from postgres_cluster import OWNER, PLAIN, Cluster, Database
@@ -355,6 +357,39 @@ def test_others_who_stay_connected_make_it_a_dump(
         made = make_backup(installation, python, str(instance.root), "run-1", method="auto")
         assert f"pid {other.info.backend_pid} (role postgres" in made["why_not_copied"]
     assert made["backup"]["dump_bytes"] > 0 and instance.copies() == []
+
+
+@pytest.mark.parametrize("archived", [False, True], ids=["copy", "archived"])
+def test_others_who_stay_connected_keep_the_exchange_away(
+    archived: bool, instance: Instance, in_the_child: Callable[[str, str, str], None]
+) -> None:
+    """A dump goes back in spite of them; a copy alone cannot: they are named, and it waits for the next attempt."""
+    in_the_child("_database/exchange.py", "_PATIENCE = 60.0", "_PATIENCE = 0.2")
+    before = dump_of(instance.database)
+    instance.back_up()
+    if archived:
+        instance.archive()
+    alter(instance.database)
+    altered, copies = dump_of(instance.database), instance.copies()
+
+    def restored() -> dict[str, Any]:
+        installation = Installation(str(instance.folder.env_file))
+        return restore_database(installation, python_of("2.16.6"), str(instance.root / "run-1"))
+
+    with instance.cluster.superuser(instance.database.dbname).connect() as other:
+        pid = other.info.backend_pid
+        if archived:
+            assert restored()["method"] == "in_place" and dump_of(instance.database) == before
+        else:
+            with pytest.raises(
+                FractalError, match=rf"pid {pid} \(role postgres.*Nothing was changed.*backend.*\({pid}\)"
+            ):
+                restored()
+            assert dump_of(instance.database) == altered
+        assert other.execute("SELECT current_database()").fetchone() == (instance.database.dbname,)
+    assert instance.copies() == copies
+    if not archived:
+        assert restored()["method"] == "exchange" and dump_of(instance.database) == before
 
 
 def test_killed_when_the_copy_was_made(instance: Instance) -> None:
