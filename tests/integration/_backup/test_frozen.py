@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
+import psycopg
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.restore_database import restore_database
@@ -390,6 +392,24 @@ def test_others_who_stay_connected_keep_the_exchange_away(
     assert instance.copies() == copies
     if not archived:
         assert restored()["method"] == "exchange" and dump_of(instance.database) == before
+
+
+def test_a_session_that_comes_and_goes_only_delays_the_exchange(instance: Instance) -> None:
+    """A monitor's, say: PostgreSQL refuses the exchange as long as it is there, and is asked again."""
+    before = dump_of(instance.database)
+    instance.back_up()
+    instance.archive()
+    alter(instance.database)
+    monitored = instance.cluster.superuser(instance.database.dbname)
+    log = instance.cluster.folder / "log"
+    told = len(log.read_text())
+    with monitored.connect():
+        running = instance.start_module("fractal_database_restore", **instance.restore_options())
+        wait_until(lambda: "is being accessed by other users" in log.read_text()[told:])
+    while running.process.poll() is None:
+        with contextlib.suppress(psycopg.OperationalError):  # under this name there may just be nothing
+            monitored.value("SELECT count(*) FROM user_oauth")
+    assert running.result()["method"] == "exchange" and dump_of(instance.database) == before
 
 
 def test_killed_when_the_copy_was_made(instance: Instance) -> None:
