@@ -107,6 +107,37 @@ def test_waits_for_whoever_works_on_the_database(folder: FractalFolder, run_modu
     assert result["changed"] and time.monotonic() - started > 1
 
 
+# A statement of each migration takes longer than the role may work on one.
+SLOW = {
+    "set-db": """CREATE FUNCTION slow_table() RETURNS event_trigger LANGUAGE plpgsql
+                 AS $$ BEGIN PERFORM pg_sleep(0.5); END $$;
+                 CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE TABLE')
+                 EXECUTE FUNCTION slow_table()""",
+    "update-db-data": """CREATE FUNCTION slow_row() RETURNS trigger LANGUAGE plpgsql
+                         AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$;
+                         CREATE TRIGGER slow BEFORE INSERT ON resource FOR EACH ROW EXECUTE FUNCTION slow_row()""",
+}
+
+
+@pytest.mark.parametrize("setting", ["default_transaction_read_only = on", "statement_timeout = '250ms'"])
+def test_settings_of_the_role_do_not_end_the_migrations(
+    setting: str, cluster: Cluster, folder: FractalFolder, run_module: RunModule
+) -> None:
+    """fractalctl opens its own connections, so it must be told what holds for all that the collection does."""
+    administrator = cluster.superuser(folder.database.dbname)
+    administrator.rows(f"ALTER ROLE {folder.database.user} SET {setting}")
+    try:
+        administrator.rows(SLOW["set-db"])
+        schema = migrate(run_module, folder, "2.17.0")
+        assert schema.get("changed"), schema
+        administrator.rows(SLOW["update-db-data"])
+        data = run_module("data", _release="2.17.0", env_file=str(folder.env_file), release="2.17.0")
+        assert data.get("changed") and data["proof"]["users_left"] == [], data
+    finally:
+        administrator.rows(f"ALTER ROLE {folder.database.user} RESET ALL")
+    assert revision(folder) == "83bc2ad3ffcc" and folder.database.value("SELECT count(*) FROM resource") == 1
+
+
 def test_users_without_settings_do_not_block(folder: FractalFolder, run_module: RunModule) -> None:
     add_user(folder.database, "nobody@example.org", active=False, user_settings_id=None)
     folder.upgrade()
