@@ -213,7 +213,7 @@ def backups_as_the_operator_wants_them(bench: Bench, old: State, _new: State) ->
             content = tar.extractfile(f"{left[0]}/{entry['file']}").read()  # type: ignore[union-attr]
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:
                 raise Failed(f"{entry['file']} in the copy is damaged")
-    if bench.on("server", "ls -d /tmp/fractal-backup-* 2>/dev/null"):
+    if bench.on("server", "ls -d /var/tmp/fractal-backup-* 2>/dev/null"):
         raise Failed("the packed backup is left on the host")
     back(bench, old)
 
