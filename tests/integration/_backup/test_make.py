@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import find_programs
 from conftest import RunningModule, wait_for_lock, wait_until
 from postgres_cluster import PASSWORD, PLAIN, Cluster, Database, postgres_bin
 from postgres_seed import add_project, seed
-from releases_environments import JWT_SECRET, FractalFolder
+from releases_environments import JWT_SECRET, FractalFolder, python_of
 
 RunModule = Callable[..., dict[str, Any]]
 StartModule = Callable[..., RunningModule]
@@ -98,6 +100,65 @@ def test_a_finished_backup_is_never_replaced(folder: FractalFolder, root: Path, 
         stream.write(b"broken")
     damaged = back_up(run_module, folder, root)
     assert damaged["failed"] and "damaged: database.dump is not what it was" in damaged["msg"]
+
+
+def a_pipe_as_a_configuration(folder: FractalFolder, root: Path) -> None:
+    folder.values["FRACTAL_LOCAL_CONFIG_FILE"] = "config_local.json"
+    folder.write()
+    os.mkfifo(folder.path / "config_local.json")
+
+
+def a_root_of_another_account(folder: FractalFolder, root: Path) -> None:
+    root.mkdir(0o700, parents=True)
+    os.chown(root, 65534, -1)
+
+
+def a_root_that_all_can_write(folder: FractalFolder, root: Path) -> None:
+    root.mkdir(parents=True)
+    root.chmod(0o1777)
+
+
+def a_root_in_a_folder_that_all_can_write(folder: FractalFolder, root: Path) -> None:
+    """The root itself does not exist yet: whoever makes it first has it."""
+    root.parent.mkdir()
+    root.parent.chmod(0o1777)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="without root nothing is anybody else's")
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "told"),
+    [
+        pytest.param(a_pipe_as_a_configuration, "config_local.json", id="pipe"),
+        pytest.param(a_root_of_another_account, "the account nobody can change it", id="of-another", marks=needs_root),
+        pytest.param(a_root_that_all_can_write, "every account can make files in", id="shared", marks=needs_root),
+        pytest.param(
+            a_root_in_a_folder_that_all_can_write, "every account can make files in", id="in-shared", marks=needs_root
+        ),
+    ],
+)
+def test_what_refuses_with_the_service_down_refuses_in_check_mode_with_it_up(
+    folder: FractalFolder,
+    tmp_path: Path,
+    cluster: Cluster,
+    obstacle: Callable[[FractalFolder, Path], None],
+    told: str,
+) -> None:
+    """Before a window stops anything it asks so; with the same words, and it leaves nothing."""
+    root = tmp_path / "var" / "backups"
+    obstacle(folder, root)
+    there = sorted(tmp_path.rglob("*"))
+    said = []
+    for check_mode in (True, False):
+        with pytest.raises(FractalError, match=told) as refused:
+            make_backup(
+                Installation(str(folder.env_file)), python_of("2.16.6"), str(root), "run-1", check_mode=check_mode
+            )
+        said.append(str(refused.value))
+        assert nothing_left(cluster, root)
+        assert not check_mode or sorted(tmp_path.rglob("*")) == there
+    assert said[0] == said[1]
 
 
 def test_a_folder_that_is_no_backup_is_not_taken_for_one(
