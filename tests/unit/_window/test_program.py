@@ -49,6 +49,8 @@ FORWARDS = [
 ]
 BACKWARDS = ["stop again", "old environment", "old database", "old files", "old service", "clean up"]
 
+LOOK = program.Window._look  # the real one
+
 
 class Host:
     """A host on which each stage notes itself, and fails where it is told to."""
@@ -147,6 +149,50 @@ def test_the_stages_come_in_their_order_and_end_upgraded(host: Host) -> None:
     assert names == FORWARDS
     assert told["outcome"] == "upgraded" and told["window_seconds"] is not None
     assert host.hold is None
+
+
+@pytest.mark.parametrize("refuses", ["make_backup", "make_hop"])
+def test_what_would_be_refused_later_ends_the_window_before_anything_stops(
+    host: Host, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    """Backup and hop are asked in check mode for just what they will be asked for, and change nothing."""
+    asked: list[tuple[Any, ...]] = []
+
+    def work(name: str) -> Callable[..., dict[str, Any]]:
+        def told(*given: Any, **more: Any) -> dict[str, Any]:
+            asked.append((name, *given[1:], more))
+            if name == refuses:
+                raise FractalError(f"{name} would be refused")
+            return {"changed": True}
+
+        return told
+
+    for name in ("make_backup", "make_hop"):
+        monkeypatch.setattr(program, name, work(name))
+    monkeypatch.setattr(program, "would_hold", lambda unit, hold: asked.append(("would_hold", unit, hold.backup)))
+    monkeypatch.setattr(program.Window, "_look", LOOK)
+    names, told = ended(replace(ORDER, method="copy", named_python="/venvs/bin/python"))
+    assert (names, told["outcome"], told["msg"]) == (["look"], "left", f"{refuses} would be refused")
+    assert host.hold is None and told["window_seconds"] is None
+    options = {"check_mode": True}
+    root, name = f"/b/{UNIT}", "rehearsal"
+    expected = [
+        ("would_hold", UNIT, ""),
+        ("make_backup", ORDER.python, root, name, {**options, "method": "copy"}),
+        ("make_hop", "/venvs/bin/python", "2.17.0", "staged", options),
+    ]
+    assert asked == expected[: 3 if refuses == "make_hop" else 2]
+
+
+def test_the_look_asks_only_for_what_will_be_done(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place the new release does not exist before the hop."""
+    asked: list[str] = []
+    for name in ("make_backup", "make_hop", "would_hold"):
+        monkeypatch.setattr(program, name, lambda *_given, name=name, **_more: asked.append(name))
+    for strategy, plan in (("in_place", PLAN), ("staged", {**PLAN, "todo": {**TODO, "backup": False}, "hops": []})):
+        order = replace(ORDER, strategy=strategy, plan=plan)
+        LOOK(program.Window(order, None))  # type: ignore[arg-type]
+    assert asked == ["would_hold", "make_backup", "would_hold"]
 
 
 @pytest.mark.parametrize("strategy", ["staged", "in_place"])
