@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from typing import Any
+
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import service
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import Health
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
@@ -65,6 +70,26 @@ def test_a_unit_that_does_not_stop_is_told(systemd: FakeSystemd) -> None:
     with pytest.raises(FractalError, match="does not stop: it is active"):
         stop_and_hold(UNIT, FIRST)
     assert read_hold(UNIT) == FIRST
+
+
+@pytest.mark.parametrize("why", [errno.ENOSPC, errno.EROFS, errno.EEXIST])
+def test_a_hold_that_cannot_be_written_stops_nothing(
+    systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    """A service that was stopped without it would start again by itself, in the middle of an upgrade."""
+
+    def refuse(path: str, *_content: Any, **_owner: Any) -> None:
+        raise OSError(why, os.strerror(why), path)
+
+    if why == errno.EEXIST:  # really: a file has the name of the folder for drop-ins
+        systemd.drop_in.parent.parent.mkdir()
+        systemd.drop_in.parent.touch()
+    else:
+        monkeypatch.setattr(service, "write_file", refuse)
+    held: list[str] = []
+    with pytest.raises(OSError, match=os.strerror(why)):
+        stop_and_hold(UNIT, FIRST, lambda: held.append("told"))
+    assert (systemd.state, systemd.commands, held, read_hold(UNIT)) == ("active", [], [], None)
 
 
 def test_the_hold_goes_with_the_answer_of_the_service(systemd: FakeSystemd) -> None:
