@@ -238,14 +238,15 @@ def test_what_administrators_keep_in_the_database(what: str, new_instance: NewIn
         assert lines_that_differ(before, dump_of(instance.database)) == []
 
 
-def test_search_path_of_the_database_and_of_the_role_in_it(new_instance: NewInstance) -> None:
+@pytest.mark.parametrize("whose", ["DATABASE %D", "ROLE fractal IN DATABASE %D"], ids=["database", "role in it"])
+def test_search_path_of_the_database_and_of_the_role_in_it(whose: str, new_instance: NewInstance) -> None:
     instance = new_instance()
     run_as_administrator(
         instance.database,
         "CREATE SCHEMA app AUTHORIZATION fractal",
         "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
         "LOOP EXECUTE format('ALTER TABLE public.%I SET SCHEMA app', t); END LOOP; END $$",
-        "ALTER ROLE fractal IN DATABASE %D SET search_path TO app",
+        f"ALTER {whose} SET search_path TO app",
     )
     before = dump_of(instance.database)
     assert refusals(instance) == {}
