@@ -55,12 +55,12 @@ ON_THE_HOST: tuple[tuple[str, Check], ...] = (
     ("variables", check_shadowed_variables),
     ("OpenID provider", check_openid_provider),
     ("SLURM", check_slurm),
+    ("worker Python", check_worker_pythons),
 )
 WITH_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("disk", check_disk),
     ("frozen copy", check_copy),
     ("SLURM users", check_slurm_users),
-    ("worker Python", check_worker_pythons),
 )
 
 
