@@ -14,16 +14,13 @@ import testinfra
 from scenario import SHARED, TARGETS, changed_columns, curl, hosts_of, kept_counts, query
 from testinfra.host import Host
 
-from playbooks import STATE, changed_folders, folders, rows, run_playbook
+import playbooks
+from playbooks import changed_folders, folders, rows, run_playbook
 
 testinfra_hosts = hosts_of("fractal_server")
 
 TARGET = TARGETS["2.17.0"]
 VENV = "/opt/fractal/venv"
-PIP_LIST = "-m pip list --format freeze --disable-pip-version-check"
-PACKAGES = (
-    "-c 'from importlib.metadata import distributions as all; print(*sorted(f\"{d.name} {d.version}\" for d in all()))'"
-)
 WEB = "cd /opt/fractal-web && sha256sum .env build/index.js && stat -c '%n %U %G %a' . .env build build/index.js"
 THEIRS = "select md5(string_agg(t::text, ',' order by n)) as digest, count(*) as count from statistics.runs t"
 OWNERS = """
@@ -51,9 +48,8 @@ def database() -> Host:
 
 
 def state(server: Host) -> str:
-    """Return what an upgrade could change on the machine besides rows; no pip is there that could be asked."""
-    text: str = server.check_output("bash -c %s", STATE.replace(PIP_LIST, PACKAGES) + WEB)
-    return text
+    """Return what an upgrade could change on the machine besides rows."""
+    return playbooks.state(server) + str(server.check_output("bash -c %s", WEB))
 
 
 def theirs(database: Host) -> list[Any]:

@@ -21,7 +21,8 @@ sha256sum .fractal_server.env* *.json | sort -k2
 stat -c '%n %U %G %a' .fractal_server.env* *.json
 find /etc/systemd/system/fractal-server.service* -type f -exec sha256sum {} + | sort -k2
 readlink -f /opt/fractal/venv; test -L /opt/fractal/venv && echo link || echo directory
-runuser -u fractal -- /opt/fractal/venv/bin/python3 -m pip list --format freeze --disable-pip-version-check
+runuser -u fractal -- /opt/fractal/venv/bin/python3 -c 'import importlib.metadata as m  # there need not be a pip
+print(*sorted(d.name + "==" + d.version for d in m.distributions()), sep="\n")'
 systemctl is-active fractal-server; systemctl is-enabled fractal-server
 """
 

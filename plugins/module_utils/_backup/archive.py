@@ -29,7 +29,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     write_manifest,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder, umask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.contents import Contents, differences
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 
@@ -89,11 +89,11 @@ def drop_other_copies(
     return [str(name) for name in told["names"]]
 
 
+@umask(0o077)
 def _archive(door: Door, installation: Installation, backup: Backup, proof: str) -> Backup | None:
     """Return the backup with its dump, or None if its copy is gone."""
     manifest = backup.manifest
     half = backup.dump + ".partial"
-    umask = os.umask(0o077)
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(half)
@@ -117,4 +117,3 @@ def _archive(door: Door, installation: Installation, backup: Backup, proof: str)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(half)
-        os.umask(umask)

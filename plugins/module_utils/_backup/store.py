@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file, sync_folder
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file, sync_folder, umask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
     opened_folder,
     refuse_unless_root_only,
@@ -292,11 +292,10 @@ def partial_folder(root: str, run: str) -> Iterator[str]:
         refuse_unsafe_root(root)  # nobody was quicker
         shutil.rmtree(path, ignore_errors=True)
         os.mkdir(path, mode=0o700)
-    umask = os.umask(0o077)
     try:
-        yield path
+        with umask(0o077):
+            yield path
     finally:
-        os.umask(umask)
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -225,7 +225,8 @@ def private_folder(path: str) -> str:
         FractalError: It cannot be made.
     """
     try:
-        _made_with(0o077, path)
+        with umask(0o077):
+            os.makedirs(path, exist_ok=True)
         os.chmod(path, 0o700)
     except OSError as error:
         raise FractalError(f"Cannot make the folder {path}: {error.strerror}. Nothing was changed.") from error
@@ -233,13 +234,16 @@ def private_folder(path: str) -> str:
 
 
 def _make_folders(path: str) -> None:
-    _made_with(0o022, path)  # under root's 077 nobody but root could reach what is put back there
+    with umask(0o022):  # under root's 077 nobody but root could reach what is put back there
+        os.makedirs(path, exist_ok=True)
 
 
-def _made_with(mask: int, path: str) -> None:
+@contextlib.contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Make files and folders with this mask, whatever that of this process is; also as a decorator."""
     before = os.umask(mask)
     try:
-        os.makedirs(path, exist_ok=True)
+        yield
     finally:
         os.umask(before)
 

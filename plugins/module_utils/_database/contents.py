@@ -164,8 +164,6 @@ class Contents:
 
     def address(self, key: str) -> str:
         """Return the ``schema.name`` of a table or a sequence, as a dump's table of contents writes it."""
-        if re.fullmatch('[^."]+', key):
-            return f"{self.schema}.{key}"
         *schema, name = (part.replace('""', '"') for pair in _IN_SQL.findall(key) for part in pair if part)
         return f"{schema[0] if schema else self.schema}.{name}"
 

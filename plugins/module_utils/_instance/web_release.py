@@ -27,6 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files i
     make_link,
     read_file,
     remove_file,
+    umask,
     write_file,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
@@ -57,6 +58,7 @@ _CHUNK = 1 << 20
 _LARGEST_PACKAGE, _LARGEST_FILE = 1 << 20, 1 << 30  # bytes
 
 
+@umask(0o022)
 def stage_web_release(
     instance: Mapping[str, Any], version: str, archive: str, checksum: str | None, keep: bool = True
 ) -> bool:
@@ -78,7 +80,6 @@ def stage_web_release(
     if os.path.lexists(target):
         raise FractalError(f"{target} is in the way: it is not fractal-web {version}. Move it elsewhere.")
     partial = target + ".partial"
-    old_umask = os.umask(0o022)
     try:
         with tempfile.TemporaryFile() as file:
             _fetch(archive, file)
@@ -92,7 +93,6 @@ def stage_web_release(
     except OSError as error:
         raise FractalError(f"Cannot unpack {mask_urls(archive)} to {target}: {error.strerror or error}.") from error
     finally:
-        os.umask(old_umask)
         remove_beside(partial)
     return True
 

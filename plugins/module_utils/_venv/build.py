@@ -23,7 +23,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import read_file, umask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners import (
     account_named,
@@ -150,6 +150,7 @@ def _as_recorded(record: str) -> bool:
     return bool(text)
 
 
+@umask(0o022)
 def build_environment(
     instance: Mapping[str, Any],
     version: str,
@@ -182,7 +183,6 @@ def build_environment(
     remove_beside(partial, target)  # of a build that was killed, or that a power cut damaged
     wanted = requirements(version, pip_arguments)
     arguments, environ = out_of_sight(pip_arguments, environ)
-    old_umask = os.umask(0o022)
     try:
         owner = make_beside(partial, final)
         own = Interpreter(str(instance["base_python"]), str(instance.get("python_version", "")))
@@ -209,7 +209,6 @@ def build_environment(
         _try_out(python, instance, version)
         rename_beside(partial, target)
     finally:
-        os.umask(old_umask)
         remove_beside(partial)
     return {"path": target, "version": version, "carried_over": [mask_urls(one) for one in carried]}
 
