@@ -27,11 +27,16 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.at_rest import but_at_rest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import run_id, this_run
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import HOOKS_RAN, failed_workers
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import (
+    HOOKS_RAN,
+    WEB_FAILURE,
+    failed_workers,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import following_hooks, hook_event
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals, server_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import server_of, webs_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.reviewed import review_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.status import status_lines
@@ -142,9 +147,10 @@ def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], s
 
 
 def failed_web_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
-    """Return the web hosts of a server that may not be upgraded."""
-    hosts = groups.get("fractal_web", [])
-    return [name for name in hosts if hostvars[name].get("__web_server") == server and hostvars[name]["__web_failure"]]
+    """Return the web hosts of a server that may not be upgraded; one that the run has lost is among them."""
+    run = _run_of(hostvars, groups)
+    failures = {name: hostvars[name].get(WEB_FAILURE, name in run) for name in webs_of(hostvars, groups, server)}
+    return [name for name, failure in failures.items() if failure]
 
 
 def event_of_hook(

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import SERVER, webs_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import INVENTORY
 
 
@@ -34,7 +35,6 @@ def with_inventory(told: Any, sources: Iterable[str]) -> Any:
 
 def hosts_of_instance(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> str:
     """Return the hosts of one instance for ``--limit``; empty if there is but one instance."""
-    if groups.get("fractal_server", []) == [server]:
+    if groups.get(SERVER, []) == [server]:
         return ""
-    webs = [name for name in groups.get("fractal_web", []) if hostvars[name].get("__web_server") == server]
-    return ",".join(dict.fromkeys([server, *webs]))
+    return ",".join(dict.fromkeys([server, *webs_of(hostvars, groups, server)]))

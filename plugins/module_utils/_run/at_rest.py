@@ -13,9 +13,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts im
     SERVER_FAILURE,
     SERVER_STATE,
     WEB_FAILURE,
-    WEB_SERVER,
     WEB_STATE,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import server_of
 
 _PLAIN = re.compile(r"[\w.-]+")  # whatever else is in a name may mean something in a pattern
 
@@ -34,7 +34,7 @@ def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], ve
     """
     servers, webs = groups.get("fractal_server", []), groups.get("fractal_web", [])
     facts = {name: hostvars[name] for name in dict.fromkeys([*servers, *webs]) if name in hostvars}
-    belongs = {name: facts[name].get(WEB_SERVER) for name in webs if name in facts}
+    belongs = {name: server_of(hostvars, groups, name) for name in webs if name in facts}
     restless = {belongs[name] for name in belongs if not _web_rests(facts[name], verified)}
     resting = {
         name for name in servers if name in facts and name not in restless and _server_rests(facts[name], verified)

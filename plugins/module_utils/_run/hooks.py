@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run import facts as facts_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import webs_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import FAILED
 
 BEFORE_WINDOW, AFTER_WINDOW = "before_window", "after_window"
@@ -33,7 +34,7 @@ def hook_event(
     """
     facts = hostvars[server]
     state = facts[facts_of.SERVER_STATE]
-    webs = [name for name in groups.get("fractal_web", []) if hostvars[name].get(facts_of.WEB_SERVER) == server]
+    webs = webs_of(hostvars, groups, server)
     window = (facts.get(facts_of.UPGRADE_WINDOW) or {}).get("window") or {}
     failed = ("", "") if hook == BEFORE_WINDOW else _failure(facts, {name: hostvars[name] for name in webs}, window)
     rolled_back = facts.get(facts_of.ROLLBACK_DONE, False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import hosts_of_instance
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import server_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import server_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import (
     NOT_BEGUN,
     PREDICTION,

@@ -19,6 +19,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.finding
     blocker,
     rule_table,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import (
+    GROUPS,
+    SERVER,
+    WEB,
+    server_of,
+    webs_of,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variables import (
     NOT_ASKED,
@@ -30,7 +37,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.variable
     unusable_files,
 )
 
-SERVER, WEB, WORKER = GROUPS = ("fractal_server", "fractal_web", "fractal_worker")
 _CHANGING = ("upgrade", "rollback")  # these change a server and its fractal-web together, or neither
 _ALIKE = 0.8  # how much a group's name must be like one of ours to be taken for it
 
@@ -126,14 +132,6 @@ def refusals(
     return {name: list(dict.fromkeys(about)) for name, about in found.items() if about}
 
 
-def server_of(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]], host: str) -> str:
-    """Return the server that a host belongs to: itself, the named one, or the only one; empty if that is not said."""
-    servers = groups.get(SERVER, [])
-    if host in servers:
-        return host
-    return str(hostvars[host].get("fractal_server_host") or (servers[0] if len(servers) == 1 else ""))
-
-
 def _about_groups(
     hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]], run: Collection[str]
 ) -> Iterator[Finding]:
@@ -186,7 +184,7 @@ def _halves(
     server: str,
 ) -> Iterator[Finding]:
     """Yield what belongs to the instance of ``host`` and is not in the run; workers come along by themselves."""
-    webs = [name for name in groups.get(WEB, []) if server and server_of(hostvars, groups, name) == server]
+    webs = webs_of(hostvars, groups, server)
     limit = ",".join(dict.fromkeys([server, *webs]))
     missing = [name for name in webs if name not in run]
     if host == server and missing:

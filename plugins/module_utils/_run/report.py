@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run import f
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice import hosts_of_instance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import failed_workers
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import failed_hooks
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import server_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.advice import command
 
 PREDICTION, UPGRADE, VERIFICATION, ROLLBACK = "prediction", "upgrade", "verification", "rollback"
@@ -34,7 +35,7 @@ def gather(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], kind: s
     """
     servers = [name for name in groups.get("fractal_server", []) if facts_of.SERVER_STATE in hostvars[name]]
     web_hosts = [name for name in groups.get("fractal_web", []) if facts_of.WEB_STATE in hostvars[name]]
-    webs = {name: _web_record(name, hostvars[name], kind) for name in web_hosts}
+    webs = {name: _web_record(name, server_of(hostvars, groups, name), hostvars[name], kind) for name in web_hosts}
     records = [
         {
             **_server_record(name, hostvars[name], kind, hosts_of_instance(hostvars, groups, name)),
@@ -113,9 +114,8 @@ def _server_record(name: str, facts: Mapping[str, Any], kind: str, hosts: str) -
     return record
 
 
-def _web_record(name: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _web_record(name: str, server: str, facts: Mapping[str, Any], kind: str) -> dict[str, Any]:
     state = facts[facts_of.WEB_STATE]
-    server = facts.get(facts_of.WEB_SERVER, "")
     failure = facts.get(facts_of.WEB_FAILURE, state["failure"])
     health = (facts.get(facts_of.WEB_RUN) or {}).get("health")
     version = (state["instance"] or {}).get("version")

@@ -17,7 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance
     ends_badly,
     instance_records,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import SERVER, WEB, server_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import SERVER, WEB, server_of, webs_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.report import NOT_BEGUN
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.serial import SERIAL, sizes
 
@@ -96,6 +96,6 @@ def _could_begin(
     state = own.get(facts_of.SERVER_STATE) or {}
     if not state or own.get(facts_of.SERVER_FAILURE) or (state.get("instance") or {}).get("hold") is not None:
         return False
-    own_webs = [one for one in groups.get(WEB, []) if one in run and server_of(hostvars, groups, one) == server]
+    own_webs = [one for one in webs_of(hostvars, groups, server) if one in run]
     pending = [(hostvars[one].get(facts_of.WEB_STATE) or {}).get("pending") for one in own_webs]
     return bool((state.get("plan") or {}).get("pending") or any(pending))

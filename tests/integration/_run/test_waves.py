@@ -94,6 +94,16 @@ def test_no_wave_follows_one_that_is_not_well(
     assert ("s4", "fractal_lock:absent") in fleet.hosts.calls("fractal_lock:absent")
 
 
+def test_no_server_begins_without_a_web_host_that_the_run_has_lost(tmp_path: Path) -> None:
+    """Its variables cannot even be rendered, so that no task of ours has run on it and no role knows of it."""
+    fleet = Fleet(tmp_path, 2)
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "w1.yml").write_text('ansible_connection: "{{ undefined_here.connection }}"\n')
+    ran = fleet.upgrade()
+    assert ran.code != 0 and fleet.worked_on() == ["s2"] and fleet.outcomes(ran) == ["failed", "upgraded"]
+    assert "fractal-web on w1 cannot be" in ran.report("s1")["failure"] and "--limit s1,w1" in ran.report("s1")["again"]
+
+
 def test_what_is_stopped_or_finished_already_is_not_kept_waiting(tmp_path: Path) -> None:
     """To leave the service of an interrupted upgrade down would help nobody."""
     fleet = Fleet(tmp_path)

@@ -18,7 +18,7 @@ def server(**state: Any) -> dict[str, Any]:
 
 
 def web(of: str, **state: Any) -> dict[str, Any]:
-    return {"__web_state": {"pending": False, **SEEN, **state}, "__web_failure": "", "__web_server": of}
+    return {"__web_state": {"pending": False, **SEEN, **state}, "__web_failure": "", "fractal_server_host": of}
 
 
 def hosts() -> dict[str, dict[str, Any]]:
@@ -88,3 +88,7 @@ def test_nothing_is_known_before_the_first_play() -> None:
 @pytest.mark.parametrize("name", ["w*", "web[1]", "~w.*", "fe80::1", "a,b", "a&b"])
 def test_a_name_that_could_mean_other_hosts_stays(name: str) -> None:
     assert but_at_rest({name: server(), "w1": web(name)}, {"fractal_server": [name], "fractal_web": ["w1"]}) == ["!w1"]
+
+
+def test_a_web_host_of_which_nothing_is_known_keeps_its_server() -> None:
+    assert but_at_rest({"s1": server(), "s2": server(), "w1": {"fractal_server_host": "s1"}}, GROUPS) == ["!s2"]

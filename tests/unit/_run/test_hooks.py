@@ -31,8 +31,8 @@ RUN = "20261127T013005Z-17674"
 def event(hook: str = AFTER_WINDOW, web: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
     hosts = {
         "s": {"__server_state": STATE, "__server_failure": "", **facts},
-        "w": {"__web_server": "s", "__web_failure": "", **(web or {})},
-        "other": {"__web_server": "t", "__web_failure": "it is another's"},
+        "w": {"fractal_server_host": "s", "__web_failure": "", **(web or {})},
+        "other": {"fractal_server_host": "t", "__web_failure": "it is another's"},
     }
     return hook_event(hosts, GROUPS, "s", hook, RUN)
 

@@ -135,8 +135,8 @@ def test_one_instance_of_many_is_undone_with_its_own_web_hosts():
     hostvars = {
         "s": server(**DONE),
         "t": server(**DONE),
-        "v": {**web, "__web_server": "s"},
-        "w": {**web, "__web_server": "t"},
+        "v": {**web, "fractal_server_host": "s"},
+        "w": {**web, "fractal_server_host": "t"},
     }
     assert [one["undo"].partition("--limit ")[2] for one in gather(hostvars, groups)] == [
         "s,v",
@@ -167,7 +167,7 @@ def test_a_host_that_was_lost_on_the_way_fails_the_run():
         assert "Run it again" in found["failure"]
     web = {
         "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
-        "__web_server": "s",
+        "fractal_server_host": "s",
         "__web_failure": "",
     }
     hosts = {"s": server(**DONE), "w": web}
@@ -215,7 +215,7 @@ def test_what_a_rollback_could_not_clean_up_remains():
 def test_a_web_host_that_was_at_its_release_was_not_rolled_back():
     web = {
         "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
-        "__web_server": "s",
+        "fractal_server_host": "s",
         "__rollback_web_run": {"health": {"version": "1.20.1"}},
         "__rollback_web": {"changed": False},
     }
@@ -237,7 +237,7 @@ def test_a_blocked_instance_says_so():
 def test_a_web_host_is_shown_with_its_server():
     web = {
         "__web_state": {"instance": {"version": "1.20.1"}, "version": "1.21.1", "findings": [], "failure": ""},
-        "__web_server": "s",
+        "fractal_server_host": "s",
         "__web_failure": "",
         "__web_upgrade_run": {"health": {"version": "1.21.1"}},
     }
@@ -273,7 +273,10 @@ def test_what_the_first_look_has_verified_is_told_unless_something_was_verified_
         assert [check["id"] for check in found["checks"]] == ids and len(found["remaining"]) == remaining
     web = {"instance": {"version": "1.21.1"}, "version": "1.21.1", "findings": [], "failure": "", "verification": early}
     for failure, ids in (("", ["service"]), ("Its server is not upgraded.", [])):
-        hosts = {"s": server(window=False), "w": {"__web_state": web, "__web_server": "s", "__web_failure": failure}}
+        hosts = {
+            "s": server(window=False),
+            "w": {"__web_state": web, "fractal_server_host": "s", "__web_failure": failure},
+        }
         (told,) = gather(hosts, {"fractal_server": ["s"], "fractal_web": ["w"]})[0]["web"]
         assert [check["id"] for check in told["checks"]] == ids
 

@@ -53,11 +53,14 @@ def test_a_wheelhouse_has_each_release_of_the_way_with_its_bounds() -> None:
 
 def test_a_server_does_not_begin_without_its_web_hosts() -> None:
     hostvars = {
-        "a": {"__web_server": "one", "__web_failure": ""},
-        "b": {"__web_server": "one", "__web_failure": "no archive"},
-        "c": {"__web_server": "two", "__web_failure": "down"},
+        "a": {"fractal_server_host": "one", "__web_failure": ""},
+        "b": {"fractal_server_host": "one", "__web_failure": "no archive"},
+        "c": {"fractal_server_host": "two", "__web_failure": "down"},
     }
-    assert failed_web_hosts(hostvars, {"fractal_web": ["a", "b", "c"]}, "one") == ["b"]
+    groups = {"fractal_web": ["a", "b", "c", "lost", "elsewhere"], "fractal_server": ["one", "two"]}
+    hostvars["lost"] = {"fractal_server_host": "one", "__begin": {}}  # in the run, and nothing is known of it
+    hostvars["elsewhere"] = {"fractal_server_host": "one"}
+    assert failed_web_hosts(hostvars, groups, "one") == ["b", "lost"]
     assert failed_web_hosts({}, {}, "one") == []
 
 
