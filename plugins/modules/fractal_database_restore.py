@@ -121,11 +121,6 @@ left_out:
   returned: success
   type: list
   elements: str
-sessions:
-  description: Sessions of other roles that are connected to the database.
-  returned: success
-  type: list
-  elements: str
 lost:
   description: Tables that were written to after the backup.
   returned: success

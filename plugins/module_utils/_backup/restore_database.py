@@ -48,6 +48,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.exc
     StillConnected,
     administration,
     exchange,
+    refuse_who_stays,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.frozen import (
     find_copy,
@@ -84,9 +85,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.scr
     own_databases,
     restorable,
     told_about_public,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
-    foreign_sessions,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.state import revision_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.task_folders import (
@@ -207,9 +205,8 @@ def bring_back(
         (name of the database that was replaced, also by an earlier call, empty if none could be kept), ``left_out``
         (what the role could not restore there; the one kept aside has it), ``lost`` (tables written to since the
         backup), ``removed`` (left-over databases of killed runs), ``task_folders`` (in words, which folders of task
-        packages do not fit the rows that come back), ``sessions`` (those of other roles, connected to the
-        database), ``why_not_exchanged`` (what is wrong with the frozen copy, if anything) and ``seen`` (for the next
-        call: that, ``lost``, and the ``versions`` of the rows of each table).
+        packages do not fit the rows that come back), ``why_not_exchanged`` (what is wrong with the frozen copy, if
+        anything) and ``seen`` (for the next call: that, ``lost``, and the ``versions`` of the rows of each table).
 
     Raises:
         FractalError: The backup is damaged, rows would get lost without consent, or the restore failed. The database
@@ -230,7 +227,6 @@ def bring_back(
             "lost": [c.as_dict() for c in lost],
             "removed": leftovers,
             "task_folders": folders,
-            "sessions": [str(session) for session in foreign_sessions(admin, settings.dbname)],
             "why_not_exchanged": frozen.why_not,
             "seen": asdict(_Seen(frozen.why_not, [c.as_dict() for c in lost], now)),
         }
@@ -249,10 +245,12 @@ def bring_back(
             result.update(changed=True, method="exchange")
         elif ways:
             result.update(changed=True, method=ways.first)
-        if check_mode:
-            return result
         # kept aside is what somebody has agreed to lose; otherwise nothing gets lost within the database either
         instead = ways.plan if ways and method == "auto" and not lost else None
+        if check_mode:
+            if instead is None and exists and result["method"] in ("exchange", "fresh_database"):
+                refuse_who_stays(admin, settings, settings.dbname, *([frozen.name] if by_copy else []))
+            return result
         try:
             if by_copy:
                 answer = _give_back(admin, settings, backup, frozen.name, exists, complete=instead is not None)

@@ -115,6 +115,25 @@ def exchange(
                     raise StillConnected(_who_stays(settings, others, reason_of(error, settings))) from error
 
 
+def refuse_who_stays(connection: Connection, settings: DatabaseSettings, *names: str) -> None:
+    """Wait until nobody of another role stays connected to one of the databases; ``exchange`` would wait for them, too.
+
+    Raises:
+        StillConnected: Somebody was there at each look.
+    """
+    deadline = time.monotonic() + _PATIENCE
+
+    def others() -> set[Session]:
+        return {session for name in names for session in foreign_sessions(connection, name)}
+
+    always = others()
+    while always:
+        if time.monotonic() > deadline:
+            raise StillConnected(_who_stays(settings, sorted(always, key=lambda session: session.pid), ""))
+        time.sleep(0.2)
+        always &= others()
+
+
 def _all_or_nothing(connection: Connection, statements: Sequence[str]) -> None:
     try:
         for statement in ["BEGIN", *statements, "COMMIT"]:

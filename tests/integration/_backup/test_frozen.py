@@ -374,19 +374,19 @@ def test_others_who_stay_connected_keep_the_exchange_away(
     alter(instance.database)
     altered, copies = dump_of(instance.database), instance.copies()
 
-    def restored() -> dict[str, Any]:
+    def restored(check_mode: bool = False) -> dict[str, Any]:
         installation = Installation(str(instance.folder.env_file))
-        return restore_database(installation, python_of("2.16.6"), str(instance.root / "run-1"))
+        return restore_database(installation, python_of("2.16.6"), str(instance.root / "run-1"), check_mode=check_mode)
 
     with instance.cluster.superuser(instance.database.dbname).connect() as other:
         pid = other.info.backend_pid
         if archived:
             assert restored()["method"] == "in_place" and dump_of(instance.database) == before
         else:
-            with pytest.raises(
-                FractalError, match=rf"pid {pid} \(role postgres.*Nothing was changed.*backend.*\({pid}\)"
-            ):
-                restored()
+            told = rf"pid {pid} \(role postgres.*Nothing was changed.*backend.*\({pid}\)"
+            for check_mode in (True, False):  # asked before anything is stopped, and again then
+                with pytest.raises(FractalError, match=told):
+                    restored(check_mode)
             assert dump_of(instance.database) == altered
         assert other.execute("SELECT current_database()").fetchone() == (instance.database.dbname,)
     assert instance.copies() == copies
