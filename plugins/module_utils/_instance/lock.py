@@ -4,7 +4,8 @@
 """One run at a time: a lock on an instance that needs no hands when its run was killed.
 
 The lock is a file under /run that names the run. A module that changes something holds it with flock(2) while it works,
-and dates it. Between modules it is a lease: it lapses some minutes after the last one. The same controller need not
+and dates it. Between modules it is a lease: it lapses some minutes after the last one, by a clock that nobody sets: the
+file's time is that since the host was started, and /run does not outlive a start. The same controller need not
 wait for that, as it sees that the run's process is gone. A run whose lock was taken over is refused at its next step.
 """
 
@@ -111,12 +112,13 @@ def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, lease: 
         if found is not None and is_in_the_way(found.as_dict(), run, lease):
             raise FractalError(f"{why_locked(unit, found.as_dict())} {HOW_TO_UNLOCK}")
         if found is not None and found.run == run["run"]:
-            os.utime(descriptor)
+            _set_date(descriptor)
             return False, found
         lock = Lock(run["run"], run["controller"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         content = json.dumps({"run": lock.run, "controller": lock.controller, "since": lock.since}).encode()
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
+        _set_date(descriptor)
         return True, lock
 
 
@@ -142,12 +144,12 @@ def locked(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, dated
             by = f"by {found.controller} on {found.since}" if found else "by a run that has ended since"
             raise FractalError(f"The lock on {unit} was taken over {by}. Nothing was changed. {HOW_TO_UNLOCK}")
         if dated:
-            os.utime(descriptor)
+            _set_date(descriptor)
         try:
             yield
         finally:
             if dated:
-                os.utime(descriptor)
+                _set_date(descriptor)
 
 
 def date(unit: str, run: Mapping[str, str]) -> None:
@@ -155,7 +157,7 @@ def date(unit: str, run: Mapping[str, str]) -> None:
     with contextlib.suppress(OSError), open(lock_path(unit), "rb") as stream:
         found = _read(stream.fileno())
         if found is not None and found.run == run["run"]:
-            os.utime(stream.fileno())
+            _set_date(stream.fileno())
 
 
 def give_back(unit: str, run: Mapping[str, str], patience: float = _PATIENCE) -> bool:
@@ -217,9 +219,16 @@ def _read(descriptor: int) -> Lock | None:
     return _parse(text, os.fstat(descriptor).st_mtime)
 
 
+def _set_date(descriptor: int) -> None:
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    os.utime(descriptor, ns=(now, now))
+
+
 def _parse(text: str, dated: float) -> Lock | None:
+    idle = time.clock_gettime(time.CLOCK_BOOTTIME) - dated
     try:
         values = json.loads(text)
-        return Lock(values["run"], values["controller"], values["since"], max(0.0, time.time() - dated))
+        # killed before it was dated, a file has the time of the day: nobody works under it any more
+        return Lock(values["run"], values["controller"], values["since"], idle if idle >= 0 else LEASE)
     except (ValueError, KeyError, TypeError):
         return None  # half-written by a module that was killed

@@ -54,8 +54,12 @@ def at_work(folder: Path):
         process.kill()
 
 
+def dated_before(seconds: float) -> None:
+    os.utime(lock_path(UNIT), (time.clock_gettime(time.CLOCK_BOOTTIME) - seconds,) * 2)
+
+
 def let_lapse() -> None:
-    os.utime(lock_path(UNIT), (time.time() - LEASE - 1,) * 2)
+    dated_before(LEASE + 1)
 
 
 def test_a_run_takes_works_and_gives_back(folder: Path) -> None:
@@ -88,6 +92,22 @@ def test_a_lock_lapses_and_its_run_is_refused_at_the_next_step() -> None:
         raise AssertionError("must not get here")
 
 
+@pytest.mark.parametrize("by", [-7200, 7200])
+def test_a_clock_that_is_set_lets_nothing_lapse_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    take(UNIT, ANN)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + by)
+    assert is_in_the_way(read_lock(UNIT).as_dict(), BOB) and read_lock(UNIT).idle < LEASE
+    let_lapse()
+    assert take(UNIT, BOB)[0] is True
+
+
+def test_a_lock_whose_run_was_killed_before_it_dated_it_is_in_nobodys_way(folder: Path) -> None:
+    take(UNIT, ANN)
+    os.utime(lock_path(UNIT))
+    assert not is_in_the_way(read_lock(UNIT).as_dict(), BOB)
+
+
 def test_each_step_renews_the_lock() -> None:
     take(UNIT, ANN)
     let_lapse()
@@ -114,7 +134,7 @@ def test_a_lock_nobody_dates_is_waited_for_and_one_that_is_dated_is_not(monkeypa
 
     def later(_seconds: float) -> None:
         waited.append(1)
-        os.utime(lock_path(UNIT), (time.time() - 20 * len(waited),) * 2)
+        dated_before(20 * len(waited))
 
     monkeypatch.setattr(_lock.time, "sleep", later)
     wait_until_lapsed(UNIT, BOB, 30)
