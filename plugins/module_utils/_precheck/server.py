@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS, run_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.backup_root import check_backup_root
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.copy import check_copy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.disk import check_disk
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.releases import (
@@ -43,6 +44,7 @@ Check = Callable[["ServerHost"], Iterable["Finding"]]
 WITHOUT_ENVIRONMENT_FILE: tuple[tuple[str, Check], ...] = (
     ("Python", check_python),
     ("virtual environments", check_environment),
+    ("folder for backups", check_backup_root),
     ("package index", check_offered),
     ("programs", check_programs),
     ("unit", check_unit),

@@ -17,6 +17,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
+from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.backup_root import check_backup_root
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.database import check_programs_for_dump
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.releases import (
     check_environment,
@@ -82,6 +83,18 @@ def interpreter(path: Path, version: str) -> None:
 
 def ids(found: Any) -> list[tuple[str, str]]:
     return [(finding.id, finding.subject) for finding in found]
+
+
+@pytest.mark.parametrize(("owner", "mode", "wrong"), [(0, 0o755, ""), (65534, 0o700, "nobody"), (0, 0o777, "very account")])
+def test_a_folder_for_backups_that_others_can_change(tmp_path: Path, owner: int, mode: int, wrong: str) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    os.chown(folder, owner, 0)
+    folder.chmod(mode)
+    for root in (folder, folder / "to be made"):
+        found = list(check_backup_root(host(params={"backup_root": str(root)})))
+        assert [one.id for one in found] == (["host.backup_root_unsafe"] if wrong else []), found
+        assert not wrong or (wrong in found[0].message and str(folder) in found[0].message)
 
 
 @pytest.mark.parametrize(
