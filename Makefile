@@ -12,6 +12,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/tests/bed/ansible.cfg
 export ANSIBLE_SSH_ARGS := -F $(CURDIR)/.cache/ssh/config
 export CONTAINERS_CONF := $(CURDIR)/tests/bed/containers.conf
 export PYTHONPATH := $(CURDIR)/.cache/collections
+# Modules are started thousands of times: each would compile all of this collection's code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup bed unit integration examples lint matrix docs lock molecule faults chaos fleet test demo readme ee release bench clean
 

@@ -44,6 +44,7 @@ from typing import Any, Callable
 
 import ansible
 import pytest
+import warm_python
 
 COLLECTION = Path(__file__).resolve().parents[2]
 
@@ -62,7 +63,7 @@ COLLECTIONS_ROOT = _collections_root()
 if importlib.util.find_spec("ansible_collections") is None:
     sys.path.insert(0, COLLECTIONS_ROOT)
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core import door
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core import child, door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.backends import backend_of
@@ -71,17 +72,38 @@ from postgres_cluster import OWNER, Cluster, Database, running_cluster
 from postgres_seed import seed
 from releases_environments import FractalFolder, python_of
 from warm_fractalctl import WarmMigration
+from warm_python import WarmPythons, warm_the_door
 
-_RUNNER = """
+# as on a host: without the libraries of fractal-server and of this test
+_HOSTS_PYTHON = f"{sys.base_prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+_PLUGINS = "ansible_collections.fractal_ops.platform.plugins"
+_RUNNER = f"""
 import json, runpy, sys
 from ansible.module_utils.testing import patch_module_args
 with patch_module_args(json.load(sys.stdin)):
-    runpy.run_module("ansible_collections.fractal_ops.platform.plugins.modules." + sys.argv[1], run_name="__main__")
+    runpy.run_module("{_PLUGINS}.modules." + sys.argv[1], run_name="__main__")
 """
+_WARM_RUNNER = "from warm_python import warm_the_door; warm_the_door()" + _RUNNER
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def warm(module_path: str) -> Iterator[WarmPythons]:
+    """The Pythons in which `run_module` runs modules, and these what is behind the door."""
+    plugins = COLLECTION / "plugins"
+    rooms = [path.relative_to(plugins).with_suffix("") for path in plugins.glob("module_utils/_*/**/*.py")]
+    utils = [".".join([_PLUGINS, *path.parts]) for path in rooms]
+    modules = [f"{_PLUGINS}.modules.{path.stem}" for path in plugins.glob("modules/*.py")]
+    with WarmPythons() as pythons:
+        pythons.warm(_HOSTS_PYTHON, [], module_path, ["ansible.module_utils.testing", "warm_python", *modules])
+        for release in ("2.16.6", "2.17.0"):
+            libraries = ["sqlalchemy.dialects.postgresql.psycopg", "pydantic"]
+            pythons.warm(python_of(release), ["-I", "-B"], COLLECTIONS_ROOT, [*libraries, *utils])
+        warm_the_door()
+        yield pythons
+
+
+@pytest.fixture(scope="session")
+def cluster(warm: WarmPythons) -> Iterator[Cluster]:
     """A private PostgreSQL cluster."""
     yield from running_cluster()
 
@@ -172,6 +194,7 @@ def module_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """PYTHONPATH that adds Ansible and the collection, and nothing else, to a release's environment."""
     folder = tmp_path_factory.mktemp("ansible")
     (folder / "ansible").symlink_to(Path(ansible.__file__).parent)
+    (folder / "warm_python.py").symlink_to(Path(warm_python.__file__))
     return f"{folder}:{COLLECTIONS_ROOT}"
 
 
@@ -228,6 +251,7 @@ def _program(pid: int) -> str:
 def launch(
     name: str,
     module_path: str,
+    _warm: bool = False,
     _release: str = "2.16.6",
     _check: bool = False,
     _env: dict[str, str] | None = None,
@@ -237,15 +261,15 @@ def launch(
 
     Its Python has nothing of Fractal's.
     """
-    command = [sys.executable, "-c", _RUNNER, name]
+    command = [_HOSTS_PYTHON, "-c", _WARM_RUNNER if _warm else _RUNNER, name]
     path = COLLECTION / "plugins" / "modules" / f"{name}.py"
     if not path.exists():
         path = Path(__file__).with_name("stages.py")
-        command = [sys.executable, str(path), name]
+        command = [_HOSTS_PYTHON, str(path), name]
     source = path.read_text(encoding="utf-8")
     if any(word in source for word in ("INSTALLATION_ARGUMENTS", "DATABASE_ARGUMENTS", "find_installation")):
         options.setdefault("python", python_of(_release))
-    process = subprocess.Popen(
+    process = (warm_python.popen if _warm else subprocess.Popen)(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -276,13 +300,13 @@ def start_module(module_path: str) -> Iterator[Callable[..., RunningModule]]:
 
 
 @pytest.fixture
-def run_module(start_module: Callable[..., RunningModule]) -> Callable[..., dict[str, Any]]:
-    """Run a module as Ansible would, as a process of its own: ``run_module("fractal_backup", run="x", ...)``.
+def run_module(module_path: str, warm: WarmPythons) -> Callable[..., dict[str, Any]]:
+    """Run a module as Ansible would, in a fork of a warm Python: ``run_module("fractal_backup", run="x", ...)``.
 
     ``_release`` chooses the environment (default 2.16.6), ``_check`` check mode, ``_env`` adds environment variables.
     Returns the result; a failed module's has ``failed`` and ``msg``. Its standard error must stay empty.
     """
-    return lambda name, **options: start_module(name, **options).result()
+    return lambda name, **options: launch(name, module_path, _warm=True, **options).result()
 
 
 @pytest.fixture
@@ -302,6 +326,7 @@ def in_the_child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], N
                     text = text.replace(old, new)
                 target.writestr(name, text)
         monkeypatch.setattr(door, "collection_code", changed.getvalue)
+        monkeypatch.setattr(child, "subprocess", subprocess)  # what is warm has the code as it is
 
     return change
 
