@@ -14,7 +14,7 @@ set -euo pipefail
 
 root=$(cd "$BED/../.." && pwd)
 
-packages=(git openssh-client podman runc netavark aardvark-dns iptables mmdebstrap postgresql python3-venv shellcheck)
+packages=(git openssh-client podman runc netavark aardvark-dns iptables mmdebstrap pgbouncer postgresql python3-venv shellcheck)
 missing=()
 for package in "${packages[@]}"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.pooling import is_lent
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.sessions import (
     APPLICATION,
     how_to_end,
@@ -260,7 +261,7 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
     ``autocommit`` is for statements that take no transaction (``CREATE DATABASE``).
 
     Raises:
-        FractalError: The server cannot be reached, refuses, goes away, or a statement fails.
+        FractalError: The server cannot be reached, refuses, goes away, lends its sessions, or a statement fails.
     """
     if sa is None:
         raise FractalError(
@@ -273,7 +274,7 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
         connect_args={"connect_timeout": _PATIENCE, "application_name": APPLICATION},
         isolation_level="AUTOCOMMIT" if autocommit else "REPEATABLE READ" if read_only else None,
     )
-    sa.event.listen(engine, "connect", _apply_our_settings, insert=True)
+    sa.event.listen(engine, "connect", functools.partial(_apply_our_settings, settings), insert=True)
     try:
         with _libpq_variables(settings):
             connection = engine.connect()
@@ -295,8 +296,15 @@ def connect(settings: DatabaseSettings, read_only: bool = False, autocommit: boo
         ) from error
 
 
-def _apply_our_settings(dbapi_connection: Any, _record: object) -> None:
+def _apply_our_settings(settings: DatabaseSettings, dbapi_connection: Any, _record: object) -> None:
     before, dbapi_connection.autocommit = dbapi_connection.autocommit, True  # a rollback would take them back
+    if is_lent(dbapi_connection):
+        raise FractalError(
+            f"The {settings.where} is reached through a pooler that lends its sessions for each transaction, as "
+            "pgbouncer does with pool_mode = transaction: what a dump sets in one would then be in the way of "
+            "fractal-server. Let its POSTGRES_HOST and POSTGRES_PORT lead to PostgreSQL itself, or give this database "
+            "pool_mode = session."
+        )
     with dbapi_connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
         cursor.execute(_SET_THEM, [list(_OUR_SETTINGS), list(_OUR_SETTINGS.values())])

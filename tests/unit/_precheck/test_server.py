@@ -85,7 +85,9 @@ def ids(found: Any) -> list[tuple[str, str]]:
     return [(finding.id, finding.subject) for finding in found]
 
 
-@pytest.mark.parametrize(("owner", "mode", "wrong"), [(0, 0o755, ""), (65534, 0o700, "nobody"), (0, 0o777, "very account")])
+@pytest.mark.parametrize(
+    ("owner", "mode", "wrong"), [(0, 0o755, ""), (65534, 0o700, "nobody"), (0, 0o777, "very account")]
+)
 def test_a_folder_for_backups_that_others_can_change(tmp_path: Path, owner: int, mode: int, wrong: str) -> None:
     folder = tmp_path / "kept"
     folder.mkdir()
