@@ -307,6 +307,33 @@ class Bench:
         """Return the command that runs a script on the server."""
         return ["podman", "exec", f"{self.pair}-server", "bash", "-c", script]
 
+    def without_power(self, name: str, begun: str, delay: float, *arguments: str) -> None:
+        """Run a playbook whose server goes off ``delay`` seconds after a stage has begun, and on again."""
+        watcher = self._watch(Point(begun, begun=begun, delay=delay))
+        with subprocess.Popen(
+            self.playbook(name, *arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            if "done" not in watcher.communicate()[0]:
+                raise Failed(f"the stage {begun} was never seen:\n{process.communicate()[0][-4000:]}")
+            self._off_and_on("server")
+            output, _unused = process.communicate(timeout=LIMIT)
+        self.must_hold_no_secret(output, f"the output of {name}")
+        if process.returncode == 0 or "Traceback (most recent call last)" in output:
+            raise Failed(f"off in the stage {begun}, {name} ended with {process.returncode}:\n{output[-4000:]}")
+
+    def _off_and_on(self, host: str) -> None:
+        name, known = f"{self.pair}-{host}", ROOT / ".cache/ssh/hosts.d" / self.pair
+        for command in (["kill", "--signal", "KILL", name], ["start", name]):
+            done = run(["podman", *command])
+            if done.returncode != 0:
+                raise Failed(f"podman {command[0]}: {done.stdout}")
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        address = run(["podman", "inspect", "--format", template, name]).stdout.strip()
+        known.write_text(re.sub(rf"(Host {name}\n +HostName ).*", rf"\g<1>{address}", known.read_text()))
+        booted = run(["bash", "-euc", '. tests/bed/lib.sh; wait_for 90 "$0 to boot" booted "$0"', name])
+        if booted.returncode != 0:
+            raise Failed(f"{name} does not boot:\n{booted.stdout}")
+
     def killed_after(self, name: str, seconds: float, victims: str) -> None:
         """Run a playbook whose controller, or whose programs on the server, die after a time; or that ends before."""
         with subprocess.Popen(

@@ -236,12 +236,32 @@ def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
     back(bench, old, "-e", f"fractal_backup={first}")
 
 
+def a_host_without_power(bench: Bench, old: State, new: State) -> None:
+    """The server goes off in the window and on again: what is half-way does not start, and both ways end well."""
+    for begun, delay, way in (
+        ("backup", 0.3, "upgrade"),
+        ("hop 2.17.0", 2.0, "rollback"),
+        ("hop 2.17.0", 5.0, "upgrade"),
+        ("start", 0.5, "rollback"),
+    ):
+        bench.without_power("upgrade", begun, delay)
+        started = bench.on("server", "systemctl is-active fractal-server").strip()
+        if started != "inactive":
+            raise Failed(f"off in the stage {begun}, and after the start fractal-server is {started}")
+        if way == "upgrade":
+            bench.must(way)
+            bench.clean_up()
+            bench.must_be(new, f"off in the stage {begun}: after the re-run it is not as after an undisturbed run")
+        back(bench, old)
+
+
 PROMISES = {
     "two controllers at once": second_controller,
     "fractal_on_failure rollback": going_back_by_itself,
     "fractal_on_failure stop": stopping,
     "a window nobody watches": a_window_nobody_watches,
     "a page that nobody takes away": a_page_that_nobody_takes_away,
+    "a host without power": a_host_without_power,
     "a unit that refuses": a_unit_that_refuses,
     "an answer that comes too late": an_answer_that_comes_too_late,
     "without CREATEDB": without_the_right_to_create_databases,

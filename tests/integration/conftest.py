@@ -87,7 +87,7 @@ _WARM_RUNNER = "from warm_python import warm_the_door; warm_the_door()" + _RUNNE
 
 
 @pytest.fixture(scope="session")
-def warm(module_path: str) -> Iterator[WarmPythons]:
+def warm_pythons(module_path: str) -> Iterator[WarmPythons]:
     """The Pythons in which `run_module` runs modules, and these what is behind the door."""
     plugins = COLLECTION / "plugins"
     rooms = [path.relative_to(plugins).with_suffix("") for path in plugins.glob("module_utils/_*/**/*.py")]
@@ -103,7 +103,7 @@ def warm(module_path: str) -> Iterator[WarmPythons]:
 
 
 @pytest.fixture(scope="session")
-def cluster(warm: WarmPythons) -> Iterator[Cluster]:
+def cluster(warm_pythons: WarmPythons) -> Iterator[Cluster]:
     """A private PostgreSQL cluster."""
     yield from running_cluster()
 
@@ -300,7 +300,7 @@ def start_module(module_path: str) -> Iterator[Callable[..., RunningModule]]:
 
 
 @pytest.fixture
-def run_module(module_path: str, warm: WarmPythons) -> Callable[..., dict[str, Any]]:
+def run_module(module_path: str, warm_pythons: WarmPythons) -> Callable[..., dict[str, Any]]:
     """Run a module as Ansible would, in a fork of a warm Python: ``run_module("fractal_backup", run="x", ...)``.
 
     ``_release`` chooses the environment (default 2.16.6), ``_check`` check mode, ``_env`` adds environment variables.

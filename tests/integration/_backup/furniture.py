@@ -146,6 +146,10 @@ KINDS: dict[str, tuple[str, ...]] = {
         "ALTER LARGE OBJECT 50{n:03} OWNER TO {o}",
         "GRANT SELECT ON LARGE OBJECT 50{n:03} TO fractal, fractal_plain",
     ),
+    "closed large object": (
+        "SELECT lo_from_bytea(60{n:03}, 'abc')",
+        "ALTER LARGE OBJECT 60{n:03} OWNER TO {o}",
+    ),
     "publication": ("CREATE PUBLICATION {s}_pub FOR TABLE public.jobv2", "ALTER PUBLICATION {s}_pub OWNER TO {o}"),
     "event trigger": (
         "CREATE FUNCTION {s}.e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",

@@ -513,6 +513,32 @@ def test_a_killed_exchange_is_made_again(instance: Instance) -> None:
     assert result["kept_aside"] and instance.copies() == []
 
 
+def test_postgresql_stops_in_the_middle_of_the_exchange(instance: Instance) -> None:
+    """As a crash stops it, one of the two names changed already: both databases are there as they were."""
+    before, properties = dump_of(instance.database), instance.database.rows(PROPERTIES)
+    instance.back_up()
+    alter(instance.database)
+    altered, names = dump_of(instance.database), instance.cluster.names()
+    with instance.cluster.superuser(instance.copy().dbname).connect() as other:
+        running = instance.start_module("fractal_database_restore", **instance.restore_options())
+        renaming = (
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%_frozen_%RENAME%' AND state = 'active'"
+        )
+        wait_until(lambda: instance.cluster.superuser().rows(renaming))
+        instance.cluster.superuser().rows("CHECKPOINT")  # fsync is off in tests; a crash loses nothing once written out
+        instance.cluster.stop_server()
+        other.close()
+        try:
+            failed = running.result()
+        finally:
+            instance.cluster.start_server()
+    assert failed["failed"] and instance.cluster.names() == names
+    assert dump_of(instance.database) == altered and dump_of(instance.copy()) == before
+    result = instance.restore()
+    assert result["method"] == "exchange" and instance.copies() == []
+    assert dump_of(instance.database) == before and instance.database.rows(PROPERTIES) == properties
+
+
 def test_the_next_backup_lets_go_of_older_copies(instance: Instance) -> None:
     for run in ("run-1", "run-2", "run-3"):
         instance.back_up(run=run)

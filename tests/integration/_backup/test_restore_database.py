@@ -15,7 +15,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
     read_contents,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import connect, database_settings
-from conftest import RunningModule, wait_for_lock, wait_until
+from conftest import RunningModule, wait_until
 from postgres_cluster import OWNER, PASSWORD, PLAIN, Cluster, Database, postgres_bin
 from postgres_seed import add_job, seed
 from releases_environments import FractalFolder
@@ -206,13 +206,7 @@ def test_a_kill_in_the_middle(
     folder: FractalFolder, tmp_path: Path, run_module: RunModule, start_module: StartModule, cluster: Cluster
 ) -> None:
     """Module or program is killed while it restores: the database is what it was, and the next run arrives."""
-    folder.database.rows("CREATE TABLE slow (id int PRIMARY KEY)")
-    folder.database.rows("INSERT INTO slow VALUES (1)")
-    folder.database.rows(
-        """CREATE FUNCTION public.wait_for_the_test() RETURNS bool LANGUAGE sql AS
-           $$ SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = 'wait') OR pg_sleep(600) IS NOT NULL $$"""
-    )
-    folder.database.rows("ALTER TABLE slow ADD CHECK (public.wait_for_the_test())")
+    make_it_wait(folder.database)
     before = dump_of(folder.database)
     backup = back_up(run_module, folder, tmp_path / "backups")
     alter(folder.database)
@@ -238,6 +232,18 @@ def test_a_kill_in_the_middle(
     assert not [name for name in cluster.names() if "_restore_" in name]
 
 
+def make_it_wait(database: Database) -> None:
+    """Let whoever puts this database's rows back sleep as long as there is a database ``wait``."""
+    for statement in (
+        "CREATE TABLE slow (id int PRIMARY KEY)",
+        "INSERT INTO slow VALUES (1)",
+        """CREATE FUNCTION public.wait_for_the_test() RETURNS bool LANGUAGE sql AS
+           $$ SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = 'wait') OR pg_sleep(600) IS NOT NULL $$""",
+        "ALTER TABLE slow ADD CHECK (public.wait_for_the_test())",
+    ):
+        database.rows(statement)
+
+
 def sleeping(running: RunningModule, cluster: Cluster, program: str) -> int:
     asleep = cluster.superuser().rows("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
     return running.child(program) if asleep else 0
@@ -246,22 +252,31 @@ def sleeping(running: RunningModule, cluster: Cluster, program: str) -> int:
 def test_postgresql_stops_in_the_middle(
     folder: FractalFolder, tmp_path: Path, run_module: RunModule, start_module: StartModule, cluster: Cluster
 ) -> None:
+    """As a crash stops it: in the middle of its transaction within the database, or of pg_restore into a fresh one."""
+    make_it_wait(folder.database)
     before = dump_of(folder.database)
     backup = back_up(run_module, folder, tmp_path / "backups")
     alter(folder.database)
-    with cluster.superuser(folder.database.dbname).connect(autocommit=False) as blocker:
-        blocker.execute("LOCK TABLE user_oauth IN ACCESS SHARE MODE")
-        if folder.database.user == PLAIN:  # it waits for the lock, in its transaction
-            running = start_module("fractal_database_restore", env_file=str(folder.env_file), backup=backup)
-            wait_for_lock(cluster.superuser(folder.database.dbname))  # a session of its own role would be put out
-        cluster.superuser().rows("CHECKPOINT")
+    altered, names = dump_of(folder.database), cluster.names()
+    cluster.create(dbname="wait")
+    try:
+        running = start_module("fractal_database_restore", env_file=str(folder.env_file), backup=backup)
+        program = "pg_restore" if folder.database.user == OWNER else "psql"
+        wait_until(lambda: sleeping(running, cluster, program))
+        half_made = {name for name in cluster.names() - names if "_restore_" in name}
+        cluster.superuser().rows("CHECKPOINT")  # fsync is off in tests; a crash loses nothing once written out
         cluster.stop_server()
-        blocker.close()
-    cluster.start_server()
-    if folder.database.user == PLAIN:
-        assert running.result()["failed"]
-    assert folder.database.value("SELECT version_num FROM alembic_version") == "83bc2ad3ffcc"
-    assert restore(run_module, folder, backup)["changed"] and dump_of(folder.database) == before
+        try:
+            failed = running.result()
+        finally:
+            cluster.start_server()
+    finally:
+        cluster.drop("wait")
+    assert failed["failed"] and len(half_made) == (folder.database.user == OWNER)
+    assert dump_of(folder.database) == altered and cluster.names() == names | half_made
+    result = restore(run_module, folder, backup)
+    assert result["changed"] and result["removed"] == sorted(half_made) and dump_of(folder.database) == before
+    assert cluster.names() == names | {result["kept_aside"]} - {""}
 
 
 def test_others_of_the_same_role_are_put_out(folder: FractalFolder, tmp_path: Path, run_module: RunModule) -> None:
