@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core import child
 
 _FOLDER = "FRACTAL_WARM_PYTHONS"  # where the sockets of this session are
-_PATIENCE = 60.0  # seconds for the imports
+_PATIENCE = 300.0  # seconds for the imports, on a machine that is busy
 
 # In a fork for each call: the call's own fork, and who ends it if the client ends before it.
 _SERVER = """
