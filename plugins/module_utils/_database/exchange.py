@@ -33,6 +33,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.ses
     Session,
     foreign_sessions,
     how_to_end,
+    met_at_each_look,
     told,
 )
 
@@ -121,17 +122,9 @@ def refuse_who_stays(connection: Connection, settings: DatabaseSettings, *names:
     Raises:
         StillConnected: Somebody was there at each look.
     """
-    deadline = time.monotonic() + _PATIENCE
-
-    def others() -> set[Session]:
-        return {session for name in names for session in foreign_sessions(connection, name)}
-
-    always = others()
-    while always:
-        if time.monotonic() > deadline:
-            raise StillConnected(_who_stays(settings, sorted(always, key=lambda session: session.pid), ""))
-        time.sleep(0.2)
-        always &= others()
+    stay = met_at_each_look(lambda: [one for name in names for one in foreign_sessions(connection, name)], _PATIENCE)
+    if stay:
+        raise StillConnected(_who_stays(settings, stay, ""))
 
 
 def _all_or_nothing(connection: Connection, statements: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 
@@ -82,15 +82,20 @@ def wait_until_unlocked(connection: Connection, timeout: float) -> None:
     Raises:
         FractalError: Somebody still holds one after ``timeout`` seconds; the text names the session.
     """
-    deadline = time.monotonic() + timeout
     own_role = connection.exec_driver_sql("SELECT current_user").scalar()
-    always = {session for session in lock_holders(connection) if session.role != own_role}
-    while always:
-        if time.monotonic() > deadline:
-            found = sorted(always, key=lambda session: session.pid)
-            raise FractalError(
-                f"Locks on tables of this database are held by {told(found)}. The schema migration would wait for "
-                f"them. End what these programs do, or, as PostgreSQL's administrator: {how_to_end(found)}"
-            )
+    found = met_at_each_look(lambda: [one for one in lock_holders(connection) if one.role != own_role], timeout)
+    if found:
+        raise FractalError(
+            f"Locks on tables of this database are held by {told(found)}. The schema migration would wait for "
+            f"them. End what these programs do, or, as PostgreSQL's administrator: {how_to_end(found)}"
+        )
+
+
+def met_at_each_look(look: Callable[[], Iterable[Session]], timeout: float) -> list[Session]:
+    """Return the sessions that are met at each look for ``timeout`` seconds; none as soon as no session was."""
+    deadline = time.monotonic() + timeout
+    always = set(look())
+    while always and time.monotonic() <= deadline:
         time.sleep(0.2)
-        always &= set(lock_holders(connection))
+        always &= set(look())
+    return sorted(always, key=lambda session: session.pid)

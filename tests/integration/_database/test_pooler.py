@@ -114,7 +114,8 @@ def test_what_is_lent_by_transaction_is_refused_before_anything_is_set_in_it(
         before = server.execute(settings.encode()).fetchone()
         if busy:
             server.execute("BEGIN")
-        assert all("pool_mode = session" in message for message in instance.checked().values()) and instance.checked()
+        told = instance.checked()
+        assert told and all("pool_mode = session" in message for message in told.values())
         with pytest.raises(FractalError, match=r"pool_mode = session"):
             instance.back_up("list")
         assert server.execute(settings.encode()).fetchone() == before
