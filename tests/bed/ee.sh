@@ -67,13 +67,15 @@ podman run --rm "$image" ansible-galaxy collection list fractal_ops.platform
 "$BED/run_pair.sh" "$pair" > /dev/null
 trap '"$BED/stop_pair.sh" "$pair" || true' EXIT
 
+address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$pair-$1"; }
+
 # What ansible-runner calls a private data folder: the only thing that the run has of this machine.
 cat > "$work/data/inventory/hosts.ini" <<INI
 [fractal_server]
-server fractal_wheelhouse=/opt/wheelhouse
+server ansible_host=$(address server) fractal_wheelhouse=/opt/wheelhouse
 
 [fractal_web]
-web fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz
+web ansible_host=$(address web) fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz
 
 [all:vars]
 ansible_user=ops
@@ -87,8 +89,9 @@ echo "fractal_report_dir: /runner/artifacts/reports" > "$work/data/env/extravars
 chown -R 1000:0 "$work/data" # the image's own account
 
 runner() { # runner PLAYBOOK IDENT: from inside the image, on both hosts
+    # not on the pair's own network: where a container comes or goes, podman's DNS loses a query of the others at times
     say "ansible-runner run -p fractal_ops.platform.$1 --limit server,web ..."
-    podman run --rm --network "$pair" -v "$work/data:/runner" "$image" \
+    podman run --rm -v "$work/data:/runner" "$image" \
         ansible-runner run /runner -i "$2" -p "fractal_ops.platform.$1" --limit server,web > "$work/$2.log" 2>&1 ||
         { tail -60 "$work/$2.log" >&2; return 1; }
     ! grep -A3 'DEPRECATION' "$work/$2.log" >&2 || { say "what the newest ansible-core calls deprecated is an error here"; return 1; }
