@@ -67,15 +67,13 @@ podman run --rm "$image" ansible-galaxy collection list fractal_ops.platform
 "$BED/run_pair.sh" "$pair" > /dev/null
 trap '"$BED/stop_pair.sh" "$pair" || true' EXIT
 
-address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$pair-$1"; }
-
 # What ansible-runner calls a private data folder: the only thing that the run has of this machine.
 cat > "$work/data/inventory/hosts.ini" <<INI
 [fractal_server]
-server ansible_host=$(address server) fractal_wheelhouse=/opt/wheelhouse
+server ansible_host=$(address "$pair-server") fractal_wheelhouse=/opt/wheelhouse
 
 [fractal_web]
-web ansible_host=$(address web) fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz
+web ansible_host=$(address "$pair-web") fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz
 
 [all:vars]
 ansible_user=ops

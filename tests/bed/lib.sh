@@ -47,6 +47,9 @@ wait_for() {
     done
 }
 
+# address CONTAINER: where it answers on its network.
+address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1"; }
+
 # booted CONTAINER: systemd has started everything, without a failed unit.
 booted() { [ "$(podman exec "$1" systemctl is-system-running)" = running ]; }
 server_alive() { podman exec "$1" curl -sf http://localhost:8000/api/alive/; }

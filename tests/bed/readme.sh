@@ -35,11 +35,10 @@ for line in $wanted; do
     "$python" -m venv "$work/venv-$line"
     # The rest of a line says where the host of that name is, as an operator's inventory would.
     login="ansible_user=ops ansible_ssh_private_key_file=$SSH/id_ed25519 ansible_ssh_common_args='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'"
-    address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$pair-$1"; }
     sed -E -e "s#^pip install ansible-core\$#pip install --quiet --disable-pip-version-check $(grep -oE '^ansible-core==[^ ]+' "$list")#" \
         -e "s#^(ansible-galaxy collection install) fractal_ops.platform.*#\1 --offline $(echo "$work"/*.tar.gz)#" \
-        -e "s#^fractal.example.org\$#& ansible_host=$(address server) fractal_wheelhouse=/opt/wheelhouse $login#" \
-        -e "s#^fractal-web.example.org\$#& ansible_host=$(address web) fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz $login#" \
+        -e "s#^fractal.example.org\$#& ansible_host=$(address "$pair-server") fractal_wheelhouse=/opt/wheelhouse $login#" \
+        -e "s#^fractal-web.example.org\$#& ansible_host=$(address "$pair-web") fractal_web_archive=/opt/archives/node-18-fractal-web-v1.21.1.tar.gz $login#" \
         -e "1i PS4='[\$SECONDS s] '; set -ex" "$work/block" > "$work/commands-$line"
     log=$work/log-$line
     if ! (cd "$folder" && env -i HOME="$folder" PATH="$work/venv-$line/bin:/usr/bin:/bin" LANG=C.UTF-8 ANSIBLE_DEPRECATION_WARNINGS=1 \

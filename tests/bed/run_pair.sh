@@ -27,8 +27,7 @@ for member in "$@"; do
     podman run -d --systemd=always --pull=never --name "$name-$alias" --hostname "$alias" \
         --network "$name" --network-alias "$alias" --label "fractal_ops.pair=$name" -v "$volume" \
         -v "$SSH/id_ed25519.pub:/home/ops/.ssh/authorized_keys:ro" "$image" >/dev/null
-    printf 'Host %s\n    HostName %s\n' "$name-$alias" \
-        "$(podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$name-$alias")" >> "$hosts"
+    printf 'Host %s\n    HostName %s\n' "$name-$alias" "$(address "$name-$alias")" >> "$hosts"
 done
 for member in "$@"; do
     wait_until_up "$name-${member%%=*}"
