@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.quoting import literal, quoted
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.verification_rows import somebodys
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases import path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import TakenAway
 
@@ -339,7 +340,8 @@ def changes_since(
     Looks only at columns that were there before and still are; migrations add and take away columns and tables, but
     leave the content of all others alone. What they added is compared with what was noted when they ended, if it was.
     A table outside Fractal's schema that nobody noted is somebody's work, too; so is one that the role may not
-    read, and so are new large objects. Tables that are ``known`` to the caller are not looked at.
+    read, and so are new large objects. Tables that are ``known`` to the caller are not looked at, nor are rows that a
+    verification has left.
     """
     _run(connection, _ONE_NOTATION)
     tables = _run(connection, _TABLES).all()
@@ -360,10 +362,11 @@ def changes_since(
         if not set(present.get(name, ())).issuperset(columns):
             changes[name] = TableChange(name, table.rows, 0, 0)
             continue
-        query = _contents_query(name, columns, columns, table.max_id is not None)
+        only = somebodys(name, present[name], table.max_id)
+        query = _contents_query(name, columns, columns, table.max_id is not None, only=only)
         _name, rows, digest, *_others = _run(connection, query).one()
         if (rows, digest) != (table.rows, wanted):
-            changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table))
+            changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table, only))
     if before.structure is not None:
         changes.update(_new_large_objects(connection, before.structure))
         unknown = closed - {*before.tables, *noted, *known}
@@ -383,10 +386,11 @@ def _new_large_objects(connection: Connection, structure: Collection[str]) -> di
     return {change.table: change} if now - before else {}
 
 
-def _created(connection: Connection, name: str, table: TableContents) -> int:
+def _created(connection: Connection, name: str, table: TableContents, only: str) -> int:
     if table.max_id is None:
         return 0
-    return _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)} WHERE id > {table.max_id}") or 0
+    new = " AND ".join(filter(None, (f"t.id > {table.max_id}", only)))
+    return _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)} AS t WHERE {new}") or 0
 
 
 def _table_query(name: str, columns: Sequence[str], has_id: bool, digests: bool = True, versions: bool = False) -> str:
@@ -400,6 +404,7 @@ def _contents_query(
     has_id: bool,
     digests: bool = True,
     versions: bool = False,
+    only: str = "",
 ) -> str:
     digest = _digest(columns) if digests else "''"
     kept_digest = digest if not digests or list(kept) == list(columns) else _digest(kept)
@@ -408,7 +413,7 @@ def _contents_query(
     return (
         f"SELECT {literal(name)} AS name, count(*) AS rows, {digest} AS digest, {kept_digest} AS kept, "
         f"{max_id} AS max_id, {of_rows} AS versions "
-        f"FROM ONLY {_address(name)} AS t"
+        f"FROM ONLY {_address(name)} AS t" + (f" WHERE {only}" if only else "")
     )
 
 

@@ -51,6 +51,15 @@ def refuse_another(archive: str, digest: str) -> None:
         )
 
 
+def is_known(archive: str) -> bool:
+    """Return whether this host has installed an archive by the name of this one.
+
+    Raises:
+        FractalError: The record cannot be read.
+    """
+    return archive_name(archive) in _record()
+
+
 def remember(archive: str, digest: str) -> None:
     """Note the archive that was installed.
 

@@ -24,6 +24,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import Unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.wording import human_size
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import ask
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.archives import is_known
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web import (
     WebInstance,
     run_node,
@@ -149,6 +150,8 @@ def check_archive(host: WebHost) -> Iterator[Finding]:
             yield FINDINGS["web.archive_unusable"].finding(mask_urls(host.archive_source), reason=str(error))
             return
         needed = tree_size(folder)
+    if "://" in host.archive_source and not host.checksum and not is_known(host.archive_source):
+        yield FINDINGS["web.archive_on_trust"].finding(mask_urls(host.archive_source))
     parent = os.path.dirname(host.instance.release_directory)
     free = shutil.disk_usage(parent).free
     if free < needed:

@@ -45,6 +45,15 @@ FINDINGS = rule_table(
         "Run precheck without --check: it copies the archive, and looks.",
     ),
     FindingRule(
+        "web.archive_on_trust",
+        "info",
+        "Archive without a checksum",
+        "Nothing says yet that {subject} is the archive that was published: no checksum is given, and this host has "
+        "installed none by that name. The upgrade remembers its SHA-256, and refuses another one from then on.",
+        "Set fractal_web_archive_checksum to the SHA-256 that was published, if you want it judged at once.",
+        settles={"fractal_web_archive_checksum": None},
+    ),
+    FindingRule(
         "web.version_pairing",
         "warning",
         "fractal-web and fractal-server do not belong together",

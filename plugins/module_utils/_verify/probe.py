@@ -19,6 +19,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.folders import LocalFolders, RemoteFolders
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.http_client import Api
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.verification import Check
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.verification_rows import PROJECT as NAME
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.checks import CHECKS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._verify.probe_package import (
     SOURCES,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 POLL = 1.0  # seconds between two looks at a job or an activity
 STOP_TIMEOUT = 120  # seconds for a stopped job to end, and for the server to pack a job's folder
 _SHOWN = 1500  # characters of a log, from its end
-NAME = "fractal verify probe"
 
 
 @dataclass

@@ -15,7 +15,8 @@ import json
 import zipfile
 from collections.abc import Mapping
 
-PACKAGE = "fractal_verify_probe"
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.verification_rows import PACKAGE
+
 TASKS = ("probe_create", "probe_read", "probe_remove")
 
 # The first task is a converter: Fractal refuses to run any other type on a dataset without images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,63 @@ def test_work_on_what_only_the_new_release_has(owner: str, new_instance: NewInst
     result = instance.restore(backup, accept_data_loss=True)
     assert {row["table"] for row in result["lost"]} == {"resource", "profile", "user_oauth"}
     assert open_backup(backup).path == backup  # the note harms no backup
+
+
+IN_IT, LATER = "2026-01-05 10:00:30+00", "2026-01-05 12:00:00+00"
+ITS_JOB = {
+    "project_id": None,
+    "project_dump": {"name": "fractal verify probe 1763912345"},
+    "start_timestamp": "2026-01-05 10:00:00+00",
+    "end_timestamp": "2026-01-05 10:01:00+00",
+}
+ITS_ACTIVITY = {"taskgroupv2_id": None, "pkg_name": "fractal-verify-probe"}
+ITS_RECORD = {"user_id": 1, "timestamp": IN_IT, "num_tasks": 1, "num_new_images": 0}
+OF_A_VERIFICATION = (
+    ("jobv2", ITS_JOB),
+    ("taskgroupactivityv2", ITS_ACTIVITY),
+    ("taskgroupactivityv2", ITS_ACTIVITY),
+    ("accountingrecord", ITS_RECORD),
+    ("accountingrecordslurm", {**ITS_RECORD, "slurm_job_ids": [1]}),
+)
+
+
+def add_row(database: Database, table: str, columns: dict[str, object]) -> None:
+    """Add a row with a new id which is like the first one, if there is one, but for some columns."""
+    own = {"id": database.value(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")}
+    own |= {"user_email": database.value("SELECT email FROM user_oauth WHERE id = 1")} if table == "jobv2" else {}
+    told = json.dumps({**own, **columns}).replace("'", "''")
+    first = f"coalesce((SELECT to_jsonb(t) FROM {table} AS t ORDER BY id LIMIT 1), '{{}}')"
+    database.rows(f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, {first} || '{told}')).*")
+
+
+def verified(database: Database) -> None:
+    for table, columns in OF_A_VERIFICATION:
+        add_row(database, table, columns)
+
+
+def test_what_a_verification_leaves_is_nobodys_work(new_instance: NewInstance) -> None:
+    instance = new_instance()
+    verified(instance.database)  # by an earlier upgrade: rows like any other
+    backup = instance.back_up()
+    instance.folder.upgrade("2.17.2")
+    note_after(instance.installation, python_of("2.16.6"), backup)
+    verified(instance.database)
+    assert instance.restore(backup, check_mode=True)["lost"] == []
+    for table, columns in (
+        ("jobv2", {**ITS_JOB, "project_dump": {"name": "fractal verify probe of mine"}}),
+        ("jobv2", {**ITS_JOB, "project_id": instance.database.value("SELECT min(id) FROM projectv2")}),
+        ("taskgroupactivityv2", {**ITS_ACTIVITY, "pkg_name": "fractal-verify-probes"}),
+        ("accountingrecord", {**ITS_RECORD, "timestamp": LATER}),
+        ("accountingrecordslurm", {**ITS_RECORD, "user_id": 2}),
+    ):
+        add_row(instance.database, table, columns)
+        [lost] = instance.restore(backup, accept_data_loss=True, check_mode=True)["lost"]
+        assert (lost["table"], lost["created"]) == (table, 1)
+        assert lost["rows_now"] == lost["rows_before"] + 1, "those of the verification are not counted"
+        instance.database.rows(f"DELETE FROM {table} WHERE id = (SELECT max(id) FROM {table})")
+    instance.database.rows("DELETE FROM jobv2 WHERE id = (SELECT min(id) FROM jobv2 WHERE project_id IS NULL)")
+    lost = instance.restore(backup, accept_data_loss=True, check_mode=True)["lost"]
+    assert [row["table"] for row in lost] == ["jobv2"]
 
 
 @pytest.mark.parametrize("method", ["dump", "auto"])

@@ -31,6 +31,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.uni
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops, release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import FINDINGS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS, checks_on_the_way
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0 import gone_endpoints
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_0.gone_endpoints import (
     check_oauth_way_back,
     gone_calls,
@@ -299,6 +300,18 @@ INFO:     10.0.0.7:1 - "GET /api/alive/ HTTP/1.1" 200 OK
         ("10.0.0.6", "/admin/v2/job/"): 1,
         ("10.0.0.8", "/auth/current-user/settings/"): 1,
     }
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_users_of_fractal_client_are_named_whether_or_not_calls_were_seen(
+    called: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = 'INFO:     10.0.0.5:1 - "GET /api/settings/ HTTP/1.1" 200 OK' if called else ""
+    monkeypatch.setattr(gone_endpoints, "run", lambda _command: SimpleNamespace(out=log))
+    host: Any = SimpleNamespace(unit=unit())
+    [finding] = gone_endpoints.check_gone_endpoints(host)
+    assert finding.id == ("client.gone_endpoints" if called else "client.api_changes")
+    assert "fractal-client" in finding.fix and "2.17" in finding.fix
 
 
 # --- running checks ---

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file import on_host as _env_files
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.alive import Alive
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.archives import remember
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck import web as _web_checks
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.web import (
     WebHost,
@@ -89,7 +90,18 @@ def test_room_for_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_web_checks, "stage_web_release", stage)  # a full disk is hard to come by
     monkeypatch.setattr(_web_checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=99_000))
     assert shutil.disk_usage("/").free == 99_000
-    assert ids(host(tmp_path, {"version": "1.20.1"})) == [("web.disk_full", str(tmp_path))]
+    assert ids(host(tmp_path, {"version": "1.20.1"}, checksum="0" * 64)) == [("web.disk_full", str(tmp_path))]
+
+
+def test_an_archive_from_the_network_that_nothing_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_web_checks, "stage_web_release", lambda *_args, **_options: True)
+    old, url = {"version": "1.20.1"}, "https://ann:s3cret@example.org/web-1.21.1.tar.gz"
+    [finding] = check_web(host(tmp_path, old, archive=url))
+    assert (finding.id, finding.severity) == ("web.archive_on_trust", "info") and "s3cret" not in str(finding.as_dict())
+    assert ids(host(tmp_path, old, archive=url, checksum="0" * 64)) == []
+    assert ids(host(tmp_path, old, archive=str(tmp_path / "web.tar.gz"))) == [], "the operator has put it there"
+    remember(url, "0" * 64)
+    assert ids(host(tmp_path, old, archive=url)) == [], "and another one by that name is refused"
 
 
 def test_release_directory_that_is_a_mount_point(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ _GONE = "|".join(
 )
 _REQUEST = re.compile(r'([\w.:\[\]-]+?)(?::\d+)? - "(?:GET|POST|PUT|PATCH|DELETE) (\S+) HTTP')
 
+_CLIENT = (
+    "Tell those who use fractal-client to install its release 2.17: an older one finds no answer to some of its calls, "
+    "such as whoami."
+)
 CHAPTERS = {"client": "Clients of the API", "oauth": "OAuth"}
 FINDINGS = rule_table(
     FindingRule(
@@ -41,7 +45,7 @@ FINDINGS = rule_table(
         "warning",
         "Clients use what is gone in 2.17",
         "In the last days these were called, which 2.17 has not any more or answers differently: {calls}.",
-        "Adapt the clients. (fractal-web 1.20 is among the callers; its own upgrade mends that.)",
+        "Adapt the clients. (fractal-web 1.20 is among the callers; its own upgrade mends that.) " + _CLIENT,
         "fractal-server 2.17.0, app/routes/",
     ),
     FindingRule(
@@ -49,8 +53,7 @@ FINDINGS = rule_table(
         "info",
         "What clients of the API have to know",
         "2.17 has no user-settings endpoints and no /api/settings/ any more, and /admin/v2/job/ answers page by page.",
-        "Tell those who have scripts against the API, and those who use fractal-client: they install its release 2.17, "
-        "as an older one finds no answer to some of its calls (such as whoami).",
+        "Tell those who have scripts against the API. " + _CLIENT,
         "fractal-server 2.17.0, app/routes/",
     ),
     FindingRule(
