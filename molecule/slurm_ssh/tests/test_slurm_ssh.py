@@ -100,6 +100,23 @@ def test_resource_and_profiles_have_what_2_16_had(host: Host) -> None:
     ]
 
 
+def test_the_verification_runs_a_job_on_the_cluster_and_leaves_nothing(host: Host, cluster: Host) -> None:
+    listing = "find /home/bob -mindepth 1 -not -path '*/.*' | sort"
+    before = cluster.check_output(listing)
+    run = run_playbook("verify", *ACCOUNT)
+    found = run.checks["server"]
+    assert run.code == 0 and {n for n, check in found.items() if check["status"] == "failed"} == set()
+    assert "as bob on cluster (SLURM job" in found["job_execution"]["message"]
+    assert "/home/bob/tasks/" in found["task_collection"]["message"]
+    assert found["probe_removed"]["status"] == found["worker_python"]["status"] == "passed"
+    assert cluster.check_output(listing) == before
+    assert query(host, "select name from projectv2 where name like 'fractal verify%'") == []
+    assert query(host, "select count(*) from jobv2 where project_dump ->> 'name' like 'fractal verify%'") == [
+        {"count": 1}
+    ]
+    assert run_playbook("rollback", "--check").code == 0, "nobody has worked since the upgrade: no consent is needed"
+
+
 @pytest.mark.parametrize("name", ["alice", "bob"])
 def test_work_of_2_16_runs_again_as_its_user(host: Host, cluster: Host, name: str) -> None:
     assert cluster.file(SEED[name]["group"]).user == name, "the task group is where it was"
@@ -118,19 +135,6 @@ def test_the_workers_path_and_extra_packages_are_those_of_before(cluster: Host) 
     code = "from importlib.metadata import version; print(version('prometheus-client'))"
     assert cluster.check_output(f"{WORKERS} -c %s", code) == "0.25.0"
     cluster.check_output(f"runuser -u bob -- {WORKERS} -m fractal_server.runner.versions")
-
-
-def test_the_verification_runs_a_job_on_the_cluster_and_leaves_nothing(host: Host, cluster: Host) -> None:
-    listing = "find /home/bob -mindepth 1 -not -path '*/.*' | sort"
-    before = cluster.check_output(listing)
-    run = run_playbook("verify", *ACCOUNT)
-    found = run.checks["server"]
-    assert run.code == 0 and {n for n, check in found.items() if check["status"] == "failed"} == set()
-    assert "as bob on cluster (SLURM job" in found["job_execution"]["message"]
-    assert "/home/bob/tasks/" in found["task_collection"]["message"]
-    assert found["probe_removed"]["status"] == found["worker_python"]["status"] == "passed"
-    assert cluster.check_output(listing) == before
-    assert query(host, "select name from projectv2 where name like 'fractal verify%'") == []
 
 
 def test_the_page_names_what_a_person_has_to_look_at() -> None:
