@@ -15,6 +15,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.add
 
 # fractal-server 2.16.6 and 2.17.0, app/routes/api/__init__.py; fractal-web 1.20 and 1.21, src/routes/alive/+server.js
 ALIVE_PATH = {"server": "/api/alive/", "web": "/alive"}
+# seconds: fractal-web asks its server by name, and a resolver waits 5 for an answer that was lost (resolv.conf(5))
+_PATIENCE = 12
 _SHORT = 3  # seconds to find out which of several addresses is Fractal's
 
 
@@ -31,7 +33,7 @@ class Alive:
         return str(self.data["version"]) if "version" in self.data else None
 
 
-def ask(base: str, kind: str, timeout: float = 5, validate_certs: bool = True) -> Alive:
+def ask(base: str, kind: str, timeout: float = _PATIENCE, validate_certs: bool = True) -> Alive:
     """Ask the service at ``base`` (a URL without path), ``server`` or ``web``, whether it is alive."""
     if not base:
         return Alive(problem="it is not known where it answers")

@@ -42,7 +42,7 @@ const server = env.FRACTAL_SERVER_HOST.replace(/\/$/, '');
 
 async function alive() {
   try {
-    const response = await fetch(`${server}/api/alive/`, { signal: AbortSignal.timeout(5000) });
+    const response = await fetch(`${server}/api/alive/`, { signal: AbortSignal.timeout(20000) });
     const body = await response.json();
     return { fractal_server_alive: response.ok && body.alive, fractal_server_version: body.version };
   } catch {
