@@ -71,6 +71,22 @@ wait_until_up() {
     fi
 }
 
+# install_packages PACKAGE...: have them of the system, as root where one is missing.
+install_packages() {
+    local package missing=()
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]} ..."
+    if [ "$(id -u)" -ne 0 ]; then
+        say "this needs root: apt-get install ${missing[*]}"
+        return 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q >/dev/null && apt-get install -yq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
 # find_python X.Y: the path of this Python, wherever it usually is on a machine; nothing and false where there is none.
 find_python() {
     local candidate

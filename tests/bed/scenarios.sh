@@ -22,6 +22,8 @@ if [ $# -eq 0 ]; then
     done
 fi
 
+[[ " $* " != *" oidc "* ]] || install_packages chromium chromium-driver # its browser
+
 for bed in $(for scenario in "$@"; do bed_of "$scenario"; done | sort -u); do
     FRACTAL_OPS_BED=$bed "$BED/build.sh"
 done

@@ -14,21 +14,7 @@ set -euo pipefail
 
 root=$(cd "$BED/../.." && pwd)
 
-packages=(git openssh-client podman runc netavark aardvark-dns iptables mmdebstrap pgbouncer postgresql python3-venv shellcheck)
-missing=()
-for package in "${packages[@]}"; do
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    say "installing ${missing[*]} ..."
-    if [ "$(id -u)" -ne 0 ]; then
-        say "this needs root: apt-get install ${missing[*]}"
-        exit 1
-    fi
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q >/dev/null
-    apt-get install -yq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+install_packages git openssh-client podman runc netavark aardvark-dns iptables mmdebstrap pgbouncer postgresql python3-venv shellcheck
 
 mkdir -p "$CACHE"
 mkdir -p "$root/.cache"
