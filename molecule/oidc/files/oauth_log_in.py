@@ -1,4 +1,4 @@
-"""Log in through the OpenID provider as a browser does, and print as JSON how it ended.
+"""Log in through the OpenID provider without a browser, and print as JSON how it ended.
 
 oauth_log_in.py SUB [START] [--forget-cookies]: START is the address whose answer leads to the provider, by default
 fractal-server's own. Cookies are sent back whatever the scheme, as a browser does over HTTPS.
@@ -41,7 +41,9 @@ start = arguments[1] if len(arguments) > 1 else f"{SERVER}/auth/mock/authorize/"
 _unused, began, body = send(start)
 _unused, consented, _unused = send(json.loads(body)["authorization_url"], {"sub": arguments[0]})
 sent_back = "" if "--forget-cookies" in sys.argv else cookies_of(began)
-status, ended, text = send(consented["Location"], cookies=sent_back)
+# What fractal-web does with those whom the provider sends back to it.
+back = urllib.parse.urlsplit(consented["Location"]).query
+status, ended, text = send(f"{SERVER}/auth/mock/callback/?{back}", cookies=sent_back)
 result: dict[str, Any] = {"status": status, "cookies": began.get_all("Set-Cookie", []), "text": text.decode()}
 if status == 204:
     for name, path in (("user", "/auth/current-user/"), ("projects", "/api/v2/project/")):
