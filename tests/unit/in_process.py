@@ -11,6 +11,7 @@ class InProcess:
     """Stands for Door; ``called`` notes under which interpreter what was called."""
 
     python: str = "/venv/bin/python3"
+    account: Any = None
     called: list[Any] = field(default_factory=list)
 
     def call(self, function: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import glob
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Callable
 
@@ -63,12 +63,45 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import first_release_with_head
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import installed_version
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import (
+    PythonFacts,
+    facts,
+    no_server,
+)
 
 PROOFS = ("restore", "list", "none")
 METHODS = ("auto", "copy", "dump")
 COPY = "copy"
 """The proof of a frozen copy without a dump: it was compared with the original."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a backup has to know that a stop of the service does not change: so it need not be asked in the window.
+
+    Attributes:
+        environment: What its interpreter says; it has a fractal-server.
+        packages: What is installed in it, see `package_lines`.
+        why_not_copied: What forbids a frozen copy, in words; empty where none is wanted.
+    """
+
+    environment: PythonFacts
+    packages: list[str]
+    why_not_copied: list[str]
+
+
+def see_before(installation: Installation, python: str | None, method: str) -> Before:
+    """Return what a backup by this ``method`` has to know. See `make_backup`.
+
+    Raises:
+        FractalError: The database or the environment does not tell.
+    """
+    door = service_side(installation, python, A_DAY)
+    reasons = why_not_copied(door, installation) if method != "dump" else []
+    environment = facts(door.python, door.account)
+    if environment.version is None:
+        raise no_server(door.python)
+    return Before(environment, package_lines(door.python), reasons)
 
 
 def make_backup(
@@ -80,6 +113,7 @@ def make_backup(
     extra_paths: Iterable[str] = (),
     check_mode: bool = False,
     method: str = "dump",
+    before: Before | None = None,
 ) -> dict[str, Any]:
     """Back up an instance into ``root/run``; a finished backup of the same run is left as it is.
 
@@ -94,6 +128,7 @@ def make_backup(
         extra_paths: Further files to keep.
         check_mode: Only say whether a backup would be made, and fail where the database or the programs are missing.
         method: ``copy`` (frozen copy), ``dump``, or ``auto`` (a copy where one can be made, else a dump).
+        before: What was asked already, while the service still ran.
 
     Returns:
         ``changed``, ``backup`` (see `Backup.summary`), ``why_not_copied`` (empty unless a copy was wanted),
@@ -113,11 +148,12 @@ def make_backup(
         read_files(instance_files(installation, _unit(installation), extra_paths))
         door.call(see_that_it_can_be_dumped, installation)
         if method == COPY:
-            _refuse_without_copy(why_not_copied(door, installation))
+            _refuse_without_copy(before.why_not_copied if before else why_not_copied(door, installation))
         return {"changed": True, "backup": {"path": path, "run": run}, **_NO_TIME}
+    before = before or see_before(installation, python, method)
     with partial_folder(root, run) as folder:
-        files = cache(lambda: _fill(folder, installation, door, extra_paths))
-        saved, why = _saved(folder, installation, door, run, proof, method, files)
+        files = cache(lambda: _fill(folder, installation, door, before, extra_paths))
+        saved, why = _saved(folder, installation, door, run, proof, method, before.why_not_copied, files)
         manifest = _manifest(saved, run, files())
         with explained("finish", folder):
             write_manifest(folder, manifest)
@@ -172,12 +208,18 @@ _NO_TIME = {"why_not_copied": "", "copy_seconds": 0.0, "dump_seconds": 0.0, "pro
 
 
 def _saved(
-    folder: str, installation: Installation, door: Door, run: str, proof: str, method: str, meanwhile: Callable[[], Any]
+    folder: str,
+    installation: Installation,
+    door: Door,
+    run: str,
+    proof: str,
+    method: str,
+    reasons: Sequence[str],
+    meanwhile: Callable[[], Any],
 ) -> tuple[dict[str, Any], str]:
     """Save the database; return its part of the manifest, and why there is no copy where one was wanted."""
     why = ""
     if method != "dump":
-        reasons = why_not_copied(door, installation)
         if not reasons:
             with door.begin(copy_database, installation, run, method == "auto") as copying:
                 meanwhile()
@@ -260,14 +302,16 @@ def _refuse_without_copy(reasons: Sequence[str]) -> None:
         )
 
 
-def _fill(folder: str, installation: Installation, door: Door, extra_paths: Iterable[str]) -> dict[str, Any]:
+def _fill(
+    folder: str, installation: Installation, door: Door, before: Before, extra_paths: Iterable[str]
+) -> dict[str, Any]:
     """Write the files into the folder, and return their part of the manifest."""
     unit = _unit(installation)
     files = save_files(folder, read_files(instance_files(installation, unit, extra_paths)))
     return {
         "service": _service(unit),
-        "environment": _environment(door),
-        "files": [*files, _packages(folder, door.python)],
+        "environment": _environment(door.python, before.environment.version),
+        "files": [*files, _packages(folder, before.packages)],
         "absent": [one.path for one in instance_files(installation, unit) if not os.path.lexists(one.path)],
     }
 
@@ -283,10 +327,10 @@ def _manifest(saved: Mapping[str, Any], run: str, filled: Mapping[str, Any]) -> 
     }
 
 
-def _packages(folder: str, python: str) -> dict[str, Any]:
-    """Write the list of installed packages, as ``pip freeze`` would; return its entry for the manifest."""
+def _packages(folder: str, packages: Iterable[str]) -> dict[str, Any]:
+    """Write the list of installed packages; return its entry for the manifest."""
     path = os.path.join(folder, PACKAGES)
-    write_synced(path, "".join(line + "\n" for line in package_lines(python)).encode())
+    write_synced(path, "".join(line + "\n" for line in packages).encode())
     return {"path": None, "file": PACKAGES, **measure(path)}
 
 
@@ -303,8 +347,7 @@ def _service(unit: Unit | None) -> dict[str, Any] | None:
     return {"name": unit.name, "enabled_state": unit.enabled_state, "user": unit.user, "ran_before": ran}
 
 
-def _environment(door: Door) -> dict[str, Any]:
+def _environment(python: str, version: str | None) -> dict[str, Any]:
     """Return where the old environment is, which stays untouched for a rollback."""
-    path = os.path.dirname(os.path.dirname(door.python))
-    version = installed_version(door.python, door.account)
-    return {"python": door.python, "path": path, "real_path": os.path.realpath(path), "version": version}
+    path = os.path.dirname(os.path.dirname(python))
+    return {"python": python, "path": path, "real_path": os.path.realpath(path), "version": version}

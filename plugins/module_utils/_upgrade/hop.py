@@ -19,14 +19,7 @@ from typing import Any, Callable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path, switch
-from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
-    DEFAULT_SERVICE,
-    Installation,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
-    ServerInstance,
-    discover_server,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import (
@@ -37,6 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import install_in_place
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
 
 
 def make_hop(
@@ -70,13 +64,13 @@ def make_hop(
     reason = why_not_implemented([release(version)])
     if reason:
         raise FractalError(reason)
-    instance = discover_server(installation.service or DEFAULT_SERVICE, python)
-    door = service_side(installation, instance.python, A_DAY)
+    door = service_side(installation, python, A_DAY)
+    installed = facts(door.python, door.account).version  # None if pip was killed
     if check_mode:
-        there = strategy == "in_place" or instance.version == version
-        python = instance.python if there else python_beside(instance.python, version)
+        there = strategy == "in_place" or installed == version
+        python = door.python if there else python_beside(door.python, version)
         schema = replace(door, python=python).call(migrate_schema, installation, python, version, check_mode=True)
-        return {"changed": instance.version != version or schema["changed"], "schema": schema}
+        return {"changed": installed != version or schema["changed"], "schema": schema}
     environment = _timed(
         lambda: (
             {"changed": False, "steps": []}
@@ -84,11 +78,11 @@ def make_hop(
             else migrate_environment(installation, door, version, env_options or {})
         )
     )
-    switched = _timed(lambda: {"changed": switch_to(instance, version, strategy)})
+    switched = _timed(lambda: {"changed": switch_to(door.python, installed, version, strategy)})
     stages = {
         "environment": environment,
         "switch": switched,
-        **door.call(migrate, installation, instance.python, version),
+        **door.call(migrate, installation, door.python, version),
     }
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
 
@@ -125,21 +119,31 @@ def migrate(installation: Installation, python: str, version: str) -> dict[str, 
 
 def python_beside(python: str, version: str) -> str:
     """Return the interpreter of a release that lies prepared beside the environment of ``python``."""
-    environment = os.path.dirname(os.path.dirname(python))
-    return os.path.join(release_path(environment, version), "bin", os.path.basename(python))
+    return os.path.join(release_path(_environment_of(python), version), "bin", os.path.basename(python))
 
 
-def switch_to(instance: ServerInstance, version: str, strategy: str) -> bool:
+def switch_to(python: str, installed: str | None, version: str, strategy: str) -> bool:
     """Make the known path lead to the release ``version``, unless it does. Return whether that changed anything.
+
+    Args:
+        python: Interpreter at the known path.
+        installed: The release there, None if pip was killed.
+        version: The release that is to be there.
+        strategy: See `make_hop`.
 
     Raises:
         FractalError: The release was not prepared, or pip cannot install it.
     """
-    if instance.version == version:
+    if installed == version:
         return False
+    environment = _environment_of(python)
     if strategy == "in_place":
-        return install_in_place(instance.as_dict(), version, os.environ)
-    return switch(instance.environment, instance.version or "unknown", version)
+        return install_in_place({"environment": environment, "python": python}, version, os.environ)
+    return switch(environment, installed or "unknown", version)
+
+
+def _environment_of(python: str) -> str:
+    return os.path.dirname(os.path.dirname(python))
 
 
 def _timed(stage: Callable[[], dict[str, Any]]) -> dict[str, Any]:

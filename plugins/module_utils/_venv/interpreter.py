@@ -75,8 +75,13 @@ def installed_version(python: str, account: Account | None = None) -> str:
     """
     version = _own_version() if _is_this(python) else facts(python, account).version
     if version is None:
-        raise FractalError(f"fractal-server is not installed in the environment of {python}.")
+        raise no_server(python)
     return version
+
+
+def no_server(python: str) -> FractalError:
+    """Return the error for an environment that should have fractal-server and has none."""
+    return FractalError(f"fractal-server is not installed in the environment of {python}.")
 
 
 def _is_this(python: str) -> bool:

@@ -17,12 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import (
-    ask_about_copy,
-    copy_database,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.copy import copy_database
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.dump import read_after
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import make_backup, note_after
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import (
+    Before,
+    make_backup,
+    note_after,
+    see_before,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door, dismiss
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import read_unit
@@ -151,6 +153,7 @@ class Window:
         self.order = order
         self.journal = journal
         self.current = ""
+        self.before: Before | None = None
 
     def run(self) -> dict[str, Any]:
         """Return how it ended: ``outcome``, and after a failure ``msg`` and ``say``."""
@@ -197,10 +200,11 @@ class Window:
         order, todo = self.order, self.order.plan["todo"]
         would_hold(order.unit, new_hold(order.unit, order.controller, None))
         if todo["backup"]:
+            self.before = see_before(self._installation(), order.python, order.method)
             root = os.path.join(order.backup_root, order.unit)
-            make_backup(self._installation(), order.python, root, "rehearsal", check_mode=True, method=order.method)
+            self._make_backup(root, "rehearsal", check_mode=True)
         if order.plan["hops"] and order.strategy == "staged":  # in place, the new release does not exist yet
-            make_hop(self._installation(), order.named_python, order.plan["hops"][0], order.strategy, check_mode=True)
+            make_hop(self._installation(), order.python, order.plan["hops"][0], order.strategy, check_mode=True)
         return {"changed": False}
 
     def _drain(self) -> dict[str, Any]:
@@ -221,15 +225,32 @@ class Window:
         if hold is None or not hold.backup:
             raise FractalError(f"The hold on {order.unit} is gone. Run the upgrade again.")
         root, run = os.path.split(hold.backup)
-        return make_backup(self._installation(), order.python, root, run, order.proof, method=order.method)
+        return self._make_backup(root, run)
+
+    def _make_backup(self, root: str, run: str, check_mode: bool = False) -> dict[str, Any]:
+        order = self.order
+        return make_backup(
+            self._installation(),
+            order.python,
+            root,
+            run,
+            order.proof,
+            check_mode=check_mode,
+            method=order.method,
+            before=self.before,
+        )
 
     def _migrate_file(self) -> dict[str, Any]:
         """Migrate the file for the first release; each further one makes its own step, in its hop."""
-        order, installation = self.order, self._installation()
+        order, installation, tasks_python = self.order, self._installation(), None
+        if self.before:
+            version = self.before.environment.python_version.rpartition(".")[0]
+            tasks_python = {"version": version, "interpreter": order.python}
         task = env_task(
             path=installation.env_file,
             service=order.unit,
             server_python=order.python,
+            tasks_python=tasks_python,
             default_group_name=order.default_group_name,
             oauth_client=order.oauth_client,
             data_migration=order.data_migration,
@@ -249,7 +270,7 @@ class Window:
             return
         door = self._door()
         if not release:
-            door.stand_by(drain, ask_about_copy, copy_database, read_state)
+            door.stand_by(drain, copy_database, read_state)
         following = hops[hops.index(release) + 1 :] if release else hops
         for one in following[:1]:
             python = python_beside(order.python, one)
@@ -262,7 +283,7 @@ class Window:
         options = {"default_group_name": order.default_group_name, "oauth_client": order.oauth_client}
         first = release == order.plan["hops"][0]  # its step of the file is a stage of its own
         return make_hop(
-            self._installation(), order.named_python, release, order.strategy, env_options=options, file_is_done=first
+            self._installation(), order.python, release, order.strategy, env_options=options, file_is_done=first
         )
 
     def _give_resource(self, handed_on: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import archive, copy
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import archive, copy, make
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     newest_without_dump,
     open_backup,
@@ -24,10 +25,12 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
     TableContents,
     differences,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import (
     PostgresPrograms,
     cheapest_compression,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts
 
 GB = 10**9
 COUNTED = {"rows": 2, "digest": "", "columns": ["id"], "kept": "", "max_id": 7}
@@ -66,6 +69,67 @@ def test_room_for_the_copy_and_for_the_proof_of_its_dump(
     monkeypatch.setattr(copy, "data_folder", lambda _: str(tmp_path))
     monkeypatch.setattr(copy.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert (copy.no_room(GB, 1) == []) == enough
+
+
+class Copying:
+    """A door behind which a frozen copy is made; ``asked`` notes what was asked of host and database, in order."""
+
+    python, account = "/venv/bin/python3", None
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        found = PythonFacts("/venv", "/usr/bin/python3", "2.16.6", "3.11.7", True)
+        for name, answer in {"why_not_copied": [], "facts": found, "package_lines": ["a==1"]}.items():
+            monkeypatch.setattr(make, name, lambda *_where, name=name, answer=answer: self.asked.append(name) or answer)
+        monkeypatch.setattr(make, "service_side", lambda *_where: self)
+
+    def begin(self, function: Any, *_given: Any) -> Copying:
+        self.asked.append(function.__name__)
+        return self
+
+    def __enter__(self) -> Copying:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing is left."""
+
+    def answer(self) -> dict[str, Any]:
+        told = {"database": {}, "contents": CONTENTS, "task_groups": [], "copy": COPY}
+        return {**told, "copy_seconds": 1.0, "compare_seconds": 1.0}
+
+
+def test_what_was_seen_before_the_stop_is_not_asked_in_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, root = Copying(monkeypatch), tmp_path / "backups"
+    (tmp_path / ".env").write_text("POSTGRES_DB=d\n")
+    installation = Installation(str(tmp_path / ".env"))
+    before = make.see_before(installation, None, "auto")
+    everything, door.asked = door.asked, []
+    told = make.make_backup(installation, None, str(root), "r", method="auto", before=before)
+    assert door.asked == ["copy_database"] and told["backup"]["version"] == "2.16.6"
+    assert (root / "r" / "packages.txt").read_text() == "a==1\n"
+    door.asked = []
+    make.make_backup(installation, None, str(root), "r2", method="auto")
+    assert door.asked == [*everything, "copy_database"], "without it, it asks"
+    door.asked = []
+    assert make.see_before(installation, None, "dump") == before and "why_not_copied" not in door.asked
+
+
+def test_no_copy_is_begun_that_was_seen_to_be_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door, installation = Copying(monkeypatch), Installation(str(tmp_path / ".env"))
+    before = replace(make.see_before(installation, None, "copy"), why_not_copied=["no room"])
+    door.asked = []
+    with pytest.raises(FractalError, match="no room"):
+        make.make_backup(installation, None, str(tmp_path / "backups"), "r", method="copy", before=before)
+    assert door.asked == []
+
+
+def test_an_environment_without_fractal_server_is_none_to_go_back_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    Copying(monkeypatch)
+    monkeypatch.setattr(make, "facts", lambda *_where: PythonFacts("/venv", "/usr/bin/python3", None, "3.11.7", True))
+    with pytest.raises(FractalError, match="fractal-server is not installed in the environment of /venv"):
+        make.see_before(Installation("/srv/.env"), None, "dump")
 
 
 def test_where_postgresql_runs_elsewhere_its_room_is_not_known() -> None:

@@ -137,7 +137,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         "JWT_SECRET_KEY=k\nPOSTGRES_DB=d\nFRACTAL_RUNNER_BACKEND=slurm_sudo\nFRACTAL_SHELF_URL=https://s.example.org\n"
     )
     made = World(str(env_file))
-    monkeypatch.setattr(hop, "discover_server", made.instance)
+    monkeypatch.setattr(hop, "facts", made.instance)
     monkeypatch.setattr(hop, "read_state", made.state)
     monkeypatch.setattr(hop, "switch", made.switch)
     for module in (schema, data):

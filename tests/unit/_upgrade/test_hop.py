@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,14 +18,12 @@ class Stages:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
         self.calls: list[Any] = []
-        about = {"environment": "/venv", "version": version}
-        found = SimpleNamespace(**about, python="/venv/bin/python3", as_dict=lambda: about)
         self.door = InProcess()
-        monkeypatch.setattr(hop, "discover_server", lambda *_given: found)
-        monkeypatch.setattr(hop, "service_side", lambda _, python, _timeout: replace(self.door, python=python))
+        monkeypatch.setattr(hop, "facts", lambda *_given: SimpleNamespace(version=version))
+        monkeypatch.setattr(hop, "service_side", lambda *_where: self.door)
         monkeypatch.setattr(hop, "migrate_environment", lambda *given: self.stage("file", given[2]))
         monkeypatch.setattr(hop, "switch", lambda *given: self.note("switch", *given))
-        monkeypatch.setattr(hop, "install_in_place", lambda _about, release, _environ: self.note("pip", release))
+        monkeypatch.setattr(hop, "install_in_place", lambda about, release, _environ: self.note("pip", about, release))
         monkeypatch.setattr(hop, "migrate_schema", lambda *given, **more: self.stage("schema", given[2], **more))
         monkeypatch.setattr(hop, "migrate_data", lambda *_given, **_more: self.stage("data"))
 
@@ -59,7 +56,15 @@ def test_what_is_installed_is_not_switched_or_installed_again(monkeypatch: pytes
 def test_in_place_pip_does_it_and_a_release_that_is_no_stop_has_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(monkeypatch, "2.17.0")
     assert hop.make_hop(HOST, None, "2.17.2", "in_place")["data"] is None
-    assert stages.calls == [("file", "2.17.2"), ("pip", "2.17.2"), ("schema", "2.17.2")]
+    about = {"environment": "/venv", "python": "/venv/bin/python3"}
+    assert stages.calls == [("file", "2.17.2"), ("pip", about, "2.17.2"), ("schema", "2.17.2")]
+
+
+def test_what_a_killed_pip_left_is_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(monkeypatch, None)
+    assert hop.make_hop(HOST, None, "2.17.2", "in_place")["switch"]["changed"]
+    hop.make_hop(HOST, None, "2.17.2")
+    assert ("switch", "/venv", "unknown", "2.17.2") in stages.calls
 
 
 def test_in_check_mode_only_the_schema_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

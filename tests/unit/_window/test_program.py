@@ -5,13 +5,16 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import Before
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
@@ -49,7 +52,10 @@ FORWARDS = [
 ]
 BACKWARDS = ["stop again", "old environment", "old database", "old files", "old service", "clean up"]
 
-LOOK = program.Window._look  # the real one
+LOOK, BACK_UP, MIGRATE_FILE = (  # the real ones
+    *(program.Window._look, program.Window._back_up, program.Window._migrate_file),
+)
+BEFORE = Before(PythonFacts("/opt/venv", "/usr/bin/python3", "2.16.6", "3.11.7", True), ["a==1"], [])
 
 
 class Host:
@@ -151,7 +157,7 @@ def test_the_stages_come_in_their_order_and_end_upgraded(host: Host) -> None:
     assert host.hold is None
 
 
-@pytest.mark.parametrize("refuses", ["make_backup", "make_hop"])
+@pytest.mark.parametrize("refuses", ["see_before", "make_backup", "make_hop"])
 def test_what_would_be_refused_later_ends_the_window_before_anything_stops(
     host: Host, monkeypatch: pytest.MonkeyPatch, refuses: str
 ) -> None:
@@ -163,36 +169,74 @@ def test_what_would_be_refused_later_ends_the_window_before_anything_stops(
             asked.append((name, *given[1:], more))
             if name == refuses:
                 raise FractalError(f"{name} would be refused")
-            return {"changed": True}
+            return BEFORE if name == "see_before" else {"changed": True}
 
         return told
 
-    for name in ("make_backup", "make_hop"):
+    for name in ("see_before", "make_backup", "make_hop"):
         monkeypatch.setattr(program, name, work(name))
     monkeypatch.setattr(program, "would_hold", lambda unit, hold: asked.append(("would_hold", unit, hold.backup)))
     monkeypatch.setattr(program.Window, "_look", LOOK)
-    names, told = ended(replace(ORDER, method="copy", named_python="/venvs/bin/python"))
+    names, told = ended(replace(ORDER, method="copy"))
     assert (names, told["outcome"], told["msg"]) == (["look"], "left", f"{refuses} would be refused")
     assert host.hold is None and told["window_seconds"] is None
     options = {"check_mode": True}
     root, name = f"/b/{UNIT}", "rehearsal"
     expected = [
         ("would_hold", UNIT, ""),
-        ("make_backup", ORDER.python, root, name, {**options, "method": "copy"}),
-        ("make_hop", "/venvs/bin/python", "2.17.0", "staged", options),
+        ("see_before", ORDER.python, "copy", {}),
+        ("make_backup", ORDER.python, root, name, "restore", {**options, "method": "copy", "before": BEFORE}),
+        ("make_hop", ORDER.python, "2.17.0", "staged", options),
     ]
-    assert asked == expected[: 3 if refuses == "make_hop" else 2]
+    assert asked == expected[: {"see_before": 2, "make_backup": 3, "make_hop": 4}[refuses]]
 
 
 def test_the_look_asks_only_for_what_will_be_done(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """In place the new release does not exist before the hop."""
     asked: list[str] = []
-    for name in ("make_backup", "make_hop", "would_hold"):
+    for name in ("see_before", "make_backup", "make_hop", "would_hold"):
         monkeypatch.setattr(program, name, lambda *_given, name=name, **_more: asked.append(name))
     for strategy, plan in (("in_place", PLAN), ("staged", {**PLAN, "todo": {**TODO, "backup": False}, "hops": []})):
         order = replace(ORDER, strategy=strategy, plan=plan)
         LOOK(program.Window(order, None))  # type: ignore[arg-type]
-    assert asked == ["would_hold", "make_backup", "would_hold"]
+    assert asked == ["would_hold", "see_before", "make_backup", "would_hold"]
+
+
+def test_backup_and_file_get_what_was_seen_before_the_stop_and_ask_in_a_window_that_is_resumed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def note(name: str) -> Callable[..., Any]:
+        def work(*_given: Any, **options: Any) -> Any:
+            given.append((name, options.get("before" if name == "make_backup" else "tasks_python")))
+            return {"changed": True} if name == "make_backup" else Task()
+
+        return work
+
+    class Task:
+        def refuse_blockers(self) -> None:
+            """Nothing is in the way."""
+
+        def apply(self, write: bool) -> bool:
+            return write
+
+        def result(self, changed: bool) -> dict[str, Any]:
+            return {"changed": changed, "handed_on": {}}
+
+    window = program.Window
+    monkeypatch.setattr(window, "_look", lambda self: setattr(self, "before", BEFORE) or {"changed": False})
+    monkeypatch.setattr(window, "_back_up", BACK_UP)
+    monkeypatch.setattr(window, "_migrate_file", MIGRATE_FILE)
+    monkeypatch.setattr(window, "_installation", lambda _self: SimpleNamespace(env_file="/srv/.env"))
+    for name in ("make_backup", "env_task"):
+        monkeypatch.setattr(program, name, note(name))
+    ended()
+    assert given == [("make_backup", BEFORE), ("env_task", {"version": "3.11", "interpreter": ORDER.python})]
+    host.hold = HOLD
+    given.clear()
+    ended()
+    assert given == [("make_backup", None), ("env_task", None)]
 
 
 @pytest.mark.parametrize("strategy", ["staged", "in_place"])
@@ -213,7 +257,7 @@ def test_children_stand_by_in_the_environments_that_do_not_change(
     order = replace(ORDER, python=str(known), strategy=strategy)
     window = program.Window(order, None)  # type: ignore[arg-type]
     window._stand_by()
-    of_old = [(str(known), ["drain", "ask_about_copy", "copy_database", "read_state"])]
+    of_old = [(str(known), ["drain", "copy_database", "read_state"])]
     assert started == (of_old if strategy == "staged" else []), "2.17.0 is not there"
     window._stand_by("2.17.0")
     of_new = [(str(beside["2.18.0"]), ["migrate", "read_after"])]
