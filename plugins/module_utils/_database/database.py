@@ -33,6 +33,7 @@ else:
     try:
         import psycopg  # noqa: F401
         import sqlalchemy as sa
+        import sqlalchemy.dialects.postgresql.psycopg  # the first connection needs it: a child that stands by has it
         from sqlalchemy.pool import NullPool
 
         DBAPIError = sa.exc.DBAPIError

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database import database as _database
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
     DatabaseSettings,
     Installation,
@@ -152,3 +155,14 @@ def test_an_environment_that_is_not_fractals_is_told() -> None:
     settings = Installation("", database={"POSTGRES_DB": "d"})
     with pytest.raises(FractalError, match=f"\\A{python} has no sqlalchemy or psycopg.*fractal_server_python"):
         Door(Account.named(None), python).call(read_state, settings)
+
+
+def test_a_child_that_stands_by_has_imported_what_its_first_connection_needs() -> None:
+    script = f"""
+import sys
+import {_database.__name__} as database
+before = set(sys.modules)
+database.sa.create_engine(database.settings_from_values({{"POSTGRES_DB": "d"}}).url())
+print(sorted(name for name in set(sys.modules) - before if name.startswith(("sqlalchemy.", "psycopg."))))
+"""
+    assert run([sys.executable, "-c", script]).out == "[]\n"
