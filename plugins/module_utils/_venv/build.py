@@ -75,11 +75,14 @@ def remove_partial(environment: str, check_mode: bool = False) -> list[str]:
 
 
 def staged_releases(environment: str) -> list[str]:
-    """Return the versions of fractal-server whose complete environments lie beside ``environment``."""
-    found = []
+    """Return the versions of fractal-server whose complete environments lie beside ``environment``.
+
+    The one in use, to which it may be a link, is none: nobody switches to it, and to look at all its files takes time.
+    """
+    found, in_use = [], os.path.realpath(environment)
     for folder in glob.glob(glob.escape(environment) + "-*"):
         version = folder[len(environment) + 1 :]
-        if re.fullmatch(r"[0-9][0-9A-Za-z.+]*", version) and not os.path.islink(folder):
+        if re.fullmatch(r"[0-9][0-9A-Za-z.+]*", version) and folder != in_use and not os.path.islink(folder):
             try:
                 complete = act_as(owner_of(folder), is_complete, folder, version, timeout=60)
             except (FractalError, OSError):

@@ -91,6 +91,15 @@ def test_only_complete_environments_count_as_staged(tmp_path):
     assert staged_releases(environment) == ["2.17.0"]
 
 
+def test_the_environment_in_use_is_not_staged_and_not_looked_through(tmp_path, monkeypatch):
+    for version in ("2.16.6", "2.17.0"):
+        installed(tmp_path / f"venv-{version}", version)
+    (tmp_path / "venv").symlink_to("venv-2.17.0")
+    looked = []
+    monkeypatch.setattr(build, "is_complete", lambda folder, version: looked.append(version) or True)
+    assert staged_releases(str(tmp_path / "venv")) == looked == ["2.16.6"]
+
+
 @pytest.mark.parametrize("spoil", ["empty", "gone", "no record", "empty record", "other package", "pipe", "link"])
 def test_an_environment_that_a_power_cut_left_half_is_not_staged(tmp_path, spoil):
     packages = installed(tmp_path / "venv-2.17.0", "2.17.0")
