@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,11 +99,16 @@ class ServerInstance:
 
 
 def discover_server(
-    service: str, python: str | None = None, url: str | None = None, strategy: str = "staged"
+    service: str,
+    python: str | None = None,
+    url: str | None = None,
+    strategy: str = "staged",
+    when_known: Callable[[str, str], None] = lambda _user, _interpreter: None,
 ) -> ServerInstance:
     """Return the fractal-server instance behind the unit ``service``.
 
     ``python`` and ``url`` replace what the unit's command line leads to; ``strategy`` is how releases get installed.
+    ``when_known`` gets account and interpreter before the rest is looked at: what needs no more can begin.
 
     Raises:
         FractalError: The unit does not exist, or its command line leads to no Python environment.
@@ -112,6 +117,7 @@ def discover_server(
     around = surroundings(unit)
     command = read_command(unit.command, around)
     interpreter = python or _interpreter_of(unit, command)
+    when_known(unit.user, interpreter)
     found = facts(interpreter, Account.to_ask(unit.user))
     hold = read_hold(unit.name)
     _check_python(unit, interpreter, found, hold)

@@ -8,12 +8,15 @@ A part that cannot be seen never hides the others: it says why (``failed`` and `
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import newest_without_dump
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door, dismiss
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import mask_urls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import (
@@ -27,13 +30,26 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 
-Reader = Callable[[Door, Installation, Mapping[str, Any]], dict[str, Any]]
-"""Takes the door to an installation, the installation, and the instance; returns the state of its database."""
+
+@dataclass(frozen=True)
+class Reader:
+    """How to read the state of a database, and whatever is asked in the same child process.
+
+    Attributes:
+        needs: The function whose imports the child needs: they take longer than all that it is asked.
+        read: Takes the door to an installation, the installation, and the instance; returns the state of its database.
+    """
+
+    needs: Callable[..., dict[str, Any]]
+    read: Callable[[Door, Installation, Mapping[str, Any]], dict[str, Any]]
 
 
 def only_state(door: Door, installation: Installation, _instance: Mapping[str, Any]) -> dict[str, Any]:
     """Read the state of the database, and no more. See `read_state`, also for what it raises."""
     return door.call(read_state, installation)
+
+
+ONLY_STATE = Reader(read_state, only_state)
 
 
 def observe_server(
@@ -42,7 +58,7 @@ def observe_server(
     url: str | None = None,
     strategy: str = "staged",
     backup_root: str | None = None,
-    read: Reader = only_state,
+    reader: Reader = ONLY_STATE,
     **of_the_file: Any,
 ) -> dict[str, Any]:
     """Return ``instance``, ``database``, ``environment`` and ``backups`` of a fractal-server, or only the ``reason``.
@@ -53,15 +69,22 @@ def observe_server(
         url: Its address on the host, if the unit does not tell.
         strategy: How the next releases get installed.
         backup_root: Folder for backups, to look for frozen copies that have no dump yet.
-        read: How to read the state of the database; it may ask for more in the same child process.
+        reader: How to read the state of the database.
         of_the_file: Options of the environment file's migration: ``release``, ``default_group_name``,
             ``oauth_client``.
     """
+
+    def begin(user: str, interpreter: str) -> None:
+        with contextlib.suppress(FractalError):  # no such account: who asks the database says so
+            Door(Account.named(user), interpreter).stand_by(reader.needs)
+
     try:
-        instance = discover_server(service, python, url, strategy).as_dict()
+        instance = discover_server(service, python, url, strategy, begin).as_dict()
+        database = _part(lambda: _database(service, instance, reader))
     except FractalError as error:
         return {"instance": None, "reason": str(error)}
-    database = _part(lambda: _database(service, instance, read))
+    finally:
+        dismiss()
     return {
         "instance": instance,
         "database": database,
@@ -103,10 +126,10 @@ def _part(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"failed": True, "msg": mask_urls(f"{type(error).__name__}: {error}")}
 
 
-def _database(service: str, instance: Mapping[str, Any], read: Reader) -> dict[str, Any]:
+def _database(service: str, instance: Mapping[str, Any], reader: Reader) -> dict[str, Any]:
     try:
         installation = find_installation({"service": service})
-        return read(service_side(installation, instance["python"]), installation, instance)
+        return reader.read(service_side(installation, instance["python"]), installation, instance)
     except FractalError as error:
         return {"reachable": False, "reason": str(error)}
 

@@ -80,7 +80,7 @@ def look_at_server(service: str, verification: Mapping[str, Any] | None = None, 
             return {"instance": instance, "window": {"running": True, "seen": before}}
     reviewed: dict[str, Any] = {}
     if verification:
-        options["read"] = _reading(verification, reviewed)
+        options["reader"] = _reading(verification, reviewed)
     found = observe_server(service, **options)
     told = summary(read_events(unit))
     if told["outcome"] == UPGRADED and not told["told"] and found.get("instance"):
@@ -103,7 +103,7 @@ def _reading(verification: Mapping[str, Any], reviewed: dict[str, Any]) -> Reade
         reviewed.update(told["review"] or not_reviewed(told["why_not"]))
         return dict(told["state"])
 
-    return read
+    return Reader(state_and_review, read)
 
 
 def look_at_web(service: str, verification: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit, read_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discovery
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
+    discover_server,
     shebang_interpreter,
 )
 
@@ -93,3 +95,18 @@ def test_the_interpreter_is_read_from_the_script(tmp_path, head, interpreter):
     script.write_text(head)
     assert shebang_interpreter(str(script)) == interpreter
     assert shebang_interpreter(str(tmp_path / "missing")) is None
+
+
+def test_account_and_interpreter_are_told_before_anything_slow_is_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(discovery, "read_unit", lambda name: parse_unit(f"{name}.service", SHOW))
+    monkeypatch.setattr(discovery, "surroundings", lambda _unit: None)
+    monkeypatch.setattr(discovery, "read_command", lambda *_given: None)
+
+    def slow(*_given):
+        raise FractalError("it does not run")
+
+    monkeypatch.setattr(discovery, "facts", slow)
+    with pytest.raises(FractalError, match="it does not run"):
+        discover_server("fractal-server", "/venv/bin/python3", when_known=lambda *told: asked.append(told))
+    assert asked == [("fractal", "/venv/bin/python3")]

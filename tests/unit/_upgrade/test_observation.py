@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.together import state_and_review
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import observation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import look as look_of
 from ansible_collections.fractal_ops.platform.plugins.modules import fractal_observe
@@ -40,10 +42,16 @@ class Host:
         self.asked: dict[str, tuple[Any, ...]] = {}
         self.file: dict[str, Any] = {}
         self.differs, self.steps, self.doors = False, ["2.17.0"], 0
+        self.order: list[Any] = []
+        self.user = getpass.getuser()
 
     def part(self, name: str) -> Callable[..., Any]:
         def answer(*given: Any, **options: Any) -> Any:
             self.asked[name] = given
+            self.order.append(name)
+            if name == "discover_server" and not isinstance(self.answers[name], Exception):
+                given[-1](self.user, SERVER["python"])
+                self.order.append("discovered")
             if name == "env_task":
                 self.file = options
             if isinstance(self.answers.get(name), Exception):
@@ -81,6 +89,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
         monkeypatch.setattr(observation, name, made.part(name))
     monkeypatch.setattr(observation, "find_installation", lambda options: options["service"])
     monkeypatch.setattr(observation, "service_side", lambda *_where: made)
+    monkeypatch.setattr(observation.Door, "stand_by", lambda door, needs: made.order.append((door.python, needs)))
+    monkeypatch.setattr(observation, "dismiss", lambda: made.order.append("dismissed"))
     monkeypatch.setattr(look_of, "is_running", lambda _unit: False)
     monkeypatch.setattr(look_of, "read_events", lambda _unit: [])
     return made
@@ -95,7 +105,7 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
     assert seen["instance"] == SERVER and seen["database"] == STATE
     assert seen["environment"] == {"changed": True, "steps": ["2.17.0"], "findings": []}
     assert host.doors == 1
-    assert host.asked["discover_server"] == ("fractal-server", None, "http://127.0.0.1:1", "staged")
+    assert host.asked["discover_server"][:-1] == ("fractal-server", None, "http://127.0.0.1:1", "staged")
     assert host.asked["read_state"] == ("fractal-server",)
     assert seen["backups"] == {"without_dump": []}, "nobody said where backups are"
     assert (host.file["release"], host.file["oauth_client"], host.file["path"]) == (
@@ -127,7 +137,28 @@ def test_the_file_is_examined_for_the_database_that_was_seen(
 def test_a_unit_that_leads_to_nothing_is_told_with_its_reason(host: Host) -> None:
     host.answers["discover_server"] = host.answers["discover_web"] = FractalError("The unit is masked.")
     assert look() == look("web") == {"instance": None, "reason": "The unit is masked."}
-    assert host.doors == 0
+    assert host.doors == 0 and host.order.count("dismissed") == 1
+
+
+def test_the_child_is_started_before_the_slow_parts_of_the_discovery(host: Host) -> None:
+    look()
+    begun = (SERVER["python"], observation.ONLY_STATE.needs)
+    assert host.order[:5] == ["discover_server", begun, "discovered", "read_state", "dismissed"]
+    host.order.clear()
+    look(verification={"version": "2.17.0", "check_email": False})
+    assert host.order[1] == (SERVER["python"], state_and_review), "whatever it will be asked"
+
+
+def test_of_an_account_that_does_not_exist_there_is_no_child_and_the_rest_is_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observation.Account, "named", refuse)
+    assert look()["instance"] == SERVER
+    assert "dismissed" in host.order and not any(isinstance(one, tuple) for one in host.order)
+
+
+def refuse(name: str) -> None:
+    raise FractalError(f"The account {name} does not exist on this host.")
 
 
 def test_what_cannot_be_seen_hides_nothing_else(host: Host) -> None:

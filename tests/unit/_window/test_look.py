@@ -11,6 +11,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import Lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.together import state_and_review
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.observation import ONLY_STATE
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import look
@@ -34,16 +35,18 @@ class Host:
         }
         self.told: dict[str, Any] = {"state": {"revision": "r"}, "review": REVIEW, "why_not": ""}
         self.asked: list[Any] = []
+        self.begun: Any = None
         self.verified: list[tuple[Any, ...]] = []
 
     def call(self, function: Any, _installation: Any, *_options: Any) -> dict[str, Any]:
         self.asked.append(function)
         return self.told if function is state_and_review else self.told["state"]
 
-    def observe(self, _service: str, read: Any = look.only_state, **_options: Any) -> dict[str, Any]:
+    def observe(self, _service: str, reader: Any = ONLY_STATE, **_options: Any) -> dict[str, Any]:
         if self.instance is None:
             return {"instance": None, "reason": "There is no such unit."}
-        return {"instance": self.instance, "database": read(self, Installation(""), self.instance)}
+        self.begun = reader.needs
+        return {"instance": self.instance, "database": reader.read(self, Installation(""), self.instance)}
 
     def verify(self, *told: Any) -> dict[str, Any]:
         self.verified.append(told)
@@ -97,7 +100,7 @@ def test_a_window_that_ended_well_is_offered_until_it_is_told(host: Host) -> Non
 def test_what_has_the_release_is_verified_with_the_look_and_by_the_same_child(host: Host) -> None:
     found = look_at_server("fractal-server", WANTED)
     assert found["verification"] == {"checks": ["passed"]} and found["database"] == {"revision": "r"}
-    assert host.asked == [state_and_review]
+    assert host.asked == [state_and_review] and host.begun is state_and_review
     ((instance, reviewed, options),) = host.verified
     assert instance.version == "2.17.0" and reviewed == REVIEW and options["check_email"] is True
     assert not options["email"] and not options["password"] and not options["probe_sources"], "no job is run"
