@@ -16,6 +16,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_17_
     normalize_url,
     slurm_mem_to_mb,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.r2_18_0 import models as r2_18_0
 from pydantic import ValidationError
 
 BATCHING = {
@@ -132,3 +133,18 @@ def test_classes_can_be_defined_without_pydantic() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_validator_is_built_before_it_is_needed() -> None:
+    """A child that asks the database imports the models of all releases, and needs those of one resource, or none."""
+    script = f"""
+import {r2_18_0.__name__} as models
+built = lambda: [name for name, one in models.RESOURCES.items() if one.__pydantic_complete__]
+before = built()
+try:
+    models.RESOURCES["local"]()
+except ValueError:
+    print(before, built())
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "[] ['local']\n"

@@ -99,7 +99,13 @@ MemoryWithUnit = Annotated[NonEmptyStr, AfterValidator(_memory_with_unit)]
 PythonVersion = Literal["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
-class _Strict(BaseModel):
+class _Model(BaseModel):
+    """A model whose validator is built when it is needed: most processes need one or two of all these, or none."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class _Strict(_Model):
     """A model that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid")
@@ -108,7 +114,7 @@ class _Strict(BaseModel):
 # --- configuration of a resource ---
 
 
-class TasksPythonConfig(BaseModel):
+class TasksPythonConfig(_Model):
     """Interpreters for task environments (tasks/config/_python.py)."""
 
     default_version: NonEmptyStr
@@ -122,7 +128,7 @@ class TasksPythonConfig(BaseModel):
         return self
 
 
-class PixiSlurmConfig(BaseModel):
+class PixiSlurmConfig(_Model):
     """Options of the SLURM jobs that pixi runs in (tasks/config/_pixi.py)."""
 
     partition: NonEmptyStr
@@ -131,7 +137,7 @@ class PixiSlurmConfig(BaseModel):
     time: NonEmptyStr
 
 
-class TasksPixiConfig(BaseModel):
+class TasksPixiConfig(_Model):
     """pixi installations for task environments (tasks/config/_pixi.py)."""
 
     versions: DictStrStr
@@ -211,7 +217,7 @@ def _pixi_config(value: dict[NonEmptyStr, Any]) -> dict[NonEmptyStr, Any]:
     return TasksPixiConfig(**value).model_dump() if value else value
 
 
-class _Resource(BaseModel):
+class _Resource(_Model):
     name: NonEmptyStr
     tasks_python_config: TasksPythonConfig
     tasks_pixi_config: Annotated[dict[NonEmptyStr, Any], AfterValidator(_pixi_config)]
@@ -256,7 +262,7 @@ class SlurmSshResource(_Resource):
 # --- profiles ---
 
 
-class _Profile(BaseModel):
+class _Profile(_Model):
     name: NonEmptyStr
 
 
@@ -293,7 +299,7 @@ class SlurmSshProfile(_Profile):
 # --- users ---
 
 
-class UserMigration(BaseModel):
+class UserMigration(_Model):
     """What the data migration writes to a user (data_migrations/2_17_0.py, ``UserUpdateInfo``)."""
 
     user_id: int
