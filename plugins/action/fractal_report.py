@@ -79,6 +79,7 @@ class ActionModule(ActionBase):
                 "metrics": {"type": "path", "default": ""},
                 "playbook": {"type": "str", "required": True},
                 "only_kept": {"type": "bool", "default": False},
+                "refused": {"type": "bool", "default": False},
             }
         )
         facts = task_vars or {}
@@ -126,13 +127,14 @@ class ActionModule(ActionBase):
             for record, page in zip(records, pages)
             if ends_badly(record)
         }
+        if failed and options["refused"]:
+            return {"failed": True, "msg": "Nothing was done. " + " ".join(failed.values())}
         return {
             "changed": False,
             "text": text,
             "files": files,
             "failures": [line for record in records for line in failures(record)],
             "failed_hosts": failed,
-            "conclusion": "Nothing was done. " + " ".join(failed.values()),
             "ansible_stats": {"data": _stats(records, pages), "per_host": False, "aggregate": True},
         }
 

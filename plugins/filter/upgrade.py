@@ -26,16 +26,21 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.advice i
     why_failed,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.at_rest import but_at_rest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.both_halves import (
+    but_to_prepare,
+    why_server_waits,
+    why_web_waits,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.controller import run_id, this_run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import (
+    BEGIN,
     HOOKS_RAN,
-    WEB_FAILURE,
     failed_workers,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.history import DEFAULT_FOLDER, read_records
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.hooks import following_hooks, hook_event
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance_report import instance_records, refused
-from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import server_of, webs_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instances import server_of
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.refusals import refusals
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.reviewed import review_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.state import server_state, web_state
@@ -146,11 +151,19 @@ def worker_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], s
     return [name for name, named in told.items() if (named if named in servers else "") == server]
 
 
-def failed_web_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> list[str]:
-    """Return the web hosts of a server that may not be upgraded; one that the run has lost is among them."""
-    run = _run_of(hostvars, groups)
-    failures = {name: hostvars[name].get(WEB_FAILURE, name in run) for name in webs_of(hostvars, groups, server)}
-    return [name for name, failure in failures.items() if failure]
+def but_hosts_to_prepare(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], group: str) -> list[str]:
+    """Return patterns that take the hosts of a group out of a play that need no preparation."""
+    return but_to_prepare(hostvars, groups, group, _run_of(hostvars, groups))
+
+
+def server_waits(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], server: str) -> str:
+    """Return why a server is not upgraded, by what is known now; empty if nothing is in the way."""
+    return why_server_waits(hostvars, groups, server, _run_of(hostvars, groups))
+
+
+def web_waits(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], web: str) -> str:
+    """Return why a web host is not upgraded, by what is known now; empty if nothing is in the way."""
+    return why_web_waits(hostvars, groups, web, _run_of(hostvars, groups))
 
 
 def event_of_hook(
@@ -203,7 +216,7 @@ def not_begun(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], wave
 def _run_of(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:
     """Return the hosts that this run has begun with. What a play has for hosts is not known before it has them."""
     names = dict.fromkeys(name for row in groups.values() for name in row)
-    return [name for name in names if name in hostvars and "__begin" in hostvars[name]]
+    return [name for name in names if name in hostvars and BEGIN in hostvars[name]]
 
 
 def wheels(target: Any, start: str = "") -> list[list[str]]:
@@ -226,7 +239,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "but_at_rest": but_at_rest,
-            "failed_web_hosts": failed_web_hosts,
+            "but_to_prepare": but_hosts_to_prepare,
             "failure": failure,
             "following_hooks": hooks_that_follow,
             "hook_event": event_of_hook,
@@ -247,6 +260,8 @@ class FilterModule:
             "web_version": web_release,
             "wheels": wheels,
             "whole_run": whole_run,
+            "why_server_waits": server_waits,
+            "why_web_waits": web_waits,
             "worker_hosts": worker_hosts,
             "worker_problems": worker_problems,
         }

@@ -42,8 +42,8 @@ options:
       - V(present) makes the backup O(run) unless it is there.
       - V(archived) adds the proved dump to each backup of O(backup_root) that is a frozen copy alone, with low
         priority. The service may run. A backup whose copy a rollback has given back stays without. A dump that was
-        written without compression, as the service waited for it, is packed.
-      - V(superseded) drops the frozen copies of other runs than O(run) whose backups have their dump, too.
+        written without compression, as the service waited for it, is packed. With O(run), the frozen copies of other
+        runs go whose backups have their dump.
       - V(tidy) removes what killed backups left behind - unfinished folders with their copies, and scratch databases.
         Finished backups stay.
       - V(packed) writes the finished backup O(run) as one file into the folder O(into), to be copied elsewhere.
@@ -52,7 +52,7 @@ options:
         was written since.
       - V(pruned) removes all but the O(keep) newest backups of O(backup_root), and never the backup O(run).
     type: str
-    choices: [present, archived, superseded, tidy, noted, packed, pruned]
+    choices: [present, archived, tidy, noted, packed, pruned]
     default: present
   method:
     description:
@@ -204,7 +204,7 @@ packed:
   type: str
 removed:
   description: Folders and databases that were removed.
-  returned: with O(state=tidy), O(state=superseded) and O(state=pruned)
+  returned: with O(state=archived), O(state=tidy) and O(state=pruned)
   type: list
   elements: str
 duration:
@@ -252,8 +252,7 @@ def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return _removed(prune_backups(root, options["keep"], run, check_mode))
     installation = find_installation(options)
     others: dict[str, Callable[[], dict[str, Any]]] = {
-        "archived": lambda: archive_backups(installation, python, root, options["proof"], check_mode),
-        "superseded": lambda: _removed(drop_other_copies(installation, python, root, run, check_mode)),
+        "archived": lambda: _archived(options, check_mode),
         "tidy": lambda: _removed(tidy_up(installation, python, root, check_mode)),
         "noted": lambda: note_after(installation, python, os.path.join(root, run), check_mode),
     }
@@ -261,6 +260,14 @@ def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return others[state]()
     proof, extra_paths, method = options["proof"], options["extra_paths"], options["method"]
     return make_backup(installation, python, root, run, proof, extra_paths, check_mode, method)
+
+
+def _archived(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    python, root, run = (options[name] for name in ("python", "backup_root", "run"))
+    installation = find_installation(options)
+    made = archive_backups(installation, python, root, options["proof"], check_mode)
+    removed = drop_other_copies(installation, python, root, run, check_mode) if run else []
+    return {**made, "changed": made["changed"] or bool(removed), "removed": removed}
 
 
 def _removed(removed: list[str]) -> dict[str, Any]:
@@ -274,7 +281,7 @@ def main() -> None:
             **LOCK_ARGUMENT,
             "state": {
                 "type": "str",
-                "choices": ["present", "archived", "superseded", "tidy", "noted", "packed", "pruned"],
+                "choices": ["present", "archived", "tidy", "noted", "packed", "pruned"],
                 "default": "present",
             },
             "method": {"type": "str", "choices": list(METHODS), "default": "dump"},
@@ -288,7 +295,6 @@ def main() -> None:
         required_if=[
             ("state", "present", ["run"]),
             ("state", "noted", ["run"]),
-            ("state", "superseded", ["run"]),
             ("state", "packed", ["run", "into"]),
             ("state", "pruned", ["run", "keep"]),
         ],

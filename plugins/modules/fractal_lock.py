@@ -59,6 +59,12 @@ options:
         waits for that, unless the other run does something meanwhile.
     type: float
     default: 300
+  told:
+    description:
+      - Whether the report of this run tells how the last window on the unit ended, so that no later one has to. Noted
+        with O(state=absent), before the lock is given back.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -114,6 +120,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.loc
     why_locked,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import note_told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,6 +132,8 @@ def take_or_give_back(params: Mapping[str, Any], check_mode: bool) -> dict[str, 
     if check_mode:
         return {**result, **predict(unit, run, params["state"])}
     if params["state"] == "absent":
+        if params["told"]:
+            note_told(unit, run["run"])
         return {"changed": give_back(unit, run)}
     if params["lease"] < LEASE:
         wait_until_lapsed(unit, run, params["lease"])
@@ -147,6 +156,7 @@ def main() -> NoReturn:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "run": {**LOCK_ARGUMENT["lock"], "required": True},
             "lease": {"type": "float", "default": LEASE},
+            "told": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

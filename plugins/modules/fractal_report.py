@@ -51,6 +51,10 @@ options:
         at its end takes their place.
     type: bool
     default: false
+  refused:
+    description: Whether the records are of a run that is refused, if there are any. The module fails then.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -81,8 +85,4 @@ failed_hosts:
   description: One line for each instance that failed or is blocked, by its name, with the path of its report.
   returned: success
   type: dict
-conclusion:
-  description: These lines as one text.
-  returned: success
-  type: str
 """

@@ -266,7 +266,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._module impor
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import (
     attach,
     new_id,
-    note_told,
     start_window,
     watch,
 )
@@ -286,9 +285,6 @@ def begin_or_watch(params: Mapping[str, Any], lock: Mapping[str, str] | None, ch
         return attach(unit)
     if check_mode:
         return {"changed": state == "started"}
-    if state == "told":
-        note_told(unit, lock["run"] if lock else "")
-        return {"changed": False}
     options = {name: value for name, value in params.items() if name not in _NOT_OF_THE_ORDER}
     order = Order(unit=unit, id=new_id(), lock=dict(lock or {}), environ=network_environment(), **options)
     return start_window(order, params["known"])
@@ -300,7 +296,7 @@ def main() -> None:
             **NETWORK_ARGUMENT,
             **LOCK_ARGUMENT,
             "service": {"type": "str", "default": "fractal-server"},
-            "state": {"type": "str", "choices": ["started", "attached", "watched", "told"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "attached", "watched"], "default": "started"},
             "python": {"type": "path"},
             "named_python": {"type": "path"},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},

@@ -162,8 +162,7 @@ def _read(path: str, seen: dict[str, str]) -> None:
     for task in _tasks(content):
         for key, value in task.items():
             if key.rpartition(".")[2] in ("include_tasks", "import_tasks", "import_playbook"):
-                file = value if isinstance(value, str) else value["file"]
-                if "{{" not in file:  # else one of the operator's own
+                for file in _files(task, value if isinstance(value, str) else value["file"], ROOT / folder):
                     _read(f"{folder}/{file}", seen)
 
 
@@ -172,10 +171,19 @@ def _roles(content: Any) -> Iterator[tuple[str, str]]:
     for task in _tasks(content):
         for key, value in task.items():
             if key.rpartition(".")[2] in ("include_role", "import_role"):
-                part = value.get("tasks_from", "main")
-                yield value["name"].removeprefix(COLLECTION), f"{part.removesuffix('.yml')}.yml"
+                role, part = value["name"].removeprefix(COLLECTION), value.get("tasks_from", "main")
+                for file in _files(task, f"{part.removesuffix('.yml')}.yml", ROOT / "roles" / role / "tasks"):
+                    yield role, file
         for role in task.get("roles", []):
             yield (role if isinstance(role, str) else role["role"]).removeprefix(COLLECTION), "main.yml"
+
+
+def _files(task: dict[str, Any], file: str, folder: pathlib.Path) -> list[str]:
+    """Return the files that a task may include: those in the folder that its loop names; none of the operator's own."""
+    if "{{" not in file:
+        return [file]
+    named = re.findall(r"'(\w+)'", f"{file} {task.get('loop')} {' '.join(map(str, task.get('vars', {}).values()))}")
+    return [f"{name}.yml" for name in dict.fromkeys(named) if (folder / f"{name}.yml").exists()]
 
 
 def _tasks(content: Any) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._run.facts import (
@@ -39,13 +39,16 @@ def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], ve
     resting = {
         name for name in servers if name in facts and name not in restless and _server_rests(facts[name], verified)
     }
-    return [
-        f"!{name}"
+    return without(
+        name
         for name in facts
-        if (name not in servers or name in resting)
-        and (name not in webs or belongs[name] in resting)
-        and _PLAIN.fullmatch(name)
-    ]
+        if (name not in servers or name in resting) and (name not in webs or belongs[name] in resting)
+    )
+
+
+def without(names: Iterable[str]) -> list[str]:
+    """Return patterns that take these hosts out of a play; one whose name could mean other hosts, too, stays in it."""
+    return [f"!{name}" for name in names if _PLAIN.fullmatch(name)]
 
 
 def _server_rests(facts: Mapping[str, Any], verified: bool) -> bool:

@@ -14,7 +14,9 @@ from typing import Any
 # set by the role fractal and by precheck, about the host
 SERVER_STATE, SERVER_FAILURE = "__server_state", "__server_failure"
 WEB_STATE, WEB_FAILURE = "__web_state", "__web_failure"
-# set by the playbook upgrade: why the wave of an instance was not begun
+# registered by every playbook, on each host of the run
+BEGIN = "__begin"
+# set by the playbook upgrade, and by web_upgrade: why the wave of an instance was not begun
 NOT_BEGUN = "__not_begun"
 # set by fractal: the hooks that ran, each with why it failed
 HOOKS_RAN = "__fractal_hooks"

@@ -220,15 +220,21 @@ def _rehearsal(done: Mapping[str, Any], stages: Mapping[str, Mapping[str, Any]])
     }
 
 
+def _made(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what was told of the backup: by the role, or by a window that ended well; its failure names it itself."""
+    window = {} if facts.get(facts_of.SERVER_FAILURE) else _window(facts).get("results", {})
+    return facts.get(facts_of.BACKUP_MADE) or window.get("backup") or {}
+
+
 def _backup(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the backup of this upgrade, with its dump if that was made afterwards."""
-    made: Mapping[str, Any] | None = (facts.get(facts_of.BACKUP_MADE) or {}).get("backup")
+    made: Mapping[str, Any] | None = _made(facts).get("backup")
     archived = (facts.get(facts_of.BACKUP_ARCHIVED) or {}).get("archived") or []
     return next((one for one in archived if made and one["path"] == made["path"]), made)
 
 
 def _backup_seconds(facts: Mapping[str, Any]) -> dict[str, float]:
-    made, archived = facts.get(facts_of.BACKUP_MADE) or {}, facts.get(facts_of.BACKUP_ARCHIVED) or {}
+    made, archived = _made(facts), facts.get(facts_of.BACKUP_ARCHIVED) or {}
     if made.get("copy_seconds"):  # what came afterwards was no downtime
         made = {"copy_seconds": made["copy_seconds"], **(archived if archived.get("archived") else {})}
         parts: tuple[str, ...] = ("copy", "dump", "proof")

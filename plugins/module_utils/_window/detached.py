@@ -30,8 +30,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.loc
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
     BEGAN,
     ENDED,
-    TOLD,
-    Journal,
     begin_journal,
     last_attempt,
     read_events,
@@ -132,14 +130,6 @@ def watch(unit: str, program: str, seen: int, wait: float, lock: Mapping[str, st
         return {**told, "running": False, "died": True, "window": summary(events), "last_words": last_words}
     _wait_until_gone(unit)
     return {**told, "running": False, "window": summary(events)}
-
-
-def note_told(unit: str, run_id: str) -> None:
-    """Note that the report of a run tells how the last window ended."""
-    if read_events(unit):
-        journal = Journal(unit)
-        journal.note(TOLD, run=run_id)
-        journal.close()
 
 
 def _has_begun(events: list[dict[str, Any]], program: str) -> bool:

@@ -198,6 +198,14 @@ def begin_journal(unit: str, hold_run: str, seen: Mapping[str, Any]) -> None:
     write_file(os.path.join(folder, _SEEN), json.dumps(seen).encode(), os.geteuid(), os.getegid(), 0o600)
 
 
+def note_told(unit: str, run_id: str) -> None:
+    """Note that the report of a run tells how the last window ended."""
+    if read_events(unit):
+        journal = Journal(unit)
+        journal.note(TOLD, run=run_id)
+        journal.close()
+
+
 def read_seen(unit: str) -> dict[str, Any]:
     """Return what the run that began the window has seen; empty if it is not known."""
     try:

@@ -545,10 +545,11 @@ def test_the_next_backup_lets_go_of_older_copies(instance: Instance) -> None:
         if run == "run-1":
             instance.archive()
     names = [f"{instance.database.dbname}_frozen_run-{number}" for number in (1, 2, 3)]
-    superseded = instance.options(state="superseded", run="run-3")
-    assert instance.run_module("fractal_backup", **superseded, _check=True)["removed"] == names[:1]
+    archived = instance.options(state="archived", run="run-3")
+    predicted = instance.run_module("fractal_backup", **archived, _check=True)
+    assert predicted["changed"] and predicted["removed"] == names[:1], "run-2 has nothing but its copy yet"
     assert instance.copies() == names
-    assert instance.run_module("fractal_backup", **superseded)["changed"]
-    assert instance.copies() == names[1:], "run-2 has nothing but its copy"
-    assert len(instance.archive()["archived"]) == 2
-    assert instance.run_module("fractal_backup", **superseded)["removed"] == names[1:2]
+    done = instance.run_module("fractal_backup", **archived)
+    assert done["changed"] and len(done["archived"]) == 2 and done["removed"] == names[:2]
+    assert instance.copies() == names[2:]
+    assert not instance.run_module("fractal_backup", **archived)["changed"]

@@ -20,7 +20,9 @@ PLAYBOOK = [
         "gather_facts": False,
         "vars": {
             "__server_state": {"instance": {"python": "/venv/bin/python3"}},
-            "__backup_made": {"backup": {"path": f"/backups/{RUN}", "run": RUN}},
+            "__server_upgrade_window": {
+                "window": {"results": {"backup": {"backup": {"path": f"/backups/{RUN}", "run": RUN}}}}
+            },
             "__fractal_lock": {"run": "r", "controller": "c"},
         },
         "tasks": [

@@ -29,7 +29,7 @@ REGISTERED: dict[str, dict[str, Any]] = {
 # A part of what each shows; the plays show the hosts that they have.
 SHOWS = {
     "but_at_rest": "ok: [server]",
-    "failed_web_hosts": '"msg": []',
+    "but_to_prepare": "ok: [web]",
     "failure": "Fail as a task may: non-zero return code",
     "following_hooks": '"msg": []',
     "hook_event": '"hook": "after_window"',
@@ -50,6 +50,8 @@ SHOWS = {
     "web_version": '"msg": "1.21.1"',
     "wheels": "fractal-server==2.18.5",
     "whole_run": "ok: [localhost]",
+    "why_server_waits": '"msg": ""',
+    "why_web_waits": '"msg": ""',
     "worker_hosts": '"msg": []',
     "worker_problems": "cluster1: no room",
 }
@@ -64,7 +66,7 @@ def as_plays(name: str, example: dict[str, Any]) -> list[dict[str, Any]]:
     if name == "failure":
         fails = {"name": "Fail as a task may", "ansible.builtin.command": "false"}
         task = {"block": [fails], "rescue": [task]}
-    host = {"web_state": "web", "refused": "server:web"}.get(name, "server")
+    host = {"web_state": "web", "why_web_waits": "web", "refused": "server:web"}.get(name, "server")
     return [{"name": name, "hosts": host, **common, "tasks": [task]}]
 
 

@@ -17,7 +17,7 @@ TABLE = {
 }
 YAML = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/vars/*.yml"), *ROOT.glob("playbooks/*.yml")])
 NAME = re.compile(r"(?<![A-Za-z0-9])__[a-z][a-z_]*[a-z]\b")
-WHOLE_RUN = ("__server_state", "__server_failure", "__web_state", "__web_failure", "__web_server")
+WHOLE_RUN = ("__server_state", "__server_failure", "__web_state", "__web_failure", "__web_server", "__not_begun")
 
 
 def tasks(node: Any) -> Iterator[dict[str, Any]]:

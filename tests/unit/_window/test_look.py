@@ -15,8 +15,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.obse
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import look
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import note_told
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import Journal, begin_journal
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
+    Journal,
+    begin_journal,
+    note_told,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.look import look_at_server, look_at_web
 
 UNIT = "fractal-server.service"

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.fractal_ops.platform.plugins.filter.upgrade import (
-    failed_web_hosts,
+    but_hosts_to_prepare,
     failure,
+    server_waits,
+    web_waits,
     wheels,
     worker_hosts,
     worker_problems,
@@ -51,17 +53,20 @@ def test_a_wheelhouse_has_each_release_of_the_way_with_its_bounds() -> None:
             wheels(target, start)
 
 
-def test_a_server_does_not_begin_without_its_web_hosts() -> None:
+def test_a_web_host_that_the_run_has_lost_keeps_its_server_from_beginning() -> None:
+    pending = {"plan": {"pending": True}, "instance": {"hold": None}}
     hostvars = {
-        "a": {"fractal_server_host": "one", "__web_failure": ""},
-        "b": {"fractal_server_host": "one", "__web_failure": "no archive"},
-        "c": {"fractal_server_host": "two", "__web_failure": "down"},
+        "one": {"__server_state": pending, "__server_failure": ""},
+        "lost": {"__begin": {}},  # in the run, and nothing is known of it
+        "elsewhere": {},
     }
-    groups = {"fractal_web": ["a", "b", "c", "lost", "elsewhere"], "fractal_server": ["one", "two"]}
-    hostvars["lost"] = {"fractal_server_host": "one", "__begin": {}}  # in the run, and nothing is known of it
-    hostvars["elsewhere"] = {"fractal_server_host": "one"}
-    assert failed_web_hosts(hostvars, groups, "one") == ["b", "lost"]
-    assert failed_web_hosts({}, {}, "one") == []
+    groups = {"fractal_web": ["lost", "elsewhere"], "fractal_server": ["one"]}
+    assert "fractal-web on lost cannot be" in server_waits(hostvars, groups, "one")
+    assert "its server one is not" in web_waits(hostvars, groups, "elsewhere")
+    assert but_hosts_to_prepare(hostvars, groups, "fractal_server") == ["!one"]
+    del hostvars["lost"]["__begin"]
+    assert server_waits(hostvars, groups, "one") == web_waits(hostvars, groups, "elsewhere") == ""
+    assert but_hosts_to_prepare(hostvars, groups, "fractal_server") == []
 
 
 def test_of_a_loop_the_item_that_failed_says_why() -> None:
