@@ -277,12 +277,7 @@ class Bench:
         point: Point,
         kills: subprocess.Popen[str] | None = None,
     ) -> tuple[int, str]:
-        environ = {
-            **os.environ,
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/faults/callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "at_task",
-            "AT_TASK": json.dumps(acts),
-        }
+        environ = acting(acts)
         if point.process.startswith("AnsiballZ"):  # a module that comes through a pipe has no name
             environ["ANSIBLE_PIPELINING"] = environ["ANSIBLE_SSH_PIPELINING"] = "false"
         with subprocess.Popen(
@@ -336,9 +331,11 @@ class Bench:
 
     def killed_after(self, name: str, seconds: float, victims: str) -> None:
         """Run a playbook whose controller, or whose programs on the server, die after a time; or that ends before."""
+        environ = acting([{"task": WRITE_AT, "command": self.command(WRITE)}])
         with subprocess.Popen(
-            self.playbook(name), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
+            self.playbook(name), cwd=ROOT, env=environ, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
             try:
                 process.wait(timeout=seconds)
             except subprocess.TimeoutExpired:
@@ -392,6 +389,16 @@ class Bench:
         )
         for path in left.split():
             self.must_hold_no_secret(self.on("server", f"cat {shlex.quote(path)}"), path)
+
+
+def acting(acts: list[dict[str, object]]) -> dict[str, str]:
+    """Return the environment of a playbook in which commands are run as tasks begin."""
+    return {
+        **os.environ,
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/faults/callback_plugins"),
+        "ANSIBLE_CALLBACKS_ENABLED": "at_task",
+        "AT_TASK": json.dumps(acts),
+    }
 
 
 def differences(wanted: dict[str, object], found: dict[str, object]) -> list[str]:

@@ -4,11 +4,13 @@ A re-run must end in the state of an undisturbed run, a rollback in exactly the 
 hash, owner and mode, packages by list, units by their state. Every row written before a stop is counted.
 
     faults.py                     every point, both ways, and the other promises (PROMISES)
-    faults.py --short             for make test: every boundary, some of them both ways, on two pairs of hosts
-    faults.py --road              the points of an upgrade over two stops to 2.18.5, both ways, on two pairs of hosts
+    faults.py --short             for make test: every boundary, some of them both ways
+    faults.py --road              the points of an upgrade over two stops to 2.18.5, both ways
     faults.py --only '^backup'    the cases whose names match
     faults.py --random 20 [--seed S]
-    faults.py --kept FILE ...     goes on with the hosts and the states that an earlier run with this option left
+    faults.py --kept FOLDER ...   goes on with the hosts and the states that an earlier run with this option left
+
+All of them work on two pairs of hosts at a time.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import Bench, Failed, remove
-from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, ROAD, ROAD_ALONE, Point
-from promises import PROMISES
+from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, ROAD, ROAD_ALONE, UNWATCHED, Point
+from promises import PROMISES, Promise
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
 BACK_FROM = ("window", "stop", "backup", "data", "start")
@@ -49,6 +51,9 @@ class Case:
         return f"{' | '.join(str(point) for point in self.points) or 'finished upgrade'} -> {self.way}{then}"
 
 
+Work = tuple[str, Callable[["Runner"], None]]  # its name, and what is done on the runner's hosts
+
+
 class Runner:
     """Runs cases on one bench, each from the old instance; keeps count."""
 
@@ -56,31 +61,31 @@ class Runner:
         self.bench = bench
         self.survived = self.total = 0
 
-    def reference(self) -> float:
-        """Learn the old and the new state from an upgrade that nothing disturbs; return how long it took."""
+    def reference(self) -> None:
+        """Learn the old and the new state from an upgrade that nothing disturbs, and how many seconds it takes."""
         bench = self.bench
         bench.start()
         self.old = bench.state()
         with bench.sampled_arguments():
             started = time.monotonic()
             bench.must("upgrade", "-vvvv", "--diff")
-            lasted = time.monotonic() - started
+            self.lasted = time.monotonic() - started
         bench.must_have_leaked_nothing()
         self.new = bench.state()
-        print(f"undisturbed: {lasted:.0f} s; {len(bench.secrets)} secrets, none seen anywhere", flush=True)
-        return lasted
+        print(f"undisturbed: {self.lasted:.0f} s; {len(bench.secrets)} secrets, none seen anywhere", flush=True)
 
-    def resume(self, kept: pathlib.Path) -> float:
-        """Go on where an earlier run stopped, or begin; return how long the undisturbed upgrade took."""
-        if kept.exists():
-            self.old, self.new, lasted, secrets = json.loads(kept.read_text())
+    def begin(self, kept: pathlib.Path | None) -> None:
+        """Come to the old instance, with both states known: go on where an earlier run stopped, or with new hosts."""
+        known = kept and kept / f"{self.bench.pair}.json"
+        if known and known.exists():
+            self.old, self.new, self.lasted, secrets = json.loads(known.read_text())
             self.bench.secrets = set(secrets)
             self.bench.must_be(self.old, "the hosts that were kept are not the old instance any more")
-            return float(lasted)
-        lasted = self.reference()
+            return
+        self.reference()
         self.back()
-        kept.write_text(json.dumps([self.old, self.new, lasted, sorted(self.bench.secrets)]))
-        return lasted
+        if known:
+            known.write_text(json.dumps([self.old, self.new, self.lasted, sorted(self.bench.secrets)]))
 
     def back(self, *arguments: str) -> None:
         """Go back to the old instance, which is checked."""
@@ -119,6 +124,9 @@ class Runner:
         self.bench.killed_after("upgrade", *first)
         self.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
         self.one(Case([], way))
+
+    def keeps(self, promise: Promise) -> None:
+        promise(self.bench, self.old, self.new)
 
     def must_have_counted(self) -> None:
         """See that there were rows to lose: each case looked whether they are still there."""
@@ -203,7 +211,7 @@ def of_rollback() -> Iterator[Case]:
         yield Case([BOUNDARIES[-3]], ROLLBACK, [point])
 
 
-def chaos(runner: Runner, number: int, seed: int, lasted: float) -> None:
+def chaos(number: int, seed: int, lasted: float) -> Iterator[Work]:
     chance = random.Random(seed)
     for _unused in range(number):
         seconds, way = chance.uniform(0, lasted), chance.choice((RE_RUN, ROLLBACK))
@@ -211,24 +219,30 @@ def chaos(runner: Runner, number: int, seed: int, lasted: float) -> None:
 
         what = "the controller" if victims == "controller" else "the module at work"
         name = f"{what} after {seconds:.1f} s, then the controller {again:.1f} s into the {way}"
-        runner.count(name, partial(runner.killed_twice, way, (seconds, victims), again))
+        yield name, partial(Runner.killed_twice, way=way, first=(seconds, victims), again=again)
 
 
-def long(runner: Runner, options: argparse.Namespace) -> None:
-    if options.kept:
-        lasted = runner.resume(options.kept)
-    else:
-        lasted = runner.reference()
-        runner.back()
-    if options.random:
-        chaos(runner, options.random, options.seed, lasted)
-        return
-    runner.all_of([*every([*BOUNDARIES, *INSIDE, *CONDITIONS]), *of_rollback()], options.only)
+def all_that_is_known() -> Iterator[Work]:
+    unwatched = [Case([point], ROLLBACK) for point in UNWATCHED]  # the other way on is one of the promises
+    for case in (*every([*BOUNDARIES, *INSIDE, *CONDITIONS]), *unwatched, *of_rollback()):
+        yield str(case), partial(Runner.one, case=case)
     for name, promise in PROMISES.items():
-        if re.search(options.only, name):
-            runner.count(name, partial(promise, runner.bench, runner.old, runner.new))
-    if not options.only:
-        runner.count("rows written between precheck and stop", runner.must_have_counted)
+        yield name, partial(Runner.keeps, promise=promise)
+
+
+def long(runners: Sequence[Runner], options: argparse.Namespace) -> None:
+    at_once(runners, *[partial(Runner.begin, kept=options.kept)] * 2)
+    lasted = max(runner.lasted for runner in runners)
+    every_work = chaos(options.random, options.seed, lasted) if options.random else all_that_is_known()
+    left = iter([one for one in every_work if re.search(options.only, one[0])])  # both take the next from it
+
+    def until_none_is_left(runner: Runner) -> None:
+        for name, work in left:
+            runner.count(name, partial(work, runner))
+        if not options.only:
+            runner.count("rows written between precheck and stop", runner.must_have_counted)
+
+    at_once(runners, *[until_none_is_left] * 2)
 
 
 def main() -> None:
@@ -242,7 +256,7 @@ def main() -> None:
     parser.add_argument("--kept", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pairs = [options.pair, f"{options.pair}-2"] if options.short or options.road else [options.pair]
+        pairs = [options.pair, f"{options.pair}-2"]
         runners = [Runner(Bench(pair, folder, OVER_TWO_STOPS if options.road else ())) for pair in pairs]
         try:
             if options.short:
@@ -250,7 +264,7 @@ def main() -> None:
             elif options.road:
                 road(runners, options.only)
             else:
-                long(runners[0], options)
+                long(runners, options)
         finally:
             for runner in runners if not options.kept else []:
                 runner.bench.stop()

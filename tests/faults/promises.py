@@ -8,11 +8,14 @@ import pathlib
 import subprocess
 import tarfile
 import time
+from collections.abc import Callable
+from functools import partial
 
 from bench import LIMIT, ROOT, Bench, Failed, remove
-from points import KILL, WITH_A_PAGE, Point, controller_killed, sql
+from points import KILL, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
 
 State = dict[str, object]
+Promise = Callable[[Bench, State, State], None]
 KILLED_IN_DATA = Point("data", process="fractalctl update-db-data", delay=0.8, do=KILL)
 # That a program which systemd runs before the service writes no environment file is what the operator says of it.
 WRITES_NO_FILE = ("-e", '{"fractal_accept": ["unit.start_writes_file"]}')
@@ -66,9 +69,8 @@ def going_back_by_itself(bench: Bench, old: State, _new: State) -> None:
     bench.must_be(old, "after the failure the instance is not the old one")
 
 
-def a_window_nobody_watches(bench: Bench, old: State, new: State) -> None:
+def a_window_nobody_watches(bench: Bench, old: State, new: State, point: Point) -> None:
     """With its controller killed the window ends by itself; one more run tells it and changes nothing on the server."""
-    point = controller_killed("backup")
     bench.disturbed("upgrade", point)
     bench.on("server", point.mend)
     alive = bench.on("server", "curl -s http://127.0.0.1:8000/api/alive/")
@@ -255,11 +257,11 @@ def a_host_without_power(bench: Bench, old: State, new: State) -> None:
         back(bench, old)
 
 
-PROMISES = {
+PROMISES: dict[str, Promise] = {
     "two controllers at once": second_controller,
     "fractal_on_failure rollback": going_back_by_itself,
     "fractal_on_failure stop": stopping,
-    "a window nobody watches": a_window_nobody_watches,
+    **{f"a window nobody watches, {point}": partial(a_window_nobody_watches, point=point) for point in UNWATCHED},
     "a page that nobody takes away": a_page_that_nobody_takes_away,
     "a host without power": a_host_without_power,
     "a unit that refuses": a_unit_that_refuses,
