@@ -30,6 +30,27 @@ class Mutation(NamedTuple):
 
 MUTATIONS = (
     Mutation(
+        "a server begins without its web host",
+        UTILS + "_run/both_halves.py",
+        "failed = [web for web, why in failures.items() if why]",
+        "failed = []",
+        "_run",
+    ),
+    Mutation(
+        "a host is prepared whose other half cannot be",
+        UTILS + "_run/both_halves.py",
+        'return bool(state["pending"]) and not why_web_waits(hostvars, groups, name, run)',
+        'return bool(state["pending"])',
+        "_run",
+    ),
+    Mutation(
+        "a lost answer of a resolver is a dead service",
+        UTILS + "_instance/alive.py",
+        "_PATIENCE = 12",
+        "_PATIENCE = 5",
+        "_instance",
+    ),
+    Mutation(
         "a maintenance page that stays when the new server answers",
         UTILS + "_instance/page_program.py",
         "self._grace if self._was_down else self._patience",
@@ -221,7 +242,7 @@ MUTATIONS = (
     Mutation(
         "hop installs again",
         UTILS + "_upgrade/hop.py",
-        "    if instance.version == version:\n        return False\n",
+        "    if installed == version:\n        return False\n",
         "",
         "_upgrade",
     ),

@@ -35,6 +35,16 @@ def test_an_instance_that_is_up_to_date_hands_on_how_to_undo_its_last_upgrade(tm
     assert then["backup"] in page and then["undo"] in page
 
 
+def test_a_refused_run_fails_with_why_and_no_more(tmp_path: Path) -> None:
+    blocked = {**report_records.up_to_date(), "outcome": "blocked", "failure": "The variable fractal_x is mistyped."}
+    told = {key: value for key, value in blocked.items() if key not in ("run", "last_upgrade", "remedies")}
+    action = ActionModule.__new__(ActionModule)
+    options = {"records": [told], "only_kept": False, "refused": True}
+    result = action._report(options, blocked["run"], tmp_path, None, [])
+    assert result == {"failed": True, "msg": result["msg"]}
+    assert result["msg"].startswith("Nothing was done. fractal1: blocked.") and str(tmp_path) in result["msg"]
+
+
 def test_a_run_that_went_back_has_nothing_to_undo(tmp_path: Path) -> None:
     statistic(tmp_path, report_records.upgraded())
     back = {**report_records.up_to_date(), "outcome": "rolled back", "server_outcome": "rolled back"}

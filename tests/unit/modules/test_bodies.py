@@ -14,6 +14,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import lock as _lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold, render_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import take
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal
 from ansible_collections.fractal_ops.platform.plugins.modules import (
     fractal_backup_info,
     fractal_files_restore,
@@ -47,6 +48,25 @@ def test_the_lock_is_predicted_and_not_taken(locks: Path) -> None:
     take(UNIT, RUN)
     assert fractal_lock.predict(UNIT, RUN, "present") == {"changed": False}
     assert fractal_lock.predict(UNIT, RUN, "absent") == {"changed": True}
+
+
+def test_a_window_is_noted_as_told_when_its_run_gives_the_lock_back(
+    locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "FOLDER", str(tmp_path / "fractal-ops"))
+    params = {"service": "fractal-server", "state": "absent", "run": RUN, "told": True}
+    fractal_lock.take_or_give_back(params, False)
+    assert journal.read_events(UNIT) == [], "no window, nothing to tell"
+    journal.begin_journal(UNIT, "", {})
+    window = journal.Journal(UNIT)
+    window.note(journal.BEGAN, id="p")
+    window.close()
+    fractal_lock.take_or_give_back({**params, "told": False}, False)
+    assert not journal.summary(journal.read_events(UNIT))["told"]
+    take(UNIT, RUN)
+    assert fractal_lock.take_or_give_back(params, False) == {"changed": True} and list(locks.glob("*lock")) == []
+    assert journal.summary(journal.read_events(UNIT))["told"]
+    assert journal.read_events(UNIT)[-1]["run"] == RUN["run"]
 
 
 def test_the_lock_of_another_run_is_refused_in_check_mode_too(locks: Path) -> None:
