@@ -43,9 +43,8 @@ options:
       - V(started) starts the program and watches it to its end.
       - V(attached) only watches the one that began last, also if it has ended.
       - V(watched) returns what is new in its journal; that is what V(started) and V(attached) call again and again.
-      - V(told) notes that a report tells how it ended.
     type: str
-    choices: [started, attached, watched, told]
+    choices: [started, attached, watched]
     default: started
   python:
     description: Interpreter that runs fractal-server. Needed with O(state=started).
