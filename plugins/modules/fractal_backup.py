@@ -42,8 +42,7 @@ options:
       - V(present) makes the backup O(run) unless it is there.
       - V(archived) adds the proved dump to each backup of O(backup_root) that is a frozen copy alone, with low
         priority. The service may run. A backup whose copy a rollback has given back stays without. A dump that was
-        written without compression, as the service waited for it, is packed. With O(run), the frozen copies of other
-        runs go whose backups have their dump.
+        written without compression, as the service waited for it, is packed.
       - V(tidy) removes what killed backups left behind - unfinished folders with their copies, and scratch databases.
         Finished backups stay.
       - V(packed) writes the finished backup O(run) as one file into the folder O(into), to be copied elsewhere.
@@ -94,6 +93,11 @@ options:
     description:
       - How many backups stay.
     type: int
+  superseded_by:
+    description:
+      - With O(state=archived), the run whose frozen copy takes the place of the others. These are dropped then, if their
+        backups have their dump.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -263,7 +267,7 @@ def back_up(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _archived(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    python, root, run = (options[name] for name in ("python", "backup_root", "run"))
+    python, root, run = (options[name] for name in ("python", "backup_root", "superseded_by"))
     installation = find_installation(options)
     made = archive_backups(installation, python, root, options["proof"], check_mode)
     removed = drop_other_copies(installation, python, root, run, check_mode) if run else []
@@ -291,6 +295,7 @@ def main() -> None:
             "extra_paths": {"type": "list", "elements": "path", "default": []},
             "into": {"type": "path"},
             "keep": {"type": "int"},
+            "superseded_by": {"type": "str"},
         },
         required_if=[
             ("state", "present", ["run"]),

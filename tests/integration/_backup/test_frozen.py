@@ -545,7 +545,7 @@ def test_the_next_backup_lets_go_of_older_copies(instance: Instance) -> None:
         if run == "run-1":
             instance.archive()
     names = [f"{instance.database.dbname}_frozen_run-{number}" for number in (1, 2, 3)]
-    archived = instance.options(state="archived", run="run-3")
+    archived = instance.options(state="archived", superseded_by="run-3")
     predicted = instance.run_module("fractal_backup", **archived, _check=True)
     assert predicted["changed"] and predicted["removed"] == names[:1], "run-2 has nothing but its copy yet"
     assert instance.copies() == names
