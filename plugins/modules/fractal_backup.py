@@ -95,8 +95,8 @@ options:
     type: int
   superseded_by:
     description:
-      - With O(state=archived), the run whose frozen copy takes the place of the others. These are dropped then, if their
-        backups have their dump.
+      - With O(state=archived), the run whose frozen copy takes the place of the others. These are dropped then, if
+        their backups have their dump.
     type: str
 """
 
