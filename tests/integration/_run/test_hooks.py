@@ -49,3 +49,11 @@ def test_what_was_kept_for_that_case_is_not_the_report_of_a_run_that_goes_on(tmp
     ran, _hosts = upgrade(tmp_path, ["s1"], "- ansible.builtin.debug: {msg: it is due}\n")
     assert ran.code == 0 and ran.report("s1")["outcome"] == "upgraded"
     assert len([*(ran.folder / "s1").glob("2*.json")]) == 1 and ran.screen.count("== s1: ") == 1
+
+
+@pytest.mark.parametrize(("hook", "told"), [("fail: {msg: not tonight}", False), ("debug: {msg: it is due}", True)])
+def test_only_a_window_of_this_run_is_noted_as_told(tmp_path: Path, hook: str, told: bool) -> None:
+    """One that a hook has forbidden is skipped; an earlier one may still have to be told."""
+    ran, hosts = upgrade(tmp_path, ["s1"], f"- ansible.builtin.{hook}\n")
+    assert bool(hosts.calls("fractal_window:started")) == told == (ran.code == 0)
+    assert [call["told"] for call in hosts.options("fractal_lock") if "told" in call] == [told]
