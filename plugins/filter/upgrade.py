@@ -203,7 +203,7 @@ def waves(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[
 
     It is empty if there are to be no waves.
     """
-    resting = {name[1:] for name in but_at_rest(hostvars, groups, True)}
+    resting = {name[1:] for name in but_at_rest(hostvars, groups)}
     made = hosts_of_waves(hostvars, groups, _run_of(hostvars, groups))
     return [left for left in ([name for name in wave if name not in resting] for wave in made) if left]
 

@@ -20,25 +20,22 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._run.instance
 _PLAIN = re.compile(r"[\w.-]+")  # whatever else is in a name may mean something in a pattern
 
 
-def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], verified: bool = False) -> list[str]:
+def but_at_rest(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:
     """Return patterns for ``hosts`` of a play that take every host out of it whose instance is at rest.
 
     An instance is at rest as a whole: its server is finished and each of its web hosts is, none of them has a failure,
-    and no window is to be watched or told. A host of which that is not known stays in the play, and so does one whose
-    name could mean other hosts, too.
+    no window is to be watched or told, no archive to be made, all is verified, and nobody has locked it. A host of
+    which that is not known stays in the play, and so does one whose name could mean other hosts, too.
 
     Args:
         hostvars: Ansible's ``hostvars``; empty before the first play has begun, and where plays are only listed.
         groups: Ansible's ``groups``.
-        verified: Take out only those that need no verification either, no archive, and that nobody has locked.
     """
     servers, webs = groups.get("fractal_server", []), groups.get("fractal_web", [])
     facts = {name: hostvars[name] for name in dict.fromkeys([*servers, *webs]) if name in hostvars}
     belongs = {name: server_of(hostvars, groups, name) for name in webs if name in facts}
-    restless = {belongs[name] for name in belongs if not _web_rests(facts[name], verified)}
-    resting = {
-        name for name in servers if name in facts and name not in restless and _server_rests(facts[name], verified)
-    }
+    restless = {belongs[name] for name in belongs if not _web_rests(facts[name])}
+    resting = {name for name in servers if name in facts and name not in restless and _server_rests(facts[name])}
     return without(
         name
         for name in facts
@@ -51,20 +48,20 @@ def without(names: Iterable[str]) -> list[str]:
     return [f"!{name}" for name in names if _PLAIN.fullmatch(name)]
 
 
-def _server_rests(facts: Mapping[str, Any], verified: bool) -> bool:
+def _server_rests(facts: Mapping[str, Any]) -> bool:
     state = facts.get(SERVER_STATE)
     if state is None or facts.get(SERVER_FAILURE) != "":
         return False
     plan = state["plan"]
-    rests = plan["finished"] and not plan["window"] and not state["untold"]
-    return bool(rests and (not verified or (not plan["todo"]["archive"] and _is_told(state))))
+    left = plan["window"] or plan["todo"]["archive"] or state["untold"]
+    return bool(plan["finished"] and not left and _is_told(state))
 
 
-def _web_rests(facts: Mapping[str, Any], verified: bool) -> bool:
+def _web_rests(facts: Mapping[str, Any]) -> bool:
     state = facts.get(WEB_STATE)
     if state is None or facts.get(WEB_FAILURE) != "":
         return False
-    return not state["pending"] and (not verified or _is_told(state))
+    return not state["pending"] and _is_told(state)
 
 
 def _is_told(state: Mapping[str, Any]) -> bool:

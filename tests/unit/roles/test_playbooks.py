@@ -43,7 +43,7 @@ def test_each_module_that_may_take_files_of_the_controller_gets_them_copied(modu
 def groups_of(hosts: str) -> set[str]:
     """The groups that a play works on, also of one that does without hosts at rest."""
     waves = r"(?:hostvars .*waves\(groups\) \| flatten\s+or )?"
-    but = r"hostvars .*but_(?:at_rest|to_prepare)\(groups(?:, true|, '\w+')?\)"
+    but = r"hostvars .*but_(?:at_rest|to_prepare)\(groups(?:, '\w+')?\)"
     some = re.fullmatch(rf"\{{\{{ {waves}(\[.*\]) \+ {but} \}}\}}", hosts)
     return set(ast.literal_eval(some[1]) if some else hosts.split(":"))
 
