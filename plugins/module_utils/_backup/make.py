@@ -114,6 +114,7 @@ def make_backup(
     check_mode: bool = False,
     method: str = "dump",
     before: Before | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Back up an instance into ``root/run``; a finished backup of the same run is left as it is.
 
@@ -129,6 +130,7 @@ def make_backup(
         check_mode: Only say whether a backup would be made, and fail where the database or the programs are missing.
         method: ``copy`` (frozen copy), ``dump``, or ``auto`` (a copy where one can be made, else a dump).
         before: What was asked already, while the service still ran.
+        meanwhile: What to do while PostgreSQL copies the database, once the files are saved.
 
     Returns:
         ``changed``, ``backup`` (see `Backup.summary`), ``why_not_copied`` (empty unless a copy was wanted),
@@ -153,7 +155,12 @@ def make_backup(
     before = before or see_before(installation, python, method)
     with partial_folder(root, run) as folder:
         files = cache(lambda: _fill(folder, installation, door, before, extra_paths))
-        saved, why = _saved(folder, installation, door, run, proof, method, before.why_not_copied, files)
+
+        def while_copying() -> None:
+            files()
+            meanwhile()
+
+        saved, why = _saved(folder, installation, door, run, proof, method, before.why_not_copied, while_copying)
         manifest = _manifest(saved, run, files())
         with explained("finish", folder):
             write_manifest(folder, manifest)

@@ -41,6 +41,7 @@ def make_hop(
     check_mode: bool = False,
     env_options: Mapping[str, Any] | None = None,
     file_is_done: bool = False,
+    installed: str | None = None,
 ) -> dict[str, Any]:
     """Give the release ``version`` its environment file, switch to it, migrate schema and, where it has one, data.
 
@@ -51,6 +52,7 @@ def make_hop(
         strategy: ``staged`` switches to the environment of the release, ``in_place`` installs it from prepared wheels.
         env_options: What the operator says about the environment file, see `EnvTask`.
         file_is_done: The environment file has been migrated for this release just before.
+        installed: The release in the environment, if that was seen just before.
         check_mode: Only see whether it would be refused, as far as that can be seen before the switch.
 
     Returns:
@@ -65,7 +67,7 @@ def make_hop(
     if reason:
         raise FractalError(reason)
     door = service_side(installation, python, A_DAY)
-    installed = facts(door.python, door.account).version  # None if pip was killed
+    installed = installed or facts(door.python, door.account).version  # None if pip was killed
     if check_mode:
         there = strategy == "in_place" or installed == version
         python = door.python if there else python_beside(door.python, version)

@@ -46,6 +46,8 @@ from {_PACKAGE}._window.program import main
 main(%r)
 """
 _POLL, _LOOK_AT_UNIT = 0.1, 1.0  # seconds
+# Seconds in which what follows is told with it: each answer costs the host a module's start, in the window.
+_TOGETHER = 1.0
 
 
 def new_id() -> str:
@@ -98,7 +100,7 @@ def attach(unit: str) -> dict[str, Any]:
 
 
 def watch(unit: str, program: str, seen: int, wait: float, lock: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what is new in the journal, after at most ``wait`` seconds.
+    """Return what is new in the journal, soon after there is something, and after at most ``wait`` seconds.
 
     Args:
         unit: Whose window.
@@ -111,7 +113,7 @@ def watch(unit: str, program: str, seen: int, wait: float, lock: Mapping[str, st
         ``events`` that are new, ``seen``, ``running``. When it does not run any more: ``window`` (see `summary`), or if
         it was killed, so that nothing says how it ended, ``died``.
     """
-    deadline, looked, running = time.monotonic() + wait, -_LOOK_AT_UNIT, True
+    deadline, looked, running, heard = time.monotonic() + wait, -_LOOK_AT_UNIT, True, False
     if lock:
         date(unit, lock)
     while True:
@@ -119,7 +121,9 @@ def watch(unit: str, program: str, seen: int, wait: float, lock: Mapping[str, st
             looked, running = time.monotonic(), is_running(unit)
         events = read_events(unit)
         ended = any(event["event"] == ENDED and event.get("id") == program for event in events)
-        if len(events) > seen or ended or not running or time.monotonic() > deadline:
+        if len(events) > seen and not heard:
+            heard, deadline = True, min(deadline, time.monotonic() + _TOGETHER)
+        if ended or not running or time.monotonic() > deadline:
             break
         time.sleep(_POLL)
     told = {"events": [_shown(event) for event in events[seen:]], "seen": len(events)}

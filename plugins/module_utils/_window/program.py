@@ -32,6 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.dat
     Installation,
     find_installation,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.on_host import EnvTask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import read_hold
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import locked
@@ -48,6 +49,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._resources.ru
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop, migrate, python_beside
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.after_failure import (
     GO_BACK,
     START,
@@ -154,6 +156,8 @@ class Window:
         self.journal = journal
         self.current = ""
         self.before: Before | None = None
+        self.env_task: EnvTask | None = None
+        self.installed: str | None = None
 
     def run(self) -> dict[str, Any]:
         """Return how it ended: ``outcome``, and after a failure ``msg`` and ``say``."""
@@ -225,9 +229,19 @@ class Window:
         if hold is None or not hold.backup:
             raise FractalError(f"The hold on {order.unit} is gone. Run the upgrade again.")
         root, run = os.path.split(hold.backup)
-        return self._make_backup(root, run)
+        made = self._make_backup(root, run, meanwhile=self._see_what_follows)
+        if not made["copy_seconds"]:
+            self.env_task = self.installed = None  # a dump takes its time: it is seen again
+        return made
 
-    def _make_backup(self, root: str, run: str, check_mode: bool = False) -> dict[str, Any]:
+    def _see_what_follows(self) -> None:
+        """Work out what the next two stages write and switch, so that they need not, while the database is copied."""
+        with contextlib.suppress(Exception):  # the stage itself will say it
+            self.env_task = self._env_task()
+            door = self._door()
+            self.installed = facts(door.python, door.account).version
+
+    def _make_backup(self, root: str, run: str, check_mode: bool = False, **more: Any) -> dict[str, Any]:
         order = self.order
         return make_backup(
             self._installation(),
@@ -238,15 +252,21 @@ class Window:
             check_mode=check_mode,
             method=order.method,
             before=self.before,
+            **more,
         )
 
     def _migrate_file(self) -> dict[str, Any]:
         """Migrate the file for the first release; each further one makes its own step, in its hop."""
+        task = self.env_task or self._env_task()
+        task.refuse_blockers()
+        return task.result(task.apply(write=True))
+
+    def _env_task(self) -> EnvTask:
         order, installation, tasks_python = self.order, self._installation(), None
         if self.before:
             version = self.before.environment.python_version.rpartition(".")[0]
             tasks_python = {"version": version, "interpreter": order.python}
-        task = env_task(
+        return env_task(
             path=installation.env_file,
             service=order.unit,
             server_python=order.python,
@@ -257,8 +277,6 @@ class Window:
             data_stop=order.data_stop,
             release=[*order.plan["hops"], order.target][0],
         )
-        task.refuse_blockers()
-        return task.result(task.apply(write=True))
 
     def _stand_by(self, release: str = "") -> None:
         """Start the children in advance: those needed after the stop before it, those of a hop during the hop before.
@@ -283,7 +301,13 @@ class Window:
         options = {"default_group_name": order.default_group_name, "oauth_client": order.oauth_client}
         first = release == order.plan["hops"][0]  # its step of the file is a stage of its own
         return make_hop(
-            self._installation(), order.python, release, order.strategy, env_options=options, file_is_done=first
+            self._installation(),
+            order.python,
+            release,
+            order.strategy,
+            env_options=options,
+            file_is_done=first,
+            installed=self.installed if first else None,
         )
 
     def _give_resource(self, handed_on: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class Copying:
         """Nothing is left."""
 
     def answer(self) -> dict[str, Any]:
+        self.asked.append("copied")
         told = {"database": {}, "contents": CONTENTS, "task_groups": [], "copy": COPY}
         return {**told, "copy_seconds": 1.0, "compare_seconds": 1.0}
 
@@ -106,12 +107,13 @@ def test_what_was_seen_before_the_stop_is_not_asked_in_the_window(
     installation = Installation(str(tmp_path / ".env"))
     before = make.see_before(installation, None, "auto")
     everything, door.asked = door.asked, []
-    told = make.make_backup(installation, None, str(root), "r", method="auto", before=before)
-    assert door.asked == ["copy_database"] and told["backup"]["version"] == "2.16.6"
+    meanwhile = {"meanwhile": lambda: door.asked.append("meanwhile"), "before": before}
+    told = make.make_backup(installation, None, str(root), "r", method="auto", **meanwhile)
+    assert door.asked == ["copy_database", "meanwhile", "copied"] and told["backup"]["version"] == "2.16.6"
     assert (root / "r" / "packages.txt").read_text() == "a==1\n"
     door.asked = []
     make.make_backup(installation, None, str(root), "r2", method="auto")
-    assert door.asked == [*everything, "copy_database"], "without it, it asks"
+    assert door.asked == [*everything, "copy_database", "copied"], "without it, it asks"
     door.asked = []
     assert make.see_before(installation, None, "dump") == before and "why_not_copied" not in door.asked
 

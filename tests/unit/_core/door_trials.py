@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -78,6 +80,12 @@ def has_a_long_number() -> dict[str, Any]:
 def hangs(seconds: float) -> dict[str, Any]:
     time.sleep(seconds)
     return {}
+
+
+def leaves_work_for_its_end(note: str) -> dict[str, Any]:
+    """Leave something that an interpreter does when it is taken down in an orderly way."""
+    atexit.register(Path(note).touch)
+    return {"done": True}
 
 
 def leaves_somebody_behind(note: str) -> dict[str, Any]:

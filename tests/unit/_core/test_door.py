@@ -293,6 +293,12 @@ def test_a_child_of_another_account_or_environment_is_not_asked(tmp_path: Path, 
     assert Door(Account.named(None), str(tmp_path / "old/python3")).call(trials.who)["pid"] == child
 
 
+def test_a_child_that_has_answered_ends_at_once(door: Door, tmp_path: Path) -> None:
+    """A window waits for its end: to take the libraries down takes longer than many a call."""
+    assert door.call(trials.leaves_work_for_its_end, str(tmp_path / "late")) == {"done": True}
+    assert not (tmp_path / "late").exists()
+
+
 def test_a_child_that_never_takes_its_call_is_ended(tmp_path: Path, dismissed: None) -> None:
     python = tmp_path / "python3"
     python.write_text("#!/bin/sh\nexec sleep 600\n")

@@ -53,6 +53,12 @@ def test_what_is_installed_is_not_switched_or_installed_again(monkeypatch: pytes
         assert stages.calls == [("file", "2.17.0"), ("schema", "2.17.0"), ("data",)]
 
 
+def test_an_environment_that_was_just_looked_at_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(monkeypatch, "2.17.0")
+    hop.make_hop(HOST, None, "2.17.0", installed="2.16.6")
+    assert ("switch", "/venv", "2.16.6", "2.17.0") in stages.calls
+
+
 def test_in_place_pip_does_it_and_a_release_that_is_no_stop_has_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(monkeypatch, "2.17.0")
     assert hop.make_hop(HOST, None, "2.17.2", "in_place")["data"] is None

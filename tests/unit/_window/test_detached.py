@@ -58,6 +58,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(journal_file, "FOLDER", str(tmp_path / "fractal-ops"))
     monkeypatch.setattr(detached, "RUN_FOLDER", str(tmp_path / "run"))
+    monkeypatch.setattr(detached, "_TOGETHER", 0.2)
     monkeypatch.setattr(detached, "is_running", lambda _unit: found.running)
     monkeypatch.setattr(detached, "run", found.run)
     monkeypatch.setattr(detached, "read_hold", lambda _unit: None)
@@ -135,6 +136,16 @@ def test_watching_returns_what_is_new_and_in_the_end_what_is_to_be_told(host: Ho
     told = watch(UNIT, "p1", 2, 5)
     assert not told["running"] and told["window"]["outcome"] == "upgraded" and "died" not in told
     assert "result" not in told["events"][0], "results are told once"
+
+
+def test_what_follows_soon_is_told_with_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer costs the host the start of a module, and the window waits for the processor."""
+    host.running = True
+    coming = [("done", {"stage": "backup", "release": "", "seconds": 0.1, "result": {}}), ("stage", {"stage": "hop"})]
+    monkeypatch.setattr(detached.time, "sleep", lambda _seconds: note(coming.pop(0)) if coming else None)
+    note(("stage", {"stage": "backup", "release": ""}))
+    told = watch(UNIT, "p1", 0, 5)
+    assert [event["event"] for event in told["events"]] == ["stage", "done", "stage"] and told["running"]
 
 
 def test_a_program_that_was_killed_is_told_from_one_that_has_ended(host: Host) -> None:

@@ -52,8 +52,8 @@ FORWARDS = [
 ]
 BACKWARDS = ["stop again", "old environment", "old database", "old files", "old service", "clean up"]
 
-LOOK, BACK_UP, MIGRATE_FILE = (  # the real ones
-    *(program.Window._look, program.Window._back_up, program.Window._migrate_file),
+LOOK, BACK_UP, MIGRATE_FILE, HOP = (  # the real ones
+    *(program.Window._look, program.Window._back_up, program.Window._migrate_file, program.Window._hop),
 )
 BEFORE = Before(PythonFacts("/opt/venv", "/usr/bin/python3", "2.16.6", "3.11.7", True), ["a==1"], [])
 
@@ -210,7 +210,7 @@ def test_backup_and_file_get_what_was_seen_before_the_stop_and_ask_in_a_window_t
     def note(name: str) -> Callable[..., Any]:
         def work(*_given: Any, **options: Any) -> Any:
             given.append((name, options.get("before" if name == "make_backup" else "tasks_python")))
-            return {"changed": True} if name == "make_backup" else Task()
+            return {"changed": True, "copy_seconds": 0.0} if name == "make_backup" else Task()
 
         return work
 
@@ -237,6 +237,45 @@ def test_backup_and_file_get_what_was_seen_before_the_stop_and_ask_in_a_window_t
     given.clear()
     ended()
     assert given == [("make_backup", None), ("env_task", None)]
+
+
+@pytest.mark.parametrize(("copy_seconds", "again"), [(0.4, False), (0.0, True)])
+def test_file_and_release_are_seen_while_the_database_is_copied_and_again_where_it_had_to_be_dumped(
+    copy_seconds: float, again: bool, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    window = program.Window(ORDER, None)  # type: ignore[arg-type]
+    host.hold = HOLD
+
+    def make_backup(*_given: Any, meanwhile: Callable[[], None], **_more: Any) -> dict[str, Any]:
+        meanwhile()
+        made.append((window.env_task, window.installed))
+        return {"copy_seconds": copy_seconds}
+
+    monkeypatch.setattr(program, "make_backup", make_backup)
+    monkeypatch.setattr(program, "env_task", lambda **_options: "task")
+    monkeypatch.setattr(program, "facts", lambda *_where: BEFORE.environment)
+    monkeypatch.setattr(program, "make_hop", lambda *given, **more: {"hop": given[2], **more})
+    monkeypatch.setattr(window, "_installation", lambda: SimpleNamespace(env_file="/srv/.env"))
+    monkeypatch.setattr(window, "_door", lambda: SimpleNamespace(python=ORDER.python, account=None))
+    BACK_UP(window)
+    assert made == [("task", "2.16.6")] and (window.env_task is None) == again
+    hops = [HOP(window, release) for release in PLAN["hops"]]
+    assert [hop["installed"] for hop in hops] == [None if again else "2.16.6", None], "a hop changes it"
+
+
+def test_what_cannot_be_seen_while_the_database_is_copied_is_said_by_its_own_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(**_options: Any) -> Any:
+        raise FractalError("There is no environment file.")
+
+    monkeypatch.setattr(program, "env_task", refuses)
+    window = program.Window(ORDER, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(window, "_installation", lambda: SimpleNamespace(env_file="/srv/.env"))
+    window._see_what_follows()
+    with pytest.raises(FractalError, match="no environment file"):
+        window._migrate_file()
 
 
 @pytest.mark.parametrize("strategy", ["staged", "in_place"])
