@@ -2,8 +2,10 @@
 
 SIZE=1G fills the seeded database first; ARGUMENTS="-e fractal_rehearsal=false" goes to both playbooks. All of it
 happens in one run on one pair of hosts: the upgrade, the rollback, and the bare commands on the instance that the
-rollback brought back, with the same environment built beforehand; ROUNDS times over (3, with SIZE 1), as one machine is
-seldom as fast twice. Prints the steps side by side and each round's ratios; asserts nothing.
+rollback brought back, with the same environment built beforehand; ROUNDS times over (5, with SIZE 1), as one machine is
+seldom as fast twice. It also gets faster or slower meanwhile, so the bare commands are made once before all, and those
+of a round are the mean of what came before and after it. Prints the steps side by side and each round's ratios; asserts
+nothing.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Round:
-    """An upgrade, its rollback, and the bare commands after them; how many frozen copies each playbook left."""
+    """An upgrade, its rollback, and the bare commands around them; how many frozen copies each playbook left."""
 
     upgrade: Ran
     rollback: Ran
@@ -156,12 +158,14 @@ def main() -> None:
         bench = Bench(folder)
         try:
             size = bench.prepare()
-            for _number in range(int(os.environ.get("ROUNDS") or (1 if megabytes() else 3))):
-                if rounds:
-                    in_server("bash", "-c", (BENCH / "bare_back.sh").read_text())
+            steps = bench.bare()
+            for _number in range(int(os.environ.get("ROUNDS") or (1 if megabytes() else 5))):
+                in_server("bash", "-c", (BENCH / "bare_back.sh").read_text())
                 upgrade, frozen = bench.playbook("upgrade"), bench.sql(FROZEN)
                 rollback, left = bench.playbook("rollback"), bench.sql(FROZEN)
-                rounds.append(Round(upgrade, rollback, (frozen, left), bench.bare()))
+                before, steps = steps, bench.bare()
+                around = {name: statistics.mean((before[name], steps[name])) for name in steps}
+                rounds.append(Round(upgrade, rollback, (frozen, left), around))
         finally:
             run("tests/bed/stop_pair.sh", PAIR)
     print(f"database of {size / 1e9:.2f} GB; load {os.getloadavg()[1]:.1f}")
