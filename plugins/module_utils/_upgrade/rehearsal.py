@@ -325,10 +325,13 @@ class _Rehearsal:
         ended = time.monotonic()
         with sensible():
             stages = {part: float(told[part]["duration"]) for part in ("schema", "data") if told[part]}
-        # the hop starts one more child, which asks the database, and makes its own step of the file
-        child = max(0.0, ended - migrating - sum(stages.values()))
-        self.seconds.setdefault("environment", round(migrating - began, 3))
-        self._add(f"switch {version}", migrating - began + 2 * child)
+        if "environment" in self.seconds:
+            # a further hop makes its own step of the file, for which a child more asks the database; that which
+            # migrates stands by
+            child = max(0.0, ended - migrating - sum(stages.values()))
+            self._add(f"switch {version}", migrating - began + child)
+        else:
+            self._add("environment", migrating - began)
         for part, duration in stages.items():
             self._add(f"{part} {version}", duration)
         return dressed, python

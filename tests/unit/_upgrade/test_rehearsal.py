@@ -8,14 +8,16 @@ import hmac
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._env_file.reading import read_env_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import rehearsal_files
+from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import rehearsal, rehearsal_files
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.prediction import (
     copy_speed,
     predict,
@@ -78,6 +80,27 @@ def test_where_no_copy_can_be_made_the_window_holds_the_dump_and_its_proof() -> 
 def test_a_larger_database_is_never_predicted_to_take_less(size: int, more: int) -> None:
     small, large = (whole(predict(MEASURED, HOPS, one, copied=10**9)) for one in (size, size + more))
     assert 0 < small <= large
+
+
+def test_of_a_hop_only_what_the_window_waits_for_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that migrates stands by there; from the second hop on another one asks the database for the file."""
+    clock = [0.0]
+
+    def takes(seconds: float, result: Any) -> Any:
+        clock[0] += seconds
+        return result
+
+    told = {"schema": {"duration": 1.0}, "data": {"duration": 1.5}}
+    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(rehearsal, "dress", lambda *_given: takes(0.25, Installation("/e")))
+    monkeypatch.setattr(Door, "call", lambda *_given: takes(3.5, told))
+    monkeypatch.setattr(rehearsal._Rehearsal, "_python_of", lambda *_given: "/python")
+    nothing: Any = SimpleNamespace(state={}, env_options={})
+    one = rehearsal._Rehearsal(Installation("/e"), Door(Account.named(None), "/python"), nothing, nothing, nothing)
+    for release in HOPS:
+        one._hop(release, "scratch")
+    parts = {f"{part} {release}": told[part]["duration"] for release in HOPS for part in told}
+    assert one.seconds == {"environment": 0.25, "switch 2.17.2": 1.25, **parts}
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
