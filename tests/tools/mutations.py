@@ -30,6 +30,48 @@ class Mutation(NamedTuple):
 
 MUTATIONS = (
     Mutation(
+        "a child takes its libraries down while the window waits",
+        UTILS + "_core/door.py",
+        "os._exit(0)",
+        "pass",
+        "_core",
+    ),
+    Mutation(
+        "a watcher comes back for each event",
+        UTILS + "_window/detached.py",
+        "heard, deadline = True, min(deadline, time.monotonic() + _TOGETHER)",
+        "break",
+        "_window",
+    ),
+    Mutation(
+        "a hop asks again for a release that was just seen",
+        UTILS + "_upgrade/hop.py",
+        "installed = installed or facts(",
+        "installed = facts(",
+        "_upgrade",
+    ),
+    Mutation(
+        "what was seen during a copy counts after a dump of hours",
+        UTILS + "_window/program.py",
+        'if not made["copy_seconds"]:',
+        "if False:",
+        "_window",
+    ),
+    Mutation(
+        "a hop is predicted with children that stand by",
+        UTILS + "_upgrade/rehearsal.py",
+        'if "environment" in self.seconds:',
+        "if True:",
+        "_upgrade",
+    ),
+    Mutation(
+        "a fractal-web that hangs is left to itself",
+        "plugins/modules/fractal_web_release.py",
+        "    if stale:\n        restart",
+        "    if False:\n        restart",
+        "modules",
+    ),
+    Mutation(
         "a server begins without its web host",
         UTILS + "_run/both_halves.py",
         "failed = [web for web, why in failures.items() if why]",

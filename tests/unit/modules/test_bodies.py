@@ -300,3 +300,34 @@ def test_what_becomes_of_fractal_web_is_predicted(
     params = dict.fromkeys(("service", "env_file", "url", "server_version", "archive", "checksum"))
     result = fractal_web_release.apply({**params, "state": state, "version": version}, True)
     assert result == {"release_directory": "/web", "changed": changed}
+
+
+@pytest.mark.parametrize(
+    ("active", "stale", "done", "changed"),
+    [
+        ("active", True, ["restart"], True),
+        ("active", False, [], False),
+        ("inactive", False, ["start"], True),
+    ],
+    ids=["hangs, or is another release", "as it has to be", "stopped"],
+)
+def test_a_web_server_that_hangs_is_restarted_and_then_waited_for(
+    monkeypatch: pytest.MonkeyPatch, active: str, stale: bool, done: list[str], changed: bool
+) -> None:
+    """A process that accepts connections and never answers is "active": to start it would change nothing."""
+    calls: list[str] = []
+    for name in ("restart", "start"):
+        monkeypatch.setattr(fractal_web_release, name, lambda _service, name=name: calls.append(name) or True)
+    monkeypatch.setattr(fractal_web_release, "is_stale", lambda *_given: stale)
+    health = SimpleNamespace(as_dict=lambda: {"version": "1.20.1"})
+    monkeypatch.setattr(
+        fractal_web_release, "wait_until_healthy", lambda *_given, **_more: calls.append("wait") or health
+    )
+    params = {"service": "fractal-web", "version": "1.20.1", "server_version": None, "timeout": 1}
+    about = {"active_state": active, "version": "1.20.1", "url": ""}
+    told = fractal_web_release.start_or_restart(params, about, False)
+    assert calls == [*done, "wait"] and told["changed"] is changed
+    assert (
+        fractal_web_release.start_or_restart(params, about, True) == {"changed": changed}
+        and len(calls) == len(done) + 1
+    )
