@@ -15,7 +15,7 @@ export PYTHONPATH := $(CURDIR)/.cache/collections
 # Modules are started thousands of times: each would compile all of this collection's code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup bed unit integration examples lint matrix docs lock molecule faults chaos fleet test demo readme ee release bench clean
+.PHONY: help setup bed unit integration furniture examples lint matrix docs lock molecule faults chaos fleet test demo readme ee release bench clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ unit: setup ## Unit tests
 
 integration: setup ## Modules against a real PostgreSQL and the real releases of fractal-server
 	pytest -n 2 --dist loadgroup --durations=15 --ignore tests/integration/_run/test_examples.py tests/integration
+
+furniture: setup ## N databases with other people's objects, at random, up and back: make furniture N=200
+	FRACTAL_OPS_FURNITURE=$(or $(N),200) pytest --hypothesis-show-statistics \
+		tests/integration/_backup/test_furniture.py -k test_what_precheck_lets_pass_comes_back
 
 examples: bed ## The examples of modules and roles on a real pair of hosts, in the order of an upgrade
 	pytest tests/integration/_run/test_examples.py
