@@ -451,7 +451,7 @@ def test_settings_of_the_role_do_not_end_our_work(setting: str, new_instance: Ne
 
 OWNERS = [OWNER, PLAIN, BI, GROUP, "postgres"]
 PIECES = st.tuples(st.sampled_from(sorted(KINDS)), st.sampled_from(OWNERS), st.sampled_from(OWNERS))
-EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "12"))
+EXAMPLES = int(os.environ.get("FRACTAL_OPS_FURNITURE", "4"))
 
 
 @settings(
