@@ -12,8 +12,8 @@ description:
   - Starts a program on the host, as a transient unit of systemd, that goes from the hold of the service over backup,
     environment file and all releases to the healthy new service. It needs neither controller nor connection. If one
     works on the host already, it is watched instead.
-  - Each stage is shown when it begins. A connection that is lost is made again; for how long that is tried, see the
-    notes.
+  - Each stage is shown a second or two after it begins. A connection that is lost is made again; for how long that is
+    tried, see the notes.
   - After a failure the program itself decides what follows - the old service is started again or the old instance
     brought back, or the service stays held - and the module fails with what was done and how to go on.
   - What it did is noted under C(/var/lib/fractal-ops), by the host's clock.
