@@ -113,7 +113,7 @@ def watch(unit: str, program: str, seen: int, wait: float, lock: Mapping[str, st
         ``events`` that are new, ``seen``, ``running``. When it does not run any more: ``window`` (see `summary`), or if
         it was killed, so that nothing says how it ended, ``died``.
     """
-    deadline, looked, running, heard = time.monotonic() + wait, -_LOOK_AT_UNIT, True, False
+    deadline, looked, running = time.monotonic() + wait, -_LOOK_AT_UNIT, True
     if lock:
         date(unit, lock)
     while True:
@@ -121,8 +121,8 @@ def watch(unit: str, program: str, seen: int, wait: float, lock: Mapping[str, st
             looked, running = time.monotonic(), is_running(unit)
         events = read_events(unit)
         ended = any(event["event"] == ENDED and event.get("id") == program for event in events)
-        if len(events) > seen and not heard:
-            heard, deadline = True, min(deadline, time.monotonic() + _TOGETHER)
+        if len(events) > seen:
+            deadline = min(deadline, time.monotonic() + _TOGETHER)
         if ended or not running or time.monotonic() > deadline:
             break
         time.sleep(_POLL)
