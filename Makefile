@@ -70,7 +70,7 @@ bench: bed ## Measure window and rollback against the bare commands (SIZE=1G fil
 # In less than three quarters of an hour on a quiet machine with two cores; what is left out is named in docs/developing.md.
 test: ## Everything that has to be seen before a change lands
 	@FAULTS=--short SCENARIOS="refusals default" PYTEST_ADDOPTS="$$PYTEST_ADDOPTS -m 'not long'" \
-		tests/bed/timed.sh setup bed lint docs unit integration+molecule faults
+		tests/bed/timed.sh setup bed lint,docs+unit integration+molecule,faults
 
 demo: bed ## Upgrade a seeded 2.16.6 instance with the built collection and show the result
 	@tests/bed/demo.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# timed.sh TARGET[+TARGET ...] ...: make the targets one after another, those joined by + at the same time, and say how
-# long each took. Stops at the first that fails; what runs beside it comes to its end.
+# timed.sh STEP ...: make targets one after another, and say how long each took. A step is a target, or several: a,b+c makes
+# a, then b, and c at the same time. Stops at the first that fails; what runs beside it comes to its end.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -16,10 +16,18 @@ run() { # run TARGET: make it, and say how it ended
     fi
 }
 
+in_turn() { # in_turn TARGET ...: until one fails
+    local target
+    for target in "$@"; do
+        run "$target" || return 1
+    done
+}
+
 for step in "$@"; do
     jobs=()
-    for target in ${step//+/ }; do
-        run "$target" &
+    for lane in ${step//+/ }; do
+        # shellcheck disable=SC2086 # its targets are words
+        in_turn ${lane//,/ } &
         jobs+=($!)
     done
     failed=no

@@ -34,7 +34,7 @@ from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, 
 from promises import PROMISES, Promise
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
-BACK_FROM = ("backup", "data", "start")
+BACK_FROM = ("data", "start")
 PIPED_MODULES = "pkill -9 -f '^[^ ]*/python3$|[f]ractal-window/'"
 
 
@@ -159,7 +159,7 @@ def short(runners: Sequence[Runner]) -> None:
 
     On the first an upgrade that nothing disturbs is taken back by a rollback disturbed at each boundary in turn, then
     comes an upgrade disturbed in each stage of the window in turn. On the other a rollback follows each of some: the
-    database is copied, half migrated, migrated. `every` has the rest.
+    database is half migrated, migrated. `every` has the rest.
     """
 
     def forwards(runner: Runner) -> None:

@@ -69,8 +69,10 @@ def test_without_waves_all_windows_come_before_any_verification(fleet: Fleet) ->
     ("service", "module", "answer", "outcome"),
     [
         ("s2", "fractal_window:watched", failed_window("no room"), "failed"),
-        ("w2", "fractal_web_verify", {"checks": FAILED}, "failed"),
-        ("w2", "fractal_observe", {"instance": None, "reason": "no unit"}, "blocked"),
+        pytest.param("w2", "fractal_web_verify", {"checks": FAILED}, "failed", marks=pytest.mark.long),
+        pytest.param(
+            "w2", "fractal_observe", {"instance": None, "reason": "no unit"}, "blocked", marks=pytest.mark.long
+        ),
     ],
 )
 def test_no_wave_follows_one_that_is_not_well(

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import hops
@@ -67,6 +68,7 @@ def counted(database: Database) -> dict[str, int]:
     return {table: database.value(f"SELECT count(*) FROM {table}") for table in TABLES}
 
 
+@pytest.mark.long
 def test_an_instance_installed_as_2_17_2_comes_to_the_end_of_the_road(
     cluster: Cluster, tmp_path: Path, read_database: Callable[..., dict[str, Any]]
 ) -> None:

@@ -65,7 +65,9 @@ def everything(folder: FractalFolder) -> dict[str, Any]:
     return {"rows": rows, "files": files}
 
 
-@pytest.mark.parametrize("way", [WAY[:1], WAY], ids=["2.17.0", "2.18.1"])
+@pytest.mark.parametrize(
+    "way", [pytest.param(WAY[:1], id="2.17.0", marks=pytest.mark.long), pytest.param(WAY, id="2.18.1")]
+)
 def test_the_whole_way_is_rehearsed_and_nothing_is_touched_or_left(
     way: list[str], cluster: Cluster, rehearsed: tuple[FractalFolder, dict[str, Any]], run_module: RunModule
 ) -> None:
@@ -209,7 +211,13 @@ def test_a_release_that_was_not_prepared_ends_it_and_check_mode_does_nothing(
     assert failed["failed"] and "2.17.0 is not prepared beside" in failed["msg"] and left(cluster, folder) == []
 
 
-@pytest.mark.parametrize("program", ["pg_dump", "pg_restore", "set-db", "update-db-data", "uvicorn.Server"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("pg_dump", "set-db", "update-db-data")),
+        *("pg_restore", "uvicorn.Server"),
+    ],
+)
 def test_what_a_killed_rehearsal_left_is_gone_with_the_next(
     program: str,
     cluster: Cluster,
