@@ -279,7 +279,10 @@ FIELD = {
 }
 
 
-@pytest.mark.parametrize("what", FIELD)
+SHORT = ("event trigger", "publication of another", "tables of another in another schema")
+
+
+@pytest.mark.parametrize("what", [pytest.param(one, marks=[pytest.mark.long] * (one not in SHORT)) for one in FIELD])
 def test_what_administrators_keep_in_the_database(what: str, new_instance: NewInstance) -> None:
     """Found while nothing is at stake, proved as far as it goes, and there afterwards."""
     instance = new_instance(OWNER, FIELD[what])
@@ -504,7 +507,9 @@ def test_what_precheck_lets_pass_comes_back(
         assert differing == [], (result, differing)
 
 
-@pytest.mark.parametrize(("owner", "method"), [(OWNER, "dump"), (OWNER, "auto"), (PLAIN, "dump")])
+@pytest.mark.parametrize(
+    ("owner", "method"), [pytest.param(OWNER, "dump", marks=pytest.mark.long), (OWNER, "auto"), (PLAIN, "dump")]
+)
 def test_a_table_that_others_made_later_and_nobody_may_read_is_no_dead_end(
     owner: str, method: str, new_instance: NewInstance
 ) -> None:
