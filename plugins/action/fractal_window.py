@@ -27,6 +27,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.stage
 
 _MODULE = "fractal_ops.platform.fractal_window"
 _PATIENCE, _PAUSE = 120.0, 2.0  # seconds: how long a host may give no answer, and between two tries
+_SOON = 1.0  # seconds until the next stage is shown, at the latest: longer where an answer itself takes long
 _GOES_ON = (
     "The host gives no answer: {reason}. The window goes on there by itself, until the service is healthy or as it "
     "was. Run the upgrade again to watch it."
@@ -65,11 +66,14 @@ class ActionModule(RunModule):
         watched = {name: value for name, value in watched.items() if value is not None}
         if started.get("changed"):  # whoever attaches has no lock yet
             watched["lock"] = options.get("lock")
-        seen, shown = int(started["seen"]), _Shown(host, expected)
+        seen, shown, together = int(started["seen"]), _Shown(host, expected), _SOON
         while True:
-            told = self._answer({**watched, "seen": seen}, facts)
+            asked = time.monotonic()
+            told = self._answer({**watched, "seen": seen, "together": together}, facts)
             if told.get("failed"):
                 return told
+            # to watch must not take what the window needs: a third of a busy host's time at most
+            together = max(_SOON, 2 * (time.monotonic() - asked - float(told["duration"])))
             seen = int(told["seen"])
             for event in told["events"]:
                 shown.event(event)

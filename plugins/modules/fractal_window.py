@@ -12,8 +12,8 @@ description:
   - Starts a program on the host, as a transient unit of systemd, that goes from the hold of the service over backup,
     environment file and all releases to the healthy new service. It needs neither controller nor connection. If one
     works on the host already, it is watched instead.
-  - Each stage is shown a second or two after it begins. A connection that is lost is made again; for how long that is
-    tried, see the notes.
+  - Each stage is shown a second or two after it begins, on a busy host later. A connection that is lost is made again;
+    for how long that is tried, see the notes.
   - After a failure the program itself decides what follows - the old service is started again or the old instance
     brought back, or the service stays held - and the module fails with what was done and how to go on.
   - What it did is noted under C(/var/lib/fractal-ops), by the host's clock.
@@ -166,6 +166,13 @@ options:
     description: Longest time to wait for a new one, in seconds.
     type: float
     default: 10
+  together:
+    description:
+      - Seconds to wait for more where there is something new.
+      - Each answer costs the host the start of a module. Whoever watches waits for twice as long as the last one took,
+        but no less than a second.
+    type: float
+    default: 1
 """
 
 EXAMPLES = r"""
@@ -254,7 +261,6 @@ duration:
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.make import METHODS, PROOFS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import (
     NETWORK_ARGUMENT,
     network_environment,
@@ -262,28 +268,33 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import (
-    attach,
-    new_id,
-    start_window,
-    watch,
-)
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import attach, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NOT_OF_THE_ORDER = ("service", "state", "known", "expected", "seen", "wait", "id", "lock")
+_NOT_OF_THE_ORDER = ("service", "state", "known", "expected", "seen", "wait", "together", "id", "lock")
 
 
 def begin_or_watch(params: Mapping[str, Any], lock: Mapping[str, str] | None, check_mode: bool) -> dict[str, Any]:
     unit, state = unit_name(params["service"]), params["state"]
     if state == "watched":
-        return watch(unit, params["id"], params["seen"], params["wait"], lock)
+        return watch(unit, params["id"], params["seen"], params["wait"], params["together"], lock)
     if state == "attached":
         return attach(unit)
     if check_mode:
         return {"changed": state == "started"}
+    return _start(unit, params, lock)
+
+
+def _start(unit: str, params: Mapping[str, Any], lock: Mapping[str, str] | None) -> dict[str, Any]:
+    # most of the house: whoever watches needs none of it
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import (  # noqa: PLC0415
+        new_id,
+        start_window,
+    )
+    from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order  # noqa: PLC0415
+
     options = {name: value for name, value in params.items() if name not in _NOT_OF_THE_ORDER}
     order = Order(unit=unit, id=new_id(), lock=dict(lock or {}), environ=network_environment(), **options)
     return start_window(order, params["known"])
@@ -299,8 +310,8 @@ def main() -> None:
             "python": {"type": "path"},
             "named_python": {"type": "path"},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
-            "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
-            "proof": {"type": "str", "choices": list(PROOFS), "default": "restore"},
+            "method": {"type": "str", "choices": ["auto", "copy", "dump"], "default": "auto"},
+            "proof": {"type": "str", "choices": ["restore", "list", "none"], "default": "restore"},
             "plan": {"type": "dict"},
             "target": {"type": "str"},
             "strategy": {"type": "str", "choices": ["staged", "in_place"], "default": "staged"},
@@ -327,6 +338,7 @@ def main() -> None:
             "id": {"type": "str"},
             "seen": {"type": "int", "default": 0},
             "wait": {"type": "float", "default": 10},
+            "together": {"type": "float", "default": 1},
         },
         required_if=[("state", "started", ["lock", "python", "plan", "target"]), ("state", "watched", ["id"])],
         supports_check_mode=True,

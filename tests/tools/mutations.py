@@ -38,8 +38,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a watcher comes back for each event",
-        UTILS + "_window/detached.py",
-        "deadline = min(deadline, time.monotonic() + _TOGETHER)",
+        UTILS + "_window/watching.py",
+        "deadline = min(deadline, time.monotonic() + together)",
         "break",
         "_window",
     ),

@@ -45,7 +45,7 @@ class Watched(ActionModule):
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return dict(answer)
+        return {"duration": 0.0, **answer}
 
 
 @pytest.fixture
@@ -81,6 +81,16 @@ def test_each_stage_is_shown_as_it_begins_with_the_expected_seconds(shown: list[
     assert not result.get("failed") and result["changed"] and result["window"]["outcome"] == "upgraded"
     assert [one.get("seen") for one in action.asked] == [None, 0, 1, 2]
     assert action.asked[1]["lock"] == {"run": "r"}
+
+
+def test_a_busy_host_is_asked_less_often(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer costs it the start of a module: what is not spent there in waiting for the window."""
+    start, *questions = 0.0, (0.0, 0.0, 13.0), (20.0, 20.0, 20.5), (30.0, 30.0, 30.0)
+    clock = iter([start, *(at for question in questions for at in question)])
+    monkeypatch.setattr(fractal_window.time, "monotonic", lambda: next(clock))
+    more = {"running": True, "seen": 1, "events": [], "duration": 10.0}
+    _result, action = watched(STARTED, more, {**more, "duration": 0.4}, ended())
+    assert [one.get("together") for one in action.asked] == [None, 1.0, 6.0, 1.0]
 
 
 def test_who_attaches_watches_without_a_lock_and_has_changed_nothing(shown: list[str]) -> None:

@@ -11,11 +11,7 @@ from typing import Any
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import (
-    is_at_work,
-    transient_unit,
-    unit_name,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import ServerInstance
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
@@ -40,22 +36,13 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     read_seen,
     summary,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import is_running
 
 # Options of a verification that changes nothing on the instance: no job is run.
 _NO_ACCOUNT: dict[str, Any] = {
     **{"validate_certs": True, "email": None, "password": None, "probe_sources": None, "probe_timeout": 0},
     **{"workers": [], "viewer_paths_before": None},
 }
-
-
-def window_unit(unit: str) -> str:
-    """Return the name of the transient unit in which the window of ``unit`` runs."""
-    return transient_unit("window", unit)
-
-
-def is_running(unit: str) -> bool:
-    """Return whether a program works on the window of ``unit``."""
-    return is_at_work(window_unit(unit))
 
 
 def look_at_server(service: str, verification: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:

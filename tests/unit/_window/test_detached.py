@@ -1,4 +1,4 @@
-"""Starting the program apart from everything, and watching it: whether one is started, attached to, or told."""
+"""Starting the program apart from everything: whether one is started, or attached to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import Done
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import detached
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import (
-    attach,
-    start_window,
-    watch,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import start_window
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import Journal, read_seen
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.look import window_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import window_unit
 
 UNIT = "fractal-server.service"
 ORDER = Order(
@@ -58,12 +53,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(journal_file, "FOLDER", str(tmp_path / "fractal-ops"))
     monkeypatch.setattr(detached, "RUN_FOLDER", str(tmp_path / "run"))
-    monkeypatch.setattr(detached, "_TOGETHER", 0.2)
     monkeypatch.setattr(detached, "is_running", lambda _unit: found.running)
     monkeypatch.setattr(detached, "run", found.run)
     monkeypatch.setattr(detached, "read_hold", lambda _unit: None)
-    monkeypatch.setattr(detached, "read_unit", lambda name: name)
-    monkeypatch.setattr(detached, "journal_tail", lambda _unit, _lines: "no such interpreter")
     return found
 
 
@@ -114,56 +106,3 @@ def test_what_is_started_runs_without_anything_but_its_own_code(host: Host, tmp_
     assert done.stdout.startswith("ansible_collections.fractal_ops.platform.plugins.module_utils._window.program"), (
         done.stderr
     )
-
-
-def test_an_instance_of_a_template_has_a_window_of_its_own() -> None:
-    assert window_unit("fractal@prod.service") == "fractal-window-fractal-prod.service"
-
-
-def test_watching_returns_what_is_new_and_in_the_end_what_is_to_be_told(host: Host) -> None:
-    host.running = True
-    note(("began", {"id": "p1"}), ("stage", {"stage": "stop", "release": ""}))
-    told = watch(UNIT, "p1", 0, 5)
-    assert (told["running"], told["seen"], [event["event"] for event in told["events"]]) == (
-        True,
-        2,
-        ["began", "stage"],
-    )
-    assert watch(UNIT, "p1", 2, 0)["events"] == []
-    note(("done", {"stage": "stop", "release": "", "seconds": 1.0, "result": {"hold": {}}}))
-    note(("ended", {"id": "p1", "outcome": "upgraded", "msg": "", "say": ""}))
-    host.running = False
-    told = watch(UNIT, "p1", 2, 5)
-    assert not told["running"] and told["window"]["outcome"] == "upgraded" and "died" not in told
-    assert "result" not in told["events"][0], "results are told once"
-
-
-def test_what_follows_soon_is_told_with_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer costs the host the start of a module, and the window waits for the processor."""
-    host.running = True
-    coming = [("done", {"stage": "backup", "release": "", "seconds": 0.1, "result": {}}), ("stage", {"stage": "hop"})]
-    monkeypatch.setattr(detached.time, "sleep", lambda _seconds: note(coming.pop(0)) if coming else None)
-    note(("stage", {"stage": "backup", "release": ""}))
-    told = watch(UNIT, "p1", 0, 5)
-    assert [event["event"] for event in told["events"]] == ["stage", "done", "stage"] and told["running"]
-
-
-def test_a_program_that_was_killed_is_told_from_one_that_has_ended(host: Host) -> None:
-    note(("began", {"id": "p1"}), ("stage", {"stage": "backup", "release": ""}))
-    told = watch(UNIT, "p1", 0, 5)
-    assert told["died"] and told["window"]["running_stage"] == "backup" and told["last_words"] == ""
-    told = watch(UNIT, "p2", 2, 5)
-    assert told["died"] and told["last_words"] == "no such interpreter", "it never began"
-
-
-def test_the_run_that_watches_dates_its_lock(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    dated: list[str] = []
-    monkeypatch.setattr(detached, "date", lambda _unit, lock: dated.append(lock["run"]))
-    watch(UNIT, "p1", 0, 0, {"run": "r"})
-    watch(UNIT, "p1", 0, 0)
-    assert dated == ["r"]
-
-
-def test_without_a_window_there_is_nothing_to_attach_to(host: Host) -> None:
-    with pytest.raises(FractalError, match="No window on fractal-server"):
-        attach(UNIT)
