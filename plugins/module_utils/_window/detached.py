@@ -34,6 +34,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watch
 )
 
 RUN_FOLDER = "/run/fractal-window"
+# Seconds that systemd waits for the children of a program that was killed: what follows is decided after that, and the
+# service is down meanwhile. A child that means harm would make it 90, as does a host whose systemd misses their end.
+_LEFT_ALONE = 5
 _PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
 _START = f"""import sys
 sys.path.insert(0, %r)
@@ -73,6 +76,7 @@ def start_window(order: Order, seen: Mapping[str, Any]) -> dict[str, Any]:
         write_file(path, content, os.geteuid(), os.getegid(), 0o600)
     number = len(read_events(order.unit))
     command = ["systemd-run", "--quiet", "--collect", f"--unit={window_unit(order.unit)}"]
+    command += [f"--property=TimeoutStopSec={_LEFT_ALONE}"]
     command += [f"--description=The upgrade of {order.unit} by fractal_ops.platform", "--"]
     run([*command, sys.executable, "-I", "-B", script]).must("start the window as a unit of its own")
     return {"changed": True, "id": order.id, "seen": number}

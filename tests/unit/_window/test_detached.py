@@ -89,6 +89,12 @@ def test_nobody_else_reads_or_runs_anything_of_it(host: Host) -> None:
     assert Order(**json.loads((host.folder / "instruction.json").read_text())) == ORDER
 
 
+def test_what_a_killed_program_has_left_is_not_waited_for(host: Host) -> None:
+    """With the service down: systemd would give its children a minute and a half."""
+    start_window(ORDER, SEEN)
+    assert "--property=TimeoutStopSec=5" in host.commands[0]
+
+
 def test_what_is_started_runs_without_anything_but_its_own_code(host: Host, tmp_path: Path) -> None:
     start_window(ORDER, SEEN)
     script = host.folder / "window.py"
