@@ -59,7 +59,7 @@ options:
     description: Address at which the API answers, if the unit does not tell.
     type: str
   timeout:
-    description: Seconds to wait for that.
+    description: Seconds to wait for that, from the start on.
     type: float
     default: 120
 """

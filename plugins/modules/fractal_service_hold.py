@@ -57,7 +57,7 @@ options:
     description: Address at which the API answers on this host, if the unit's command does not tell.
     type: str
   timeout:
-    description: Seconds to wait for the API.
+    description: Seconds to wait for the API, from the start on.
     type: float
     default: 120
 extends_documentation_fragment:

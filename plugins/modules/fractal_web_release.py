@@ -60,7 +60,7 @@ options:
     description: Address at which fractal-web answers on its own host, if the unit does not tell.
     type: str
   timeout:
-    description: Seconds to wait for fractal-web.
+    description: Seconds to wait for fractal-web, from its start on.
     type: float
     default: 120
 extends_documentation_fragment:
@@ -111,6 +111,7 @@ duration:
   type: float
 """
 
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -166,16 +167,17 @@ def start_or_restart(params: Mapping[str, Any], instance: Mapping[str, Any], che
     stale = is_stale(instance, version)
     if check_mode:
         return {"changed": stale or not active}
+    began = time.monotonic()
     if stale:
-        restart(params["service"])
-    changed = stale if active else start(params["service"])
+        restart(params["service"], params["timeout"])
+    changed = stale if active else start(params["service"], params["timeout"])
     health = wait_until_healthy(
         params["service"],
         kind="web",
         url=instance["url"],
         version=version,
         server_version=params["server_version"],
-        timeout=params["timeout"],
+        timeout=params["timeout"] - (time.monotonic() - began),
     )
     return {"changed": changed, "health": health.as_dict()}
 

@@ -98,7 +98,7 @@ options:
     description: Where the service answers on its host, if its unit does not tell.
     type: str
   timeout:
-    description: Seconds to wait for the service to answer.
+    description: Seconds to wait for the service to answer, from its start on.
     type: float
     default: 120
   jobs_in_flight:

@@ -254,10 +254,17 @@ MUTATIONS = (
         "_instance",
     ),
     Mutation(
+        "what runs before a service is not counted",
+        UTILS + "_instance/service.py",
+        "healthy(timeout - (time.monotonic() - began))",
+        "healthy(timeout)",
+        "_instance",
+    ),
+    Mutation(
         "hold forgotten before the start",
         UTILS + "_instance/service.py",
-        "    started = start(service)\n",
-        "    started = _forget_hold(service) | start(service)\n",
+        "    started = start(service, timeout)\n",
+        "    started = _forget_hold(service) | start(service, timeout)\n",
         "_instance",
     ),
     Mutation(

@@ -41,6 +41,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.tri
 )
 
 _DOWN = ("inactive", "failed")
+_START_TIMEOUT = 120.0  # seconds
 _STOP_TIMEOUT = 600.0  # seconds; systemd's own TimeoutStopSec ends it sooner
 
 
@@ -81,10 +82,15 @@ def would_hold(service: str, new: Hold) -> tuple[bool, Hold]:
     return present != hold or unit.active_state not in _DOWN, hold
 
 
-def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, Health]:
+def lift_and_start(service: str, healthy: Callable[[float], Health], timeout: float) -> tuple[bool, Health]:
     """Start the unit, wait until it is healthy, and only then forget the hold. Return whether that changed anything.
 
     Until then the record stays: a service that does not come up is not upgraded, and its backup is not forgotten.
+
+    Args:
+        service: Name of the unit.
+        healthy: Waits for as many seconds as it is given.
+        timeout: Seconds for all of it: what the unit runs before its service, too, keeps the users waiting.
 
     Raises:
         FractalError: systemd refuses to start the unit, or it does not become healthy.
@@ -95,8 +101,9 @@ def lift_and_start(service: str, healthy: Callable[[], Health]) -> tuple[bool, H
         if _write_hold(unit, hold):  # that of another version asserts something else
             systemctl("daemon-reload")
         write_file(may_start_path(unit), MAY_START_TOLD.encode(), uid=0, gid=0, mode=0o644)
-    started = start(service)
-    health = healthy()
+    began = time.monotonic()
+    started = start(service, timeout)
+    health = healthy(timeout - (time.monotonic() - began))
     return _forget_hold(unit) or started, health
 
 
@@ -115,7 +122,7 @@ def bring_up(
         service: Name of the unit of fractal-server.
         running: Whether to start it.
         url: Where it answers, if its unit does not tell.
-        timeout: Seconds to wait for its answer.
+        timeout: Seconds to wait for its answer, from the start on.
         version: The only release that is right; None for any.
         when_healthy: Called once it answers, before the hold is forgotten.
 
@@ -128,12 +135,12 @@ def bring_up(
     if not running:
         return {"changed": lift(service)}
 
-    def wait() -> Health:
-        health = wait_until_healthy(service, url=url, version=version, timeout=timeout)
+    def wait(seconds: float) -> Health:
+        health = wait_until_healthy(service, url=url, version=version, timeout=seconds)
         when_healthy()
         return health
 
-    changed, health = lift_and_start(service, wait)
+    changed, health = lift_and_start(service, wait, timeout)
     return {"changed": changed, "health": health.as_dict()}
 
 
@@ -163,11 +170,12 @@ def would_start(service: str) -> bool:
     return unit.active_state != "active" or read_hold(unit.name) is not None
 
 
-def start(service: str) -> bool:
+def start(service: str, timeout: float = _START_TIMEOUT) -> bool:
     """Start the unit if it does not run. Return whether it was started.
 
     Raises:
-        FractalError: systemd refuses; the text holds the unit's last journal lines.
+        FractalError: systemd refuses, or has not started it after ``timeout`` seconds; the text holds the unit's last
+            journal lines.
     """
     unit = read_unit(service)
     if unit.needs_reload:
@@ -178,22 +186,22 @@ def start(service: str) -> bool:
     if unit.active_state != "inactive":
         systemctl("reset-failed", unit.name)  # also resets the start counter (StartLimitBurst) of a crash loop
     try:
-        systemctl("start", unit.name)
+        systemctl("start", unit.name, timeout=timeout)
     except FractalError as error:
         raise unhealthy(unit, f"it does not start: {str(error).rstrip('.')}") from error
     return True
 
 
-def restart(service: str) -> None:
+def restart(service: str, timeout: float = _START_TIMEOUT) -> None:
     """Restart the unit.
 
     Raises:
-        FractalError: systemd refuses.
+        FractalError: systemd refuses, or has not started it after ``timeout`` seconds.
     """
     if read_unit(service).needs_reload:
         systemctl("daemon-reload")
     systemctl("reset-failed", service)  # see start()
-    systemctl("restart", service)
+    systemctl("restart", service, timeout=timeout)
 
 
 def new_hold(unit: str, controller: str, backup_root: str | None, backup: str | None = None) -> Hold:

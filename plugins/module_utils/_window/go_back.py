@@ -89,7 +89,7 @@ def go_back(
         named_python: The one that the operator named, if any.
         controller: For the record of the hold.
         url: Where the service answers, if its unit does not tell.
-        timeout: Seconds to wait for its answer.
+        timeout: Seconds to wait for its answer, from its start on.
         accept_data_loss: Whether rows that were written since may get lost.
 
     Raises:

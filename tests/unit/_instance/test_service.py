@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,14 @@ SECOND = Hold("r2", "2026-11-26T11:00:00Z", "ops2", "/b/r2")
 HEALTH = Health(UNIT, "http://x", "2.17.0", None, 0.1)
 
 
-def ill() -> Health:
+TIMEOUT = 30.0  # seconds
+
+
+def well(_seconds: float) -> Health:
+    return HEALTH
+
+
+def ill(_seconds: float) -> Health:
     raise FractalError("it answers as 2.16.6")
 
 
@@ -96,23 +104,23 @@ def test_the_hold_goes_with_the_answer_of_the_service(systemd: FakeSystemd) -> N
     stop_and_hold(UNIT, FIRST)
     seen = []
 
-    def healthy() -> Health:
+    def healthy(_seconds: float) -> Health:
         seen.append((read_hold(UNIT), systemd.state))
         return HEALTH
 
     assert would_start(UNIT)
-    assert lift_and_start(UNIT, healthy) == (True, HEALTH)
+    assert lift_and_start(UNIT, healthy, TIMEOUT) == (True, HEALTH)
     ((during, state),) = seen
     assert (during.run, during.backup, during.phase, state) == ("r1", "/b/r1", "starting", "active")
     assert not systemd.drop_in.parent.exists()
     assert not would_start(UNIT)
-    assert lift_and_start(UNIT, healthy) == (False, HEALTH)
+    assert lift_and_start(UNIT, healthy, TIMEOUT) == (False, HEALTH)
 
 
 def test_what_a_hold_that_was_being_written_has_left_goes_too(systemd: FakeSystemd) -> None:
     """A program that was killed before the drop-in had its name leaves another one."""
     left_over = systemd.drop_in.parent / f".{systemd.drop_in.name}.0123abcd.new"
-    for go_on in (lambda: lift_and_start(UNIT, lambda: HEALTH), lambda: sweep(UNIT)):
+    for go_on in (lambda: lift_and_start(UNIT, well, TIMEOUT), lambda: sweep(UNIT)):
         left_over.parent.mkdir(parents=True, exist_ok=True)
         left_over.touch()
         go_on()
@@ -125,14 +133,14 @@ def test_what_a_hold_that_was_being_written_has_left_goes_too(systemd: FakeSyste
 def test_a_service_that_does_not_come_up_keeps_its_record_and_can_be_held_again(systemd: FakeSystemd) -> None:
     stop_and_hold(UNIT, FIRST)
     with pytest.raises(FractalError, match="answers as"):
-        lift_and_start(UNIT, ill)
+        lift_and_start(UNIT, ill, TIMEOUT)
     hold = read_hold(UNIT)
     assert hold is not None
     assert (hold.phase, hold.backup, hold.since) == ("starting", FIRST.backup, FIRST.since)
     assert would_hold(UNIT, SECOND)[0]
     assert stop_and_hold(UNIT, SECOND) == (True, FIRST)
     assert systemd.state == "inactive"
-    assert lift_and_start(UNIT, lambda: HEALTH)[0]
+    assert lift_and_start(UNIT, well, TIMEOUT)[0]
     assert read_hold(UNIT) is None
 
 
@@ -141,17 +149,30 @@ def test_for_the_start_systemd_need_not_be_reloaded(systemd: FakeSystemd) -> Non
     stop_and_hold(UNIT, FIRST)
     before = len(systemd.commands)
 
-    def healthy() -> Health:
+    def healthy(_seconds: float) -> Health:
         assert systemd.commands[before:] == ["start"]
         return HEALTH
 
-    assert lift_and_start(UNIT, healthy)[0]
+    assert lift_and_start(UNIT, healthy, TIMEOUT)[0]
+
+
+def test_what_runs_before_the_service_takes_of_the_time_that_its_start_has(
+    systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users wait for both; and a limit of systemctl's own would end a start that the operator gives more time."""
+    given: list[float] = []
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr(service, "systemctl", lambda *_what, timeout=0.0: given.append(timeout) or "")
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    systemd.set("inactive")
+    lift_and_start(UNIT, lambda seconds: given.append(seconds) or HEALTH, TIMEOUT)
+    assert given == [TIMEOUT, 10.0]
 
 
 def test_what_let_an_earlier_upgrade_start_lets_no_other_one(systemd: FakeSystemd) -> None:
     stop_and_hold(UNIT, FIRST)
     with pytest.raises(FractalError, match="answers as"):
-        lift_and_start(UNIT, ill)
+        lift_and_start(UNIT, ill, TIMEOUT)
     systemd.drop_in.unlink()  # the program was killed while it forgot the hold
     systemd.set("active")
     stop_and_hold(UNIT, SECOND)
@@ -165,7 +186,7 @@ def test_the_hold_of_another_version_is_let_go_as_well(systemd: FakeSystemd) -> 
     text = systemd.drop_in.read_text()
     systemd.drop_in.write_text(text.partition("[Unit]")[0] + "[Unit]\nAssertPathExists=/never\n")
     assert read_hold(UNIT) == FIRST
-    assert lift_and_start(UNIT, lambda: HEALTH)[0]
+    assert lift_and_start(UNIT, well, TIMEOUT)[0]
     assert systemd.state == "active" and not systemd.drop_in.parent.exists()
 
 
@@ -173,7 +194,7 @@ def test_a_start_that_systemd_refuses_is_told_with_the_journal_and_keeps_the_rec
     stop_and_hold(UNIT, FIRST)
     (systemd.folder / "refuses").touch()
     with pytest.raises(FractalError, match=r"(?s)does not start: .*JWT_SECRET_KEY is missing"):
-        lift_and_start(UNIT, lambda: HEALTH)
+        lift_and_start(UNIT, well, TIMEOUT)
     hold = read_hold(UNIT)
     assert hold is not None and hold.phase == "starting"
 

@@ -302,6 +302,21 @@ def test_what_becomes_of_fractal_web_is_predicted(
     assert result == {"release_directory": "/web", "changed": changed}
 
 
+def test_a_web_server_has_one_time_for_its_start_and_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr(fractal_web_release, "start", lambda _service, timeout: given.append(timeout) or True)
+    monkeypatch.setattr(fractal_web_release, "is_stale", lambda *_given: False)
+    monkeypatch.setattr(fractal_web_release.time, "monotonic", lambda: next(clock))
+    health = SimpleNamespace(as_dict=dict)
+    monkeypatch.setattr(
+        fractal_web_release, "wait_until_healthy", lambda *_given, timeout, **_more: given.append(timeout) or health
+    )
+    params = {"service": "fractal-web", "version": "1.20.1", "server_version": None, "timeout": 30.0}
+    fractal_web_release.start_or_restart(params, {"active_state": "inactive", "url": ""}, False)
+    assert given == [30.0, 10.0]
+
+
 @pytest.mark.parametrize(
     ("active", "stale", "done", "changed"),
     [
@@ -317,7 +332,7 @@ def test_a_web_server_that_hangs_is_restarted_and_then_waited_for(
     """A process that accepts connections and never answers is "active": to start it would change nothing."""
     calls: list[str] = []
     for name in ("restart", "start"):
-        monkeypatch.setattr(fractal_web_release, name, lambda _service, name=name: calls.append(name) or True)
+        monkeypatch.setattr(fractal_web_release, name, lambda _service, _timeout, name=name: calls.append(name) or True)
     monkeypatch.setattr(fractal_web_release, "is_stale", lambda *_given: stale)
     health = SimpleNamespace(as_dict=lambda: {"version": "1.20.1"})
     monkeypatch.setattr(
