@@ -44,6 +44,28 @@ MUTATIONS = (
         "_window",
     ),
     Mutation(
+        "a busy host is asked as often as an idle one",
+        "plugins/action/fractal_window.py",
+        "together = max(_SOON, ",
+        "together = min(_SOON, ",
+        "test_action_window.py",
+    ),
+    Mutation(
+        "each answer of a watcher loads the whole collection",
+        UTILS + "_window/watching.py",
+        "from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import journal_tail",
+        "import ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop\n"
+        "from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import journal_tail",
+        "_window",
+    ),
+    Mutation(
+        "a killed window waits for what its program has left",
+        UTILS + "_window/detached.py",
+        '    command += [f"--property=TimeoutStopSec={_LEFT_ALONE}"]\n',
+        "",
+        "_window",
+    ),
+    Mutation(
         "a hop asks again for a release that was just seen",
         UTILS + "_upgrade/hop.py",
         "installed = installed or facts(",
