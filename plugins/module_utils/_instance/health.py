@@ -80,7 +80,7 @@ def wait_until_healthy(
                 raise unhealthy(unit, "it does not stay up")
             base = (url or service_url(now, kind)).rstrip("/")  # its sockets tell, once it listens
         time.sleep(POLL)
-    raise unhealthy(unit, f"{problem} (waited {timeout:g} s)")
+    raise unhealthy(unit, f"{problem} (waited {round(timeout, 1):g} s)")
 
 
 def running_version(base: str, kind: str) -> str | None:

@@ -192,7 +192,7 @@ def start(service: str, timeout: float = _START_TIMEOUT) -> bool:
     return True
 
 
-def restart(service: str, timeout: float = _START_TIMEOUT) -> None:
+def restart(service: str, timeout: float) -> None:
     """Restart the unit.
 
     Raises:

@@ -87,9 +87,10 @@ def test_a_unit_that_systemd_gave_up_ends_the_wait_at_once(systemd: list[Unit], 
     assert f"{later.active_state}, result exit-code, {later.restarts} restarts" in str(caught.value)
 
 
-def test_the_deadline_tells_the_last_problem(systemd: list[Unit]) -> None:
+@pytest.mark.parametrize("timeout", [0.2, 0.20371], ids=["given", "what a start has left of it"])
+def test_the_deadline_tells_the_last_problem(systemd: list[Unit], timeout: float) -> None:
     with service(None) as url, pytest.raises(FractalError, match=r"status 502.*waited 0\.2 s"):
-        _health.wait_until_healthy("fractal-server", url=url, timeout=0.2)
+        _health.wait_until_healthy("fractal-server", url=url, timeout=timeout)
 
 
 def test_web_is_healthy_only_with_its_server(systemd: list[Unit]) -> None:

@@ -14,9 +14,10 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.program
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import detached
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.detached import start_window
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import Journal, read_seen
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import read_seen
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.program import Order
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import window_unit
+from noted import note
 
 UNIT = "fractal-server.service"
 ORDER = Order(
@@ -59,17 +60,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return found
 
 
-def note(*events: tuple[str, dict[str, Any]]) -> None:
-    journal = Journal(UNIT)
-    for event, told in events:
-        journal.note(event, **told)
-    journal.close()
-
-
 def test_a_window_is_started_once_and_then_attached_to(host: Host) -> None:
     started = start_window(ORDER, SEEN)
     assert started == {"changed": True, "id": "p1", "seen": 0}
-    note(("began", {"id": "p1"}))
+    note(UNIT, ("began", {"id": "p1"}))
     again = start_window(replace(ORDER, id="p2"), {"state": {}})
     assert again == {"changed": False, "id": "p1", "seen": 0}
     assert len(host.commands) == 1

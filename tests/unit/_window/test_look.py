@@ -16,11 +16,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.stat
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import look
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import (
-    Journal,
     begin_journal,
     note_told,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.look import look_at_server, look_at_web
+from noted import note
 
 UNIT = "fractal-server.service"
 BEFORE = {"state": {"instance": {"service": UNIT, "version": "2.16.6"}, "plan": {}}}
@@ -71,13 +71,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return found
 
 
-def note(*events: tuple[str, dict[str, Any]]) -> None:
-    journal = Journal(UNIT)
-    for event, told in events:
-        journal.note(event, **told)
-    journal.close()
-
-
 def test_nobody_looks_into_a_database_while_its_window_runs(host: Host) -> None:
     begin_journal(UNIT, "", BEFORE)
     host.running = True
@@ -90,9 +83,9 @@ def test_nobody_looks_into_a_database_while_its_window_runs(host: Host) -> None:
 def test_a_window_that_ended_well_is_offered_until_it_is_told(host: Host) -> None:
     begin_journal(UNIT, "", BEFORE)
     assert "window" not in look_at_server("fractal-server"), "the program was killed before it began"
-    note(("began", {"id": "p1"}), ("ended", {"id": "p1", "outcome": "left", "msg": "x", "say": "y"}))
+    note(UNIT, ("began", {"id": "p1"}), ("ended", {"id": "p1", "outcome": "left", "msg": "x", "say": "y"}))
     assert "window" not in look_at_server("fractal-server"), "what is left is seen on the instance itself"
-    note(("began", {"id": "p2"}), ("ended", {"id": "p2", "outcome": "upgraded", "msg": "", "say": ""}))
+    note(UNIT, ("began", {"id": "p2"}), ("ended", {"id": "p2", "outcome": "upgraded", "msg": "", "say": ""}))
     assert look_at_server("fractal-server")["window"] == {"running": False, "seen": BEFORE}
     assert "verification" not in look_at_server("fractal-server", WANTED), "what an upgrade has left is verified last"
     note_told(UNIT, "r")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import watching
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import Journal
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import attach, watch, window_unit
+from noted import note
 
 UNIT = "fractal-server.service"
 SOON = 0.2  # seconds
@@ -34,20 +33,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return found
 
 
-def note(*events: tuple[str, dict[str, Any]]) -> None:
-    journal = Journal(UNIT)
-    for event, told in events:
-        journal.note(event, **told)
-    journal.close()
-
-
 def test_an_instance_of_a_template_has_a_window_of_its_own() -> None:
     assert window_unit("fractal@prod.service") == "fractal-window-fractal-prod.service"
 
 
 def test_watching_returns_what_is_new_and_in_the_end_what_is_to_be_told(host: Host) -> None:
     host.running = True
-    note(("began", {"id": "p1"}), ("stage", {"stage": "stop", "release": ""}))
+    note(UNIT, ("began", {"id": "p1"}), ("stage", {"stage": "stop", "release": ""}))
     told = watch(UNIT, "p1", 0, 5, SOON)
     assert (told["running"], told["seen"], [event["event"] for event in told["events"]]) == (
         True,
@@ -55,8 +47,8 @@ def test_watching_returns_what_is_new_and_in_the_end_what_is_to_be_told(host: Ho
         ["began", "stage"],
     )
     assert watch(UNIT, "p1", 2, 0, SOON)["events"] == []
-    note(("done", {"stage": "stop", "release": "", "seconds": 1.0, "result": {"hold": {}}}))
-    note(("ended", {"id": "p1", "outcome": "upgraded", "msg": "", "say": ""}))
+    note(UNIT, ("done", {"stage": "stop", "release": "", "seconds": 1.0, "result": {"hold": {}}}))
+    note(UNIT, ("ended", {"id": "p1", "outcome": "upgraded", "msg": "", "say": ""}))
     host.running = False
     told = watch(UNIT, "p1", 2, 5, SOON)
     assert not told["running"] and told["window"]["outcome"] == "upgraded" and "died" not in told
@@ -67,14 +59,14 @@ def test_what_follows_soon_is_told_with_it(host: Host, monkeypatch: pytest.Monke
     """Each answer costs the host the start of a module, and the window waits for the processor."""
     host.running = True
     coming = [("done", {"stage": "backup", "release": "", "seconds": 0.1, "result": {}}), ("stage", {"stage": "hop"})]
-    monkeypatch.setattr(watching.time, "sleep", lambda _seconds: note(coming.pop(0)) if coming else None)
-    note(("stage", {"stage": "backup", "release": ""}))
+    monkeypatch.setattr(watching.time, "sleep", lambda _seconds: note(UNIT, coming.pop(0)) if coming else None)
+    note(UNIT, ("stage", {"stage": "backup", "release": ""}))
     told = watch(UNIT, "p1", 0, 5, SOON)
     assert [event["event"] for event in told["events"]] == ["stage", "done", "stage"] and told["running"]
 
 
 def test_a_program_that_was_killed_is_told_from_one_that_has_ended(host: Host) -> None:
-    note(("began", {"id": "p1"}), ("stage", {"stage": "backup", "release": ""}))
+    note(UNIT, ("began", {"id": "p1"}), ("stage", {"stage": "backup", "release": ""}))
     told = watch(UNIT, "p1", 0, 5, SOON)
     assert told["died"] and told["window"]["running_stage"] == "backup" and told["last_words"] == ""
     told = watch(UNIT, "p2", 2, 5, SOON)
