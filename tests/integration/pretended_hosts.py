@@ -16,14 +16,14 @@ _AS_THEY_ARE = ("playbooks", "roles", "meta", "galaxy.yml")
 _SCRIPT = """\
 #!/usr/bin/python
 # WANT_JSON
-import fcntl, json, sys
+import fcntl, json, sys, time
 module, folder = {module!r}, {folder!r}
 options = json.load(open(sys.argv[1]))
 with open(folder + "/calls", "a") as calls:
     fcntl.flock(calls, fcntl.LOCK_EX)
     print(json.dumps([options.get("service", ""), module, options.get("state", ""), options]), file=calls)
 told = json.load(open(folder + "/answers.json"))
-answer = {{}}
+answer = {{"at": time.time(), "duration": 0.0}}
 for service in ("", options.get("service", "")):
     for state in ("", options.get("state") or ""):
         answer.update(told.get(service, {{}}).get(module + (":" + state if state else ""), {{}}))
