@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from bench import LIMIT, ROOT, Bench, Failed, remove
+from bench import LIMIT, ROOT, UNTIL_THE_PAGE_IS_GONE, Bench, Failed, remove
 from points import KILL, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
 
 State = dict[str, object]
@@ -102,8 +102,7 @@ def a_page_that_nobody_takes_away(bench: Bench, old: State, new: State) -> None:
     if seen != ["503", "inactive"]:
         raise Failed(f"no page in the window: {seen}")
     bench.on("server", point.mend)
-    gone = "! systemctl is-active -q fractal-maintenance-fractal-web && curl -sf http://127.0.0.1:5173/alive"
-    alive = bench.on("web", f"timeout 120 sh -c 'until {gone}; do sleep 0.5; done'")
+    alive = bench.on("web", UNTIL_THE_PAGE_IS_GONE)
     if '"version":"1.20.1"' not in alive or bench.on("web", status).split() != ["200", "active"]:
         raise Failed(f"fractal-web is not back: {alive}")
     bench.must("upgrade", *WITH_A_PAGE)
