@@ -45,9 +45,10 @@ systemctl is-active fractal-web; systemctl is-enabled fractal-web
 curl -s http://127.0.0.1:5173/alive
 """
 # A page that its controller has left goes half a minute after the server is back, whoever looks meanwhile.
-PAGE_IS_GONE = "! systemctl is-active -q fractal-maintenance-fractal-web && curl -sf http://127.0.0.1:5173/alive"
-UNTIL_THE_PAGE_IS_GONE = f"timeout 120 sh -c 'until {PAGE_IS_GONE}; do sleep 0.5; done'"
-WHILE_A_PAGE_IS_UP = f"! systemctl is-active -q fractal-maintenance-fractal-web || {UNTIL_THE_PAGE_IS_GONE}"
+PAGE_IS_UP = "systemctl is-active -q fractal-maintenance-fractal-web"
+UNTIL_THE_PAGE_IS_GONE = (
+    f"timeout 120 sh -c 'until ! {PAGE_IS_UP} && curl -sf http://127.0.0.1:5173/alive; do sleep 0.5; done'"
+)
 # Runs a command as soon as a process whose command line holds a text has lived for some time.
 WATCHER = r"""
 import os, pathlib, subprocess, sys, time
@@ -247,7 +248,7 @@ class Bench:
 
     def predict(self, *arguments: str) -> None:
         """Run the upgrade in check mode: it must end well and change nothing, in whatever state the instance is."""
-        self.on("web", WHILE_A_PAGE_IS_UP)
+        self.on("web", f"{PAGE_IS_UP} && {UNTIL_THE_PAGE_IS_GONE}")
         before = self.state()
         self.must("upgrade", "--check", "--diff", *arguments)
         self.must_be(before, "check mode changed something")
