@@ -60,7 +60,7 @@ faults: bed ## Disturb upgrades at every stage, both ways on: an hour and a half
 chaos: bed ## Kill upgrades at N random moments: make chaos N=20 SEED=1
 	@python tests/faults/faults.py --random $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
-fleet: bed ## Upgrade N servers in waves, the second broken: what stops, what is left alone, how long it takes: make fleet N=10
+fleet: bed ## Upgrade N servers, three in waves, more at once, the second broken: what stops, what is left alone: make fleet N=10
 	@python tests/bench/fleet.py $(or $(N),3)
 
 bench: bed ## Measure window and rollback against the bare commands (SIZE=1G fills the database), many users, a second upgrade

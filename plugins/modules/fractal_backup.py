@@ -43,8 +43,8 @@ options:
       - V(archived) adds the proved dump to each backup of O(backup_root) that is a frozen copy alone, with low
         priority. The service may run. A backup whose copy a rollback has given back stays without. A dump that was
         written without compression, as the service waited for it, is packed.
-      - V(tidy) removes what killed backups left behind - unfinished folders with their copies, and scratch databases.
-        Finished backups stay.
+      - V(tidy) removes what killed backups left behind - unfinished folders with their copies, scratch databases, and
+        unfinished files. Finished backups stay.
       - V(packed) writes the finished backup O(run) as one file into the folder O(into), to be copied elsewhere.
       - V(noted) notes, beside the finished backup O(run), what the database of the new release holds that the old one
         did not. Run it when the last migration is done and before the new release starts, so that a rollback knows what

@@ -1,9 +1,8 @@
-"""Upgrade a fleet of servers in waves, one of them broken: python fleet.py [N], by default three of Debian 12.
+"""Upgrade a fleet of servers, one of them broken: python fleet.py [N], by default three of Debian 12.
 
-The first is alone in its wave; the second fails inside its window, because something of its own keeps the new release
-from starting. With three, each is a wave and the third does not begin; with more, all others are one wave and none of
-them is touched. Then the second is mended, and the same command brings the rest along. The wheels lie on the controller
-only.
+The second fails inside its window, because something of its own keeps the new release from starting. With three, each
+is a wave and the third does not begin; with more, all are one wave, as by default, and no other one is touched. Then
+the second is mended, and the same command brings the rest along. The wheels lie on the controller only.
 
 What has to be so is asserted: exit code, outcomes, the index page, which release each service is. What it takes is
 printed, beside the bare commands of one server times N: those that build the new environment, and those of the window
@@ -71,8 +70,8 @@ class Fleet:
 
     def __init__(self, folder: pathlib.Path, size: int) -> None:
         self.folder, self.names = folder, [f"s{number}" for number in range(1, size + 1)]
-        self.serial = [1] if size == 3 else [1, "100%"]
-        self.wave_of = {name: place if self.serial == [1] else min(place, 1) for place, name in enumerate(self.names)}
+        self.serial = [1] if size == 3 else []
+        self.wave_of = {name: place if self.serial else 0 for place, name in enumerate(self.names)}
         hosts = {name: {"ansible_host": f"{FLEET}-{name}-server"} for name in (*self.names, BARE)}
         variables = {
             "ansible_python_interpreter": "/usr/bin/python3",

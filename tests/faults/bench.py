@@ -230,9 +230,9 @@ class Bench:
         call = ["ansible-playbook", "-i", self.inventory, f"fractal_ops.platform.{name}"]
         return [*call, "-e", f"fractal_report_dir={self.reports}", *self.arguments, *arguments]
 
-    def must(self, name: str, *arguments: str) -> str:
+    def must(self, name: str, *arguments: str, acts: Sequence[dict[str, object]] = ()) -> str:
         """Run a playbook, which must end well."""
-        done = run(self.playbook(name, *arguments), timeout=LIMIT)
+        done = run(self.playbook(name, *arguments), env=acting([*acts]), timeout=LIMIT)
         self.must_hold_no_secret(done.stdout, f"the output of {name}")
         if done.returncode != 0:
             raise Failed(f"{name} failed:\n{done.stdout[-6000:]}")

@@ -30,12 +30,23 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import Bench, Failed, remove
-from points import BOUNDARIES, CONDITIONS, INSIDE, OF_ROLLBACK, OVER_TWO_STOPS, ROAD, ROAD_ALONE, UNWATCHED, Point
+from points import (
+    A_MODULE,
+    BOUNDARIES,
+    CONDITIONS,
+    INSIDE,
+    OF_ROLLBACK,
+    OVER_TWO_STOPS,
+    ROAD,
+    ROAD_ALONE,
+    UNWATCHED,
+    Point,
+)
 from promises import PROMISES, Promise
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
 BACK_FROM = ("data", "start")
-PIPED_MODULES = "pkill -9 -f '^[^ ]*/python3$|[f]ractal-window/'"
+KILL_WHAT_WORKS = f"pkill -9 -f '{A_MODULE}|[f]ractal-window/'"
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,7 @@ def chaos(number: int, seed: int, lasted: float) -> Iterator[Work]:
     chance = random.Random(seed)
     for _unused in range(number):
         seconds, way = chance.uniform(0, lasted), chance.choice((RE_RUN, ROLLBACK))
-        victims, again = chance.choice(("controller", PIPED_MODULES)), chance.uniform(0, lasted / 2)
+        victims, again = chance.choice(("controller", KILL_WHAT_WORKS)), chance.uniform(0, lasted / 2)
 
         what = "the controller" if victims == "controller" else "the module at work"
         name = f"{what} after {seconds:.1f} s, then the controller {again:.1f} s into the {way}"

@@ -14,6 +14,9 @@ WITH_A_PAGE = ("-e", "fractal_maintenance_page=true")
 LOCK = "/run/fractal-server.service.upgrade-lock"
 WINDOW = "fractal-window-fractal-server.service"
 KILL_PROGRAM = f"systemctl kill --kill-who=main -s KILL {WINDOW}"
+FREEZE, THAW = (f"systemctl kill -s {signal} {WINDOW}" for signal in ("STOP", "CONT"))
+A_MODULE = "^[^ ]*/python3$"  # one that comes through a pipe has no name
+KILL_MODULE = f"pkill -9 -f '{A_MODULE}'"
 WAIT_FOR_WINDOW = f"while systemctl is-active -q {WINDOW}; do sleep 0.2; done"  # it ends by itself
 WAIT_FOR_MODULE = f"{WAIT_FOR_WINDOW}; test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
 
@@ -49,6 +52,7 @@ class Point:
         seen = f"in the stage '{self.begun}'" if self.begun else f"'{self.process.strip()}'"
         where = f"as '{self.task}' begins" if self.task else f"{seen} + {self.delay:g} s"
         known = {"": "controller killed", KILL: "killed", KILL_PROGRAM: "the program of the window killed"}
+        known[KILL_MODULE] = "its module killed"
         return f"{self.stage}: {where}: {self.what or known.get(self.do, self.do)}"
 
 
@@ -114,6 +118,7 @@ INSIDE = [
     Point("web", task="Upgrade fractal-web"),
     killed("archive", "/pg_dump "),
     killed("archive", "/pg_restore "),
+    Point("archive", process="/pg_dump ", do=KILL_MODULE),
 ]
 # The window ends by itself.
 UNWATCHED = [

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bench import LIMIT, ROOT, UNTIL_THE_PAGE_IS_GONE, Bench, Failed, remove
-from points import KILL, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
+from points import FREEZE, KILL, THAW, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
 
 State = dict[str, object]
 Promise = Callable[[Bench, State, State], None]
@@ -90,6 +90,18 @@ def a_window_nobody_watches(bench: Bench, old: State, new: State, point: Point) 
         raise Failed("it is told twice")
     bench.clean_up()
     bench.must_be(new, "after the window that nobody watched")
+    back(bench, old)
+
+
+def a_window_that_is_joined(bench: Bench, old: State, new: State) -> None:
+    """A run that comes while the window of a killed one has stopped the service watches that to its end."""
+    bench.disturbed("upgrade", controller_killed("backup"))
+    bench.on("server", FREEZE)
+    bench.must("upgrade", acts=[{"task": "Upgrade fractal-server in its window", "command": bench.command(THAW)}])
+    if json.loads(reported(bench))["outcome"] != "upgraded":
+        raise Failed(f"it is not told as an upgrade: {reported(bench)[:2000]}")
+    bench.clean_up()
+    bench.must_be(new, "after the window that another run watched")
     back(bench, old)
 
 
@@ -261,6 +273,7 @@ PROMISES: dict[str, Promise] = {
     "fractal_on_failure rollback": going_back_by_itself,
     "fractal_on_failure stop": stopping,
     **{f"a window nobody watches, {point}": partial(a_window_nobody_watches, point=point) for point in UNWATCHED},
+    "a window that another run joins": a_window_that_is_joined,
     "a page that nobody takes away": a_page_that_nobody_takes_away,
     "a host without power": a_host_without_power,
     "a unit that refuses": a_unit_that_refuses,

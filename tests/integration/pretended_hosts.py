@@ -123,6 +123,7 @@ _GOOD: dict[str, Any] = {
     "fractal_lock": {"lock": {"run": "r", "controller": "c"}},
     "fractal_env_migrate": {"hidden": {}},
     "fractal_window:started": {"id": "x", "seen": 0, "changed": True},
+    "fractal_window:attached": {"id": "x", "seen": 0, "changed": False},
     "fractal_window:watched": {"seen": 0, "events": [], "running": False, "window": _WINDOW},
     "fractal_web_release:running": {"health": {"version": "1.21.1"}, "changed": True},
     "fractal_backup_info": {"without_dump": [], "not_packed": [], "folder": "/backups"},

@@ -38,6 +38,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     PACKAGES,
     Backup,
     explained,
+    left_over_files,
     measure,
     open_backup,
     partial_folder,
@@ -197,16 +198,19 @@ def note_after(installation: Installation, python: str | None, path: str, check_
 
 
 def tidy_up(installation: Installation, python: str | None, root: str, check_mode: bool = False) -> list[str]:
-    """Remove what killed backups left: unfinished folders, scratch databases, their copies. Return their names."""
+    """Remove what killed backups left: unfinished folders and files, scratch databases, copies. Return their names."""
     refuse_unsafe_root(root)
     removed = sorted(glob.glob(partial_path(glob.escape(root), "*")))
     runs = [run for run in map(run_of_partial, removed) if not os.path.lexists(os.path.join(root, run))]
+    files = left_over_files(root)
     # the folders tell whose copies they are, so they go last
     dropped = service_side(installation, python).call(drop_scratch_databases, installation, runs, check_mode)
     if not check_mode:
         for folder in removed:
             shutil.rmtree(folder)
-    return removed + [str(name) for name in dropped["names"]]
+        for file in files:
+            os.unlink(file)
+    return removed + files + [str(name) for name in dropped["names"]]
 
 
 _NO_TIME = {"why_not_copied": "", "copy_seconds": 0.0, "dump_seconds": 0.0, "proof_seconds": 0.0}

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     DUMP,
     FORMAT_WITH_COPY,
+    PACKED,
     Backup,
     explained,
     finished_backups,
@@ -27,7 +28,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.files import sync_folder
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.programs import UNCOMPRESSED
 
-_PACKED = DUMP + ".gz"
 _LEVEL = 1  # more takes long, and wins little on what job logs are
 _CHUNK = 1 << 20
 
@@ -39,7 +39,7 @@ def not_packed(root: str) -> list[str]:
 
 def _is_to_pack(backup: Backup) -> bool:
     dump = backup.manifest["dump"]
-    if dump["file"] == _PACKED:  # killed just before the other one went
+    if dump["file"] == PACKED:  # killed just before the other one went
         return os.path.lexists(os.path.join(backup.path, DUMP))
     return bool(dump.get("compress") == UNCOMPRESSED)
 
@@ -53,10 +53,10 @@ def pack_dump(path: str) -> Backup:
         FractalError: The backup is damaged, or there is no room. It is as before.
     """
     backup = open_backup(path)
-    plain, packed = os.path.join(path, DUMP), os.path.join(path, _PACKED)
+    plain, packed = os.path.join(path, DUMP), os.path.join(path, PACKED)
     if backup.dump == plain:
         smaller = _pack(plain, packed)
-        new = {"file": _PACKED, "compress": "gzip", **measure(packed)} if smaller else {"compress": "as it is"}
+        new = {"file": PACKED, "compress": "gzip", **measure(packed)} if smaller else {"compress": "as it is"}
         dump = {**backup.manifest["dump"], **new}
         backup = Backup(path, {**backup.manifest, "dump": dump, "format": FORMAT_WITH_COPY})
         with explained("finish", path):
@@ -90,7 +90,7 @@ def opened_dump(backup: Backup) -> Iterator[int]:
         FractalError: It cannot be unpacked.
     """
     with open(backup.dump, "rb") as stream:
-        if os.path.basename(backup.dump) != _PACKED:
+        if os.path.basename(backup.dump) != PACKED:
             yield stream.fileno()
             return
         with tempfile.TemporaryFile(dir=backup.path) as plain:

@@ -32,7 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
 )
 
 DUMP, MANIFEST, PACKAGES, FILES = "database.dump", "manifest.json", "packages.txt", "files"
-AFTER = "after.json"
+PACKED, AFTER = DUMP + ".gz", "after.json"
 FORMAT = 1
 FORMAT_WITH_COPY = 2  # of a manifest whose dump is packed, or that names a frozen copy: earlier versions know neither
 _FORMATS = (FORMAT, FORMAT_WITH_COPY)
@@ -255,6 +255,17 @@ def left_over_folders(folder: str) -> list[str]:
     """Return the folders of backups that killed runs were making, or removing."""
     names = ("*.partial", f"*{_REMOVED}")
     return sorted(path for name in names for path in glob.glob(os.path.join(glob.escape(folder), f".{name}")))
+
+
+def left_over_files(folder: str) -> list[str]:
+    """Return the files in finished backups of a folder that killed runs were writing, or had replaced by others."""
+    found = []
+    for backup in finished_backups(folder):
+        names = {DUMP, PACKED, *(name + ".partial" for name in (DUMP, MANIFEST, AFTER))}
+        if backup.has_dump:
+            names.discard(os.path.basename(backup.dump))
+        found += [os.path.join(backup.path, name) for name in names]
+    return sorted(path for path in found if os.path.lexists(path))
 
 
 def pack_backup(backup: str, folder: str) -> str:

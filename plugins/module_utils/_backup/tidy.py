@@ -20,6 +20,7 @@ from typing import Any, Callable
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     Backup,
     finished_backups,
+    left_over_files,
     left_over_folders,
     prune_backups,
     run_of_partial,
@@ -148,6 +149,7 @@ def tidy_server(
         databases = [_database(one, staying, rollback) for one in told["databases"]]
         unmarked = [Item(DATABASE, str(name), 0, False, _UNMARKED) for name in told["unmarked"]]
     rendered = f"/run/{instance['service']}.env.rendered"  # holds secrets
+    left += left_over_files(root)
     left += [rendered] if os.path.lexists(rendered) else []
     items = [
         *databases,

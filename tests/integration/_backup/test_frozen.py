@@ -439,6 +439,16 @@ def test_what_killed_calls_left_goes(marked: bool, instance: Instance) -> None:
             assert name in instance.back_up(state="tidy")["removed"] and instance.copies() == []
 
 
+def test_of_an_archive_killed_half_way_the_half_goes(instance: Instance) -> None:
+    """Nobody makes that dump any more where a rollback follows."""
+    instance.back_up()
+    half, names = instance.root / "run-1/database.dump.partial", sorted(os.listdir(instance.root / "run-1"))
+    half.write_text("half")
+    for check in (True, False):
+        assert instance.back_up(state="tidy", _check=check)["removed"] == [str(half)]
+    assert sorted(os.listdir(instance.root / "run-1")) == names and len(instance.copies()) == 1
+
+
 @pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("following", ["clearing", "rollback"])
 def test_of_a_rehearsal_killed_in_its_copy_nothing_is_left(following: str, marked: bool, instance: Instance) -> None:

@@ -63,6 +63,7 @@ def test_after_upgrades_and_rollbacks(
     (root / "run-1/manifest.json").write_text(bare)  # as if its archive had not been made
     (root / "run-1/database.dump").unlink()
     (root / ".run-9.partial").mkdir()
+    (root / "run-3/database.dump.partial").write_text("half")  # its archive was killed, and a rollback followed
     database.rows(f'CREATE DATABASE "{database.dbname}_frozen_run-9" TEMPLATE template0 ALLOW_CONNECTIONS false')
     database.rows(f'CREATE DATABASE "{database.dbname}_proof_run-8"')
     mark = f"fractal_ops.platform proof run-8 beside {database.dbname}: {database.dbname}_proof_run-8"
@@ -80,9 +81,10 @@ def test_after_upgrades_and_rollbacks(
 
     predicted = tidy(check_mode=True)
     assert beside(cluster, database) == before and (root / ".run-9.partial").exists()
+    assert (root / "run-3/database.dump.partial").exists()
     result = tidy()
     assert result == predicted and result["failed_items"] == []
-    assert gone(result) == [".run-9.partial", *(database.dbname + name for name in wanted)]
+    assert gone(result) == [".run-9.partial", "database.dump.partial", *(database.dbname + name for name in wanted)]
     assert result["bytes"] > 3 * 5_000_000, "empty databases have some megabytes"
     assert set(before) - set(beside(cluster, database)) == {name[1:] for name in wanted}
     why = {os.path.basename(one["name"]): one["why"] for one in result["found"] if not one["goes"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import tidy
-from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import Backup, left_over_folders
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
+    Backup,
+    left_over_files,
+    left_over_folders,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.tidy import (
     is_used,
     judge_backups,
@@ -108,6 +113,26 @@ def test_what_killed_backups_left(tmp_path: Path) -> None:
     for name in (".a.partial", ".b.removed", "c", "d.partial"):
         (tmp_path / name).mkdir()
     assert [os.path.basename(path) for path in left_over_folders(str(tmp_path))] == [".a.partial", ".b.removed"]
+
+
+MADE, PACKED, NONE = {"file": "database.dump"}, {"file": "database.dump.gz"}, None
+
+
+@pytest.mark.parametrize(
+    ("dump", "kept"), [(MADE, {"database.dump"}), (PACKED, {"database.dump.gz"}), (NONE, set())], ids=str
+)
+def test_what_killed_runs_left_in_finished_backups(tmp_path: Path, dump: dict[str, str] | None, kept: set[str]) -> None:
+    """What the manifest names stays, and what is none of ours; a folder without a manifest is not looked at."""
+    partial = [f"{name}.partial" for name in ("database.dump", "manifest.json", "after.json")]
+    ours = {"database.dump", "database.dump.gz", *partial}
+    for folder in ("a", "unfinished"):
+        (tmp_path / folder).mkdir(mode=0o700)
+        for name in (*ours, "after.json", "packages.txt", "notes.partial"):
+            (tmp_path / folder / name).touch()
+    (tmp_path / "a/manifest.json").write_text(
+        json.dumps({"format": 2, "created": "now", "dump": dump, "copy": {"name": "c"}, "files": [], "absent": []})
+    )
+    assert {os.path.relpath(path, tmp_path / "a") for path in left_over_files(str(tmp_path))} == ours - kept
 
 
 @pytest.fixture
