@@ -38,6 +38,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
     PACKAGES,
     Backup,
     explained,
+    finished_backups,
     left_over_files,
     measure,
     open_backup,
@@ -202,7 +203,7 @@ def tidy_up(installation: Installation, python: str | None, root: str, check_mod
     refuse_unsafe_root(root)
     removed = sorted(glob.glob(partial_path(glob.escape(root), "*")))
     runs = [run for run in map(run_of_partial, removed) if not os.path.lexists(os.path.join(root, run))]
-    files = left_over_files(root)
+    files = left_over_files(finished_backups(root))
     # the folders tell whose copies they are, so they go last
     dropped = service_side(installation, python).call(drop_scratch_databases, installation, runs, check_mode)
     if not check_mode:

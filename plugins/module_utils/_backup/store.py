@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -257,10 +257,10 @@ def left_over_folders(folder: str) -> list[str]:
     return sorted(path for name in names for path in glob.glob(os.path.join(glob.escape(folder), f".{name}")))
 
 
-def left_over_files(folder: str) -> list[str]:
-    """Return the files in finished backups of a folder that killed runs were writing, or had replaced by others."""
+def left_over_files(backups: Iterable[Backup]) -> list[str]:
+    """Return the files in finished backups that killed runs were writing, or had replaced by others."""
     found = []
-    for backup in finished_backups(folder):
+    for backup in backups:
         names = {DUMP, PACKED, *(name + ".partial" for name in (DUMP, MANIFEST, AFTER))}
         if backup.has_dump:
             names.discard(os.path.basename(backup.dump))

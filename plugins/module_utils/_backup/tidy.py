@@ -149,7 +149,7 @@ def tidy_server(
         databases = [_database(one, staying, rollback) for one in told["databases"]]
         unmarked = [Item(DATABASE, str(name), 0, False, _UNMARKED) for name in told["unmarked"]]
     rendered = f"/run/{instance['service']}.env.rendered"  # holds secrets
-    left += left_over_files(root)
+    left += left_over_files(staying)
     left += [rendered] if os.path.lexists(rendered) else []
     items = [
         *databases,

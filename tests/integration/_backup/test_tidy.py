@@ -93,6 +93,7 @@ def test_after_upgrades_and_rollbacks(
     assert "without a mark" in why[f"{database.dbname}_failed_20250101T000000Z"]
     assert not tidy()["changed"]
 
+    (root / "run-2/manifest.json.partial").write_text("half")  # goes with its backup
     with cluster.superuser(f"{database.dbname}_frozen_run-1").connect():  # its backup goes, and it is looked at
         looked_at = tidy(keep=1)
         assert "run-1" in looked_at["failed_items"][0] and "being accessed" in looked_at["failed_items"][0]

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import tidy
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     Backup,
+    finished_backups,
     left_over_files,
     left_over_folders,
 )
@@ -132,7 +133,9 @@ def test_what_killed_runs_left_in_finished_backups(tmp_path: Path, dump: dict[st
     (tmp_path / "a/manifest.json").write_text(
         json.dumps({"format": 2, "created": "now", "dump": dump, "copy": {"name": "c"}, "files": [], "absent": []})
     )
-    assert {os.path.relpath(path, tmp_path / "a") for path in left_over_files(str(tmp_path))} == ours - kept
+    assert {
+        os.path.relpath(path, tmp_path / "a") for path in left_over_files(finished_backups(str(tmp_path)))
+    } == ours - kept
 
 
 @pytest.fixture
