@@ -31,10 +31,10 @@ from functools import partial
 
 from bench import Bench, Failed, remove
 from points import (
-    A_MODULE,
     BOUNDARIES,
     CONDITIONS,
     INSIDE,
+    KILL_WHAT_WORKS,
     OF_ROLLBACK,
     OVER_TWO_STOPS,
     ROAD,
@@ -46,7 +46,6 @@ from promises import PROMISES, Promise
 
 RE_RUN, ROLLBACK = "re-run", "rollback"
 BACK_FROM = ("data", "start")
-KILL_WHAT_WORKS = f"pkill -9 -f '{A_MODULE}|[f]ractal-window/'"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ KILL_PROGRAM = f"systemctl kill --kill-who=main -s KILL {WINDOW}"
 FREEZE, THAW = (f"systemctl kill -s {signal} {WINDOW}" for signal in ("STOP", "CONT"))
 A_MODULE = "^[^ ]*/python3$"  # one that comes through a pipe has no name
 KILL_MODULE = f"pkill -9 -f '{A_MODULE}'"
+KILL_WHAT_WORKS = f"pkill -9 -f '{A_MODULE}|[.]window/window.py'"  # the program of the window, too
 WAIT_FOR_WINDOW = f"while systemctl is-active -q {WINDOW}; do sleep 0.2; done"  # it ends by itself
 WAIT_FOR_MODULE = f"{WAIT_FOR_WINDOW}; test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
 
@@ -52,7 +53,7 @@ class Point:
         seen = f"in the stage '{self.begun}'" if self.begun else f"'{self.process.strip()}'"
         where = f"as '{self.task}' begins" if self.task else f"{seen} + {self.delay:g} s"
         known = {"": "controller killed", KILL: "killed", KILL_PROGRAM: "the program of the window killed"}
-        known[KILL_MODULE] = "its module killed"
+        known |= {KILL_MODULE: "its module killed", KILL_WHAT_WORKS: "the program and who watches it killed"}
         return f"{self.stage}: {where}: {self.what or known.get(self.do, self.do)}"
 
 
@@ -100,6 +101,7 @@ INSIDE = [
     Point("stage", task="Validate it with the new release's own settings"),
     program_killed("look", back=True),
     program_killed("drain", back=True),
+    Point("drain", begun="drain", do=KILL_WHAT_WORKS),
     program_killed("stop", delay=0.5, back=True),
     killed("backup", "/pg_dump ", back=True, arguments=WITH_A_DUMP),
     killed("backup", "/pg_restore ", back=True, arguments=WITH_A_DUMP),

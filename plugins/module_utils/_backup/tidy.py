@@ -42,6 +42,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import 
 
 COPY, DATABASE, ENVIRONMENT, WEB, BACKUP, LEFT_OVER = "copy", "database", "environment", "web", "backup", "left_over"
 FILES = "files"
+_RUN = "/run"
 _KILLED = "a run that was killed has left it"
 _COPIED = "copied from the controller; an upgrade that needs it copies it again"
 _UNMARKED = "an early version left it, without a mark that says whose it is; drop it yourself"
@@ -148,9 +149,9 @@ def tidy_server(
     with sensible():
         databases = [_database(one, staying, rollback) for one in told["databases"]]
         unmarked = [Item(DATABASE, str(name), 0, False, _UNMARKED) for name in told["unmarked"]]
-    rendered = f"/run/{instance['service']}.env.rendered"  # holds secrets
+    in_run = [f"{_RUN}/{instance['service']}{ending}" for ending in (".env.rendered", ".window")]  # hold secrets
     left += left_over_files(staying)
-    left += [rendered] if os.path.lexists(rendered) else []
+    left += [path for path in in_run if os.path.lexists(path)]
     items = [
         *databases,
         *unmarked,

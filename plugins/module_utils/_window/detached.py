@@ -33,7 +33,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watch
     window_unit,
 )
 
-RUN_FOLDER = "/run/fractal-window"
+FOLDER = "/run"  # a program that was killed leaves its own in there, which the next one, or a rollback, removes
 # Seconds that systemd waits for the children of a program that was killed: what follows is decided after that, and the
 # service is down meanwhile. A child that means harm would make it 90, as does a host whose systemd misses their end.
 _LEFT_ALONE = 5
@@ -62,7 +62,7 @@ def start_window(order: Order, seen: Mapping[str, Any]) -> dict[str, Any]:
     """
     if is_running(order.unit):
         return attach(order.unit)
-    folder = os.path.join(RUN_FOLDER, order.unit)
+    folder = os.path.join(FOLDER, f"{order.unit}.window")
     shutil.rmtree(folder, ignore_errors=True)
     private_folder(folder)
     hold = read_hold(order.unit)

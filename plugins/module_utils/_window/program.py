@@ -131,8 +131,6 @@ def main(folder: str) -> None:
     run_window(order, journal)
     journal.close()
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(folder))
 
 
 def run_window(order: Order, journal: Journal) -> None:

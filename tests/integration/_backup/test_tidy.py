@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.fractal_ops.platform.plugins.module_utils._backup import tidy as tidy_room
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.tidy import tidy_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import find_installation
 from postgres_cluster import Cluster, Database
@@ -38,8 +39,11 @@ def beside(cluster: Cluster, database: Database) -> list[str]:
 
 
 def test_after_upgrades_and_rollbacks(
-    folder: FractalFolder, tmp_path: Path, run_module: RunModule, cluster: Cluster
+    folder: FractalFolder, tmp_path: Path, run_module: RunModule, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tidy_room, "_RUN", str(tmp_path))
+    (tmp_path / "x.service.env.rendered").touch()
+    (tmp_path / "x.service.window").mkdir()
     database, root = folder.database, tmp_path / "backups"
     given = {"env_file": str(folder.env_file), "backup_root": str(root), "method": "copy"}
     installation = find_installation({"env_file": str(folder.env_file)})
@@ -84,7 +88,8 @@ def test_after_upgrades_and_rollbacks(
     assert (root / "run-3/database.dump.partial").exists()
     result = tidy()
     assert result == predicted and result["failed_items"] == []
-    assert gone(result) == [".run-9.partial", "database.dump.partial", *(database.dbname + name for name in wanted)]
+    names = [".run-9.partial", "database.dump.partial", *(database.dbname + name for name in wanted)]
+    assert gone(result) == [*names, "x.service.env.rendered", "x.service.window"]
     assert result["bytes"] > 3 * 5_000_000, "empty databases have some megabytes"
     assert set(before) - set(beside(cluster, database)) == {name[1:] for name in wanted}
     why = {os.path.basename(one["name"]): one["why"] for one in result["found"] if not one["goes"]}

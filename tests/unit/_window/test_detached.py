@@ -50,10 +50,10 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    found = Host(tmp_path / "run" / UNIT)
+    found = Host(tmp_path / "run" / f"{UNIT}.window")
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(journal_file, "FOLDER", str(tmp_path / "fractal-ops"))
-    monkeypatch.setattr(detached, "RUN_FOLDER", str(tmp_path / "run"))
+    monkeypatch.setattr(detached, "FOLDER", str(tmp_path / "run"))
     monkeypatch.setattr(detached, "is_running", lambda _unit: found.running)
     monkeypatch.setattr(detached, "run", found.run)
     monkeypatch.setattr(detached, "read_hold", lambda _unit: None)
