@@ -127,6 +127,7 @@ _GOOD: dict[str, Any] = {
     "fractal_window:watched": {"seen": 0, "events": [], "running": False, "window": _WINDOW},
     "fractal_web_release:running": {"health": {"version": "1.21.1"}, "changed": True},
     "fractal_backup_info": {"without_dump": [], "not_packed": [], "folder": "/backups"},
+    "fractal_tidy": {"found": [], "failed_items": [], "bytes": 0},
     "fractal_verify": {"checks": PASSED, "findings": [], "server": {}},
     "fractal_web_verify": {"checks": []},
 }
