@@ -146,9 +146,10 @@ class Runner:
         return written
 
     def must_have_counted(self) -> None:
-        """See that there were rows to lose."""
+        """See that there were rows to lose; without any, it counts as a case that did not end well."""
         if not self.tell_written():
-            raise Failed("no row was written, so nothing could get lost")
+            self.total += 1
+            print(f"FAIL {self.total}: no row was written before a stop: nothing could get lost", flush=True)
 
     def all_of(self, cases: Sequence[Case], only: str) -> None:
         """Run the cases whose names match, each on its own."""
@@ -189,7 +190,7 @@ def short(runners: Sequence[Runner]) -> None:
         runner.old = runner.bench.state()
         for case in [Case([point], ROLLBACK) for point in BOUNDARIES if point.stage in BACK_FROM]:
             runner.count(str(case), partial(runner.one, case))
-        runner.count("rows written between precheck and stop", runner.must_have_counted)
+        runner.must_have_counted()
 
     at_once(runners, forwards, backwards)
 
@@ -258,7 +259,7 @@ def long(runners: Sequence[Runner], options: argparse.Namespace) -> None:
         if options.only:  # chosen cases may well end before a row is written
             runner.tell_written()
         else:
-            runner.count("rows written between precheck and stop", runner.must_have_counted)
+            runner.must_have_counted()
 
     at_once(runners, *[until_none_is_left] * 2)
 

@@ -108,7 +108,7 @@ def test_what_a_killed_run_left_on_the_host_is_removed(controller: Controller) -
     controller.leave("x", os.geteuid())
     run = controller.copy()
     assert run.code == 0, run.screen
-    assert controller.left() == set()
+    assert controller.left() == set(), run.screen
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root nothing is anybody else's")
