@@ -11,7 +11,8 @@ version_added: 1.0.0
 author:
   - The fractal_ops.platform developers (@fractal-ops)
 description:
-  - Finds the backup of the upgrade in progress, or else the newest one of the instance, and says what it holds.
+  - Finds the backup of the upgrade in progress, or else the newest one that the instance can come from, and says what
+    it holds.
 attributes:
   check_mode:
     description: Can run in check mode and return the same.
@@ -32,12 +33,19 @@ options:
   backup:
     description: Folder of the backup, if it is to be another one.
     type: path
+  version:
+    description:
+      - Release of fractal-server that is installed, as M(fractal_ops.platform.fractal_observe) returns it.
+      - While no upgrade is in progress, the backups of later releases do not count, as the instance has gone back from
+        them; without this option they do.
+    type: str
 """
 
 EXAMPLES = r"""
 - name: Find the backup to go back to
   fractal_ops.platform.fractal_backup_info:
     backup_root: /var/backups/fractal
+    version: 2.17.0
 """
 
 RETURN = r"""
@@ -115,7 +123,8 @@ if TYPE_CHECKING:
 
 
 def find(params: Mapping[str, Any]) -> dict[str, Any]:
-    found = backup_to_go_back_to(params["service"], params["backup_root"], params["backup"] or "")
+    named, installed = params["backup"] or "", params["version"] or ""
+    found = backup_to_go_back_to(params["service"], params["backup_root"], named, installed)
     return {**found, "without_dump": without_dump(found["folder"]), "not_packed": not_packed(found["folder"])}
 
 
@@ -125,6 +134,7 @@ def main() -> NoReturn:
             "service": {"type": "str", "default": "fractal-server"},
             "backup_root": {"type": "path", "default": "/var/backups/fractal"},
             "backup": {"type": "path"},
+            "version": {"type": "str"},
         },
         supports_check_mode=True,
     )

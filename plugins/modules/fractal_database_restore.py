@@ -143,6 +143,11 @@ lost:
       description: How many of them were created since.
       type: int
       returned: success
+    gone:
+      description: Columns that the table does not have any more.
+      type: list
+      elements: str
+      returned: success
 task_folders:
   description:
     - Which folders of task packages do not fit the rows that come back, and what to do about each. A rollback brings no

@@ -16,7 +16,7 @@ description:
   - Looks only at what this collection has made - databases with its mark and their exact name, environments whose
     scripts name the path that they take the place of, folders of fractal-web with its mark, and backups.
   - Keeps what a rollback of the newest upgrade needs, unless O(rollback) is given up. A frozen copy whose backup has no
-    dump yet, the newest backup, and releases that processes still run from stay in any case.
+    dump yet, the backup that a rollback goes back to, and releases that processes still run from stay in any case.
   - Refuses while an upgrade of the instance is in progress.
 author:
   - The fractal_ops.platform developers (@fractal-ops)

@@ -232,7 +232,10 @@ def backups_as_the_operator_wants_them(bench: Bench, old: State, _new: State) ->
 
 
 def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
-    """An upgraded instance is upgraded once more; back goes one upgrade at a time, and further to a backup by name."""
+    """An upgraded instance is upgraded once more; back goes one upgrade at a time, and further to a backup by name.
+
+    A try that fails before its window then goes back to nothing that is newer.
+    """
     target = ("-e", "fractal_target_version=2.17.2")
     bench.must("upgrade")
     first = bench.on("server", "ls -d /var/backups/fractal/fractal-server.service/* | tail -1").strip()
@@ -247,6 +250,10 @@ def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
     bench.on("server", remove("/opt/fractal/venv-2.17.[12]"))  # prepared releases stay for the next try
     bench.must_be(new, "after the rollback of the second upgrade the instance is not as after the first")
     back(bench, old, "-e", f"fractal_backup={first}")
+    # the newest backup is of a release that the instance has gone back from
+    bench.on("server", remove("/opt/fractal/venv-2.17.0*"))
+    bench.disturbed("upgrade", Point("stage", task="Build the environments of the next releases"))
+    back(bench, old)
 
 
 def a_host_without_power(bench: Bench, old: State, new: State) -> None:

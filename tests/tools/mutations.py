@@ -332,7 +332,14 @@ MUTATIONS = (
         "_window",
     ),
     Mutation(
-        "nothing to go back to", UTILS + "_window/way_back.py", 'nothing = "" if', 'nothing = "" if True or', "_window"
+        "nothing to go back to", UTILS + "_window/way_back.py", "if not hold and not backup:", "if False:", "_window"
+    ),
+    Mutation(
+        "back to what it has gone back from",
+        UTILS + "_backup/store.py",
+        'if not is_later(one.manifest["environment"]["version"], installed)',
+        "if True",
+        "_backup",
     ),
     Mutation(
         "mistyped stage", UTILS + "_run/plan.py", "for name in StageName}", "for name in list(StageName)[1:]}", "_run"

@@ -457,6 +457,7 @@ def _no_other_way(settings: DatabaseSettings, backup: Opened, frozen: _Frozen, m
 def _what_would_be_lost(lost: list[TableChange], settings: DatabaseSettings, backup: Opened) -> str:
     tables = "\n".join(
         f"  {change.table}: {change.rows_before} rows then, {change.rows_now} now, {change.created} of them new"
+        + (f"; without the columns {', '.join(change.gone)}" if change.gone else "")
         if change.rows_now is not None
         else f"  {change.table}: {change.rows_before} rows then; the role may not see how many there are now"
         for change in lost

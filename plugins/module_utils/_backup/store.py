@@ -30,6 +30,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._database.con
     Contents,
     ContentsAfter,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import is_later
 
 DUMP, MANIFEST, PACKAGES, FILES = "database.dump", "manifest.json", "packages.txt", "files"
 PACKED, AFTER = DUMP + ".gz", "after.json"
@@ -189,7 +190,7 @@ def saved_file(backup: Backup, path: str) -> str | None:
     return next((os.path.join(backup.path, name) for name in found), None)
 
 
-def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
+def find_backup(folder: str, named: str = "", held: str = "", installed: str = "") -> str | None:
     """Return the backup to go back to, or None if there is none.
 
     Args:
@@ -197,6 +198,8 @@ def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
         named: The one that the operator names; it must exist.
         held: The one of the upgrade in progress. Until it is finished that upgrade has changed nothing, and there is
             nothing to go back to: an older one belongs to an earlier upgrade.
+        installed: The release that is there. An instance that a later one was backed up of has gone back from it since,
+            so that backup holds nothing that this instance comes from. Empty if it is not known.
 
     Raises:
         FractalError: The named backup is not there.
@@ -207,7 +210,13 @@ def find_backup(folder: str, named: str = "", held: str = "") -> str | None:
         return named
     if held:
         return held if _is_finished(held) else None
-    return next((backup.path for backup in finished_backups(folder)), None)
+    found = came_from(finished_backups(folder), installed)
+    return found.path if found else None
+
+
+def came_from(backups: Iterable[Backup], installed: str) -> Backup | None:
+    """Return the first backup that is of no later release than the one ``installed``; see `find_backup`."""
+    return next((one for one in backups if not is_later(one.manifest["environment"]["version"], installed)), None)
 
 
 def finished_backups(folder: str) -> list[Backup]:

@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store import (
     Backup,
+    came_from,
     finished_backups,
     left_over_files,
     left_over_folders,
@@ -64,24 +65,29 @@ class Item:
         return asdict(self)
 
 
-def judge_backups(backups: Sequence[Backup], keep: int) -> dict[str, tuple[bool, str]]:
-    """Return for each backup, the newest first, by its path, whether it goes, and why."""
+def judge_backups(backups: Sequence[Backup], keep: int, back: Backup | None) -> dict[str, tuple[bool, str]]:
+    """Return for each backup, the newest first, by its path, whether it goes, and why; ``back`` is what a rollback
+    goes back to.
+    """
 
-    def verdict(place: int) -> tuple[bool, str]:
-        if place == 0:
-            return False, "it is the newest"
+    def verdict(place: int, backup: Backup) -> tuple[bool, str]:
+        if backup is back:
+            return False, "a rollback goes back to it"
         return 0 < keep <= place, f"fractal_backup_keep is {keep}" if keep else "fractal_backup_keep is 0: all stay"
 
-    return {backup.path: verdict(place) for place, backup in enumerate(backups)}
+    return {backup.path: verdict(place, backup) for place, backup in enumerate(backups)}
 
 
-def judge_database(kind: str, run: str, staying: Sequence[Backup], rollback: bool) -> tuple[bool, str]:
+def judge_database(
+    kind: str, run: str, staying: Sequence[Backup], back: Backup | None, rollback: bool
+) -> tuple[bool, str]:
     """Return whether a database of ours goes, and why.
 
     Args:
         kind: As its mark says.
         run: The run that its mark names.
-        staying: The backups that stay, the newest first.
+        staying: The backups that stay.
+        back: The one of them that a rollback goes back to.
         rollback: Whether the way back from the newest upgrade is given up.
     """
     if kind == FAILED:
@@ -93,8 +99,8 @@ def judge_database(kind: str, run: str, staying: Sequence[Backup], rollback: boo
         return True, "its backup is gone"
     if not backup.has_dump:
         return False, f"{backup.path} holds nothing else until its dump is made: run the upgrade again"
-    if backup is not staying[0]:
-        return True, f"there is a newer backup, and {backup.path} has its dump"
+    if backup is not back:
+        return True, f"a rollback does not go back to {backup.path}, which has its dump"
     return rollback, _GIVEN_UP if rollback else "a rollback of the newest upgrade gives it back"
 
 
@@ -140,14 +146,15 @@ def tidy_server(
     """
     _refuse_in_progress(str(instance["service"]))
     backups = finished_backups(root)
-    verdicts = judge_backups(backups, keep)
+    back = came_from(backups, str(instance["version"] or ""))
+    verdicts = judge_backups(backups, keep, back)
     staying = [backup for backup in backups if not verdicts[backup.path][0]]
     left = left_over_folders(root)
     unfinished = [run for run in map(run_of_partial, left) if run and not os.path.lexists(os.path.join(root, run))]
     door = service_side(installation, str(instance["python"]))
     told = door.call(list_ours, installation, unfinished)
     with sensible():
-        databases = [_database(one, staying, rollback) for one in told["databases"]]
+        databases = [_database(one, staying, back, rollback) for one in told["databases"]]
         unmarked = [Item(DATABASE, str(name), 0, False, _UNMARKED) for name in told["unmarked"]]
     in_run = [f"{_RUN}/{instance['service']}{ending}" for ending in (".env.rendered", ".window")]  # hold secrets
     left += left_over_files(staying)
@@ -156,7 +163,7 @@ def tidy_server(
         *databases,
         *unmarked,
         *(Item(BACKUP, path, size_beside(path), *verdict) for path, verdict in verdicts.items()),
-        *_environments(instance, staying, rollback),
+        *_environments(instance, back, rollback),
         *(Item(LEFT_OVER, path, size_beside(path), True, _KILLED) for path in left),
         *_copied(),
     ]
@@ -169,15 +176,15 @@ def tidy_server(
             with sensible():
                 stays = {str(name): str(why) for name, why in answer["stays"].items()}
         if any(item.kind == BACKUP for item in going):
-            prune_backups(root, keep, os.path.basename(backups[0].path))
+            prune_backups(root, keep, os.path.basename(back.path) if back else "")
         folders = [item.name for item in going if item not in databases and item.kind != BACKUP]
         return {**stays, **_remove_folders(folders)}
 
     return _result(items, remove, check_mode)
 
 
-def _database(one: Mapping[str, Any], staying: Sequence[Backup], rollback: bool) -> Item:
-    verdict = judge_database(one["kind"], one["run"], staying, rollback)
+def _database(one: Mapping[str, Any], staying: Sequence[Backup], back: Backup | None, rollback: bool) -> Item:
+    verdict = judge_database(one["kind"], one["run"], staying, back, rollback)
     kind = {FROZEN: COPY, FAILED: DATABASE}.get(one["kind"], LEFT_OVER)
     return Item(kind, str(one["name"]), int(one["bytes"]), *verdict)
 
@@ -215,16 +222,16 @@ def is_used(folder: str) -> bool:
     return False
 
 
-def _environments(instance: Mapping[str, Any], staying: Sequence[Backup], rollback: bool) -> Iterator[Item]:
+def _environments(instance: Mapping[str, Any], back: Backup | None, rollback: bool) -> Iterator[Item]:
     environment = str(instance["environment"])
-    back = staying[0].manifest["environment"] if staying else {}
+    then = back.manifest["environment"] if back else {}
     workers = str(instance.get("worker_python") or "")
     for version in build.releases_of_ours(environment):
         folder = release_path(environment, version)
         if os.path.realpath(environment) == os.path.realpath(folder):
             continue
         used = is_used(folder) or workers.startswith(folder + "/")
-        wanted_back = back.get("version") == version and back.get("path") == environment
+        wanted_back = then.get("version") == version and then.get("path") == environment
         yield Item(ENVIRONMENT, folder, size_beside(folder), *judge_release(version, used, wanted_back, rollback))
     for folder in build.left_wheels(environment):
         yield Item(LEFT_OVER, folder, size_beside(folder), True, "it was fetched for an upgrade in place")

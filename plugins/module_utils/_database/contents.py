@@ -185,12 +185,16 @@ class Contents:
 
 @dataclass(frozen=True)
 class TableChange:
-    """How a table differs from what it was; ``created`` counts new ids, ``rows_now`` is None if unreadable."""
+    """How a table differs from what it was; ``created`` counts new ids, ``rows_now`` is None if unreadable.
+
+    ``gone`` are the columns that it does not have any more; none where the table itself is gone.
+    """
 
     table: str
     rows_before: int
     rows_now: int | None
     created: int
+    gone: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for Ansible."""
@@ -359,14 +363,17 @@ def changes_since(
         if name in closed:
             changes[name] = TableChange(name, table.rows, None, 0)
             continue
-        if not set(present.get(name, ())).issuperset(columns):
+        if name not in present:
             changes[name] = TableChange(name, table.rows, 0, 0)
             continue
-        only = somebodys(name, present[name], table.max_id)
-        query = _contents_query(name, columns, columns, table.max_id is not None, only=only)
+        there = [column for column in columns if column in present[name]]
+        max_id = table.max_id if "id" in present[name] else None
+        only = somebodys(name, present[name], max_id)
+        query = _contents_query(name, there, there, max_id is not None, only=only)
         _name, rows, digest, *_others = _run(connection, query).one()
-        if (rows, digest) != (table.rows, wanted):
-            changes[name] = TableChange(name, table.rows, rows, _created(connection, name, table, only))
+        gone = sorted(set(columns) - set(there))
+        if gone or (rows, digest) != (table.rows, wanted):
+            changes[name] = TableChange(name, table.rows, rows, _created(connection, name, max_id, only), gone)
     if before.structure is not None:
         changes.update(_new_large_objects(connection, before.structure))
         unknown = closed - {*before.tables, *noted, *known}
@@ -386,10 +393,10 @@ def _new_large_objects(connection: Connection, structure: Collection[str]) -> di
     return {change.table: change} if now - before else {}
 
 
-def _created(connection: Connection, name: str, table: TableContents, only: str) -> int:
-    if table.max_id is None:
+def _created(connection: Connection, name: str, max_id: int | None, only: str) -> int:
+    if max_id is None:
         return 0
-    new = " AND ".join(filter(None, (f"t.id > {table.max_id}", only)))
+    new = " AND ".join(filter(None, (f"t.id > {max_id}", only)))
     return _scalar(connection, f"SELECT count(*) FROM ONLY {_address(name)} AS t WHERE {new}") or 0
 
 

@@ -29,7 +29,7 @@ MAY_START_TOLD = "fractal_ops.platform has upgraded this unit and started it; th
 class Hold:
     """Who keeps a unit stopped: ``run`` id, ``since`` (UTC, ISO 8601), ``controller``, ``backup`` folder.
 
-    ``backup`` is empty for a run that changes no database: to go back then means back to the newest backup.
+    ``backup`` is empty for a run that changes no database: to go back then means to what `find_backup` finds.
     ``ran_before`` says whether the service ran when the upgrade stopped it: a rollback leaves it as it was found.
     ``phase`` is ``held``, or ``starting`` from the start until the service answers.
     """

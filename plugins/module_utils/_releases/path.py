@@ -29,6 +29,14 @@ def version_key(version: str) -> tuple[int, ...]:
         raise FractalError(f"{version!r} is not a release of the form 2.17.0.") from None
 
 
+def is_later(version: str, than: str) -> bool:
+    """Return whether a release comes after another one; False where one of the two is no version of numbers."""
+    try:
+        return version_key(version) > version_key(than)
+    except FractalError:
+        return False
+
+
 def release(version: str) -> Release:
     """Return the row of one release.
 

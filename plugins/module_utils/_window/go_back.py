@@ -39,8 +39,10 @@ Stage = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Does the work of a stage that has a name, and notes it."""
 
 
-def backup_to_go_back_to(service: str, backup_root: str, named: str = "") -> dict[str, Any]:
+def backup_to_go_back_to(service: str, backup_root: str, named: str = "", installed: str = "") -> dict[str, Any]:
     """Return ``hold``, ``backup``, ``folder`` and ``ran_before``: what an instance would go back to.
+
+    See `find_backup`.
 
     Raises:
         FractalError: The named backup is not there.
@@ -48,7 +50,7 @@ def backup_to_go_back_to(service: str, backup_root: str, named: str = "") -> dic
     unit = unit_name(service)
     hold = read_hold(unit)
     folder = os.path.join(backup_root, unit)
-    path = find_backup(folder, named, hold.backup if hold else "")
+    path = find_backup(folder, named, hold.backup if hold else "", installed)
     result: dict[str, Any] = {"hold": hold.as_dict() if hold else None, "backup": None, "folder": folder}
     if path is None:
         return {**result, "ran_before": hold is None or hold.ran_before}

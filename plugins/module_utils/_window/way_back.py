@@ -24,7 +24,10 @@ def way_back(found: Mapping[str, Any], instance: Mapping[str, Any], database: Ma
         answers then, or None.
     """
     hold, backup = found["hold"], found["backup"]
-    nothing = "" if hold or backup else f"no upgrade is in progress, and {found['folder']} holds no finished backup"
+    nothing = ""
+    if not hold and not backup:
+        of = f" of {instance['version']} or an earlier release" if instance["version"] else ""
+        nothing = f"no upgrade is in progress, and {found['folder']} holds no finished backup{of}"
     differs = backup is not None and (
         instance["version"] != backup["version"] or database.get("revision") != backup["revision"]
     )

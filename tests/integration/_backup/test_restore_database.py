@@ -177,6 +177,36 @@ def test_every_kind_of_work_is_seen(only_fresh: FractalFolder) -> None:
             assert [change.table for change in changes_since(connection, before)] == [table]
 
 
+def test_tables_that_are_others_now_are_told_as_they_are(
+    only_fresh: FractalFolder, tmp_path: Path, run_module: RunModule
+) -> None:
+    """As where a backup is named that the instance has gone back from: rows are counted, whatever became of columns."""
+    database = only_fresh.database
+    database.rows("CREATE TABLE lab (id int, what text)")
+    database.rows("INSERT INTO lab VALUES (1, 'a'), (2, 'b')")
+    database.rows("CREATE TABLE shelf (id int)")
+    database.rows("INSERT INTO shelf VALUES (1)")
+    groups = database.rows("SELECT count(*) FROM usergroup")[0][0]
+    backup = back_up(run_module, only_fresh, tmp_path / "backups")
+    database.rows("ALTER TABLE usergroup DROP COLUMN timestamp_created")
+    database.rows("INSERT INTO usergroup (name, viewer_paths) VALUES ('g', '[]')")
+    database.rows("ALTER TABLE lab DROP COLUMN id")
+    database.rows("DROP TABLE shelf")
+    told = restore(run_module, only_fresh, backup)["msg"]
+    assert (
+        f"  usergroup: {groups} rows then, {groups + 1} now, 1 of them new; without the columns timestamp_created\n"
+        in told
+    )
+    assert "  lab: 2 rows then, 2 now, 0 of them new; without the columns id\n" in told
+    assert "  shelf: 1 rows then, 0 now, 0 of them new\n" in told
+    lost = restore(run_module, only_fresh, backup, accept_data_loss=True)["lost"]
+    assert {row["table"]: row["gone"] for row in lost} == {
+        "lab": ["id"],
+        "shelf": [],
+        "usergroup": ["timestamp_created"],
+    }
+
+
 def test_a_damaged_backup_is_not_restored(folder: FractalFolder, tmp_path: Path, run_module: RunModule) -> None:
     backup = back_up(run_module, folder, tmp_path / "backups")
     alter(folder.database)

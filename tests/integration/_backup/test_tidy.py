@@ -50,6 +50,7 @@ def test_after_upgrades_and_rollbacks(
     environment = tmp_path / "venv"
     python = str(python_of("2.16.6"))
     instance = {"service": "x.service", "python": python, "environment": str(environment), "worker_python": ""}
+    instance["version"] = "2.16.6"
 
     def tidy(**options: Any) -> dict[str, Any]:
         return tidy_server(installation, instance, str(root), **options)

@@ -17,15 +17,18 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._backup.store
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 
 
-def manifest(created: str) -> dict[str, Any]:
-    return {"format": 1, "created": created, "dump": {"file": "database.dump"}, "files": [], "absent": []}
+def manifest(created: str, version: str) -> dict[str, Any]:
+    environment = {"version": version}
+    told = {"format": 1, "created": created, "dump": {"file": "database.dump"}, "files": [], "absent": []}
+    return {**told, "environment": environment}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for number, name in enumerate(("older", "newer", ".killed.partial")):
+    backups = (("older", "2.16.6"), ("newer", "2.17.0"), (".killed.partial", "2.17.0"))
+    for number, (name, version) in enumerate(backups):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest(f"2026-11-0{number + 1}")))
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest(f"2026-11-0{number + 1}", version)))
     (tmp_path / "unfinished").mkdir()
     return tmp_path
 
@@ -35,6 +38,28 @@ def test_the_newest_one_if_nothing_else_is_said(folder: Path) -> None:
     assert find_backup(str(folder)) == str(folder / "newer")
     assert find_backup(str(folder / "unfinished")) is None
     assert find_backup(str(folder / "missing")) is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "name"),
+    [
+        ("2.17.2", "newer"),
+        ("2.17.0", "newer"),
+        ("2.16.10", "older"),  # by number, not by letter
+        ("2.16.6", "older"),
+        ("2.16.5", None),
+        ("", "newer"),  # nothing is installed that could tell
+        ("2.17.0a1", "newer"),
+    ],
+)
+def test_none_of_a_release_that_the_instance_has_gone_back_from(folder: Path, installed: str, name: str | None) -> None:
+    assert find_backup(str(folder), installed=installed) == (str(folder / name) if name else None)
+
+
+def test_one_in_progress_or_named_is_of_any_release(folder: Path) -> None:
+    newer = str(folder / "newer")
+    assert find_backup(str(folder), held=newer, installed="2.16.6") == newer
+    assert find_backup(str(folder), named=newer, installed="2.16.6") == newer
 
 
 def test_the_one_of_the_upgrade_in_progress(folder: Path) -> None:

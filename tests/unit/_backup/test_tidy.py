@@ -34,7 +34,11 @@ def backup(run: str, dump: bool = True) -> Backup:
     return Backup(f"/b/{run}", {"run": run, "dump": {"file": "database.dump"} if dump else None})
 
 
-STAYING = [backup("new"), backup("old"), backup("bare", dump=False)]
+# of what the instance has gone back from, what a rollback goes back to, an older one, and one without a dump
+
+
+STAYING = [backup("left"), backup("new"), backup("old"), backup("bare", dump=False)]
+BACK = STAYING[1]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,8 @@ STAYING = [backup("new"), backup("old"), backup("bare", dump=False)]
     [
         ("frozen", "new", False, False, "a rollback of the newest upgrade gives it back"),
         ("frozen", "new", True, True, "given up"),
-        ("frozen", "old", False, True, "there is a newer backup"),
+        ("frozen", "old", False, True, "a rollback does not go back to /b/old, which has its dump"),
+        ("frozen", "left", False, True, "a rollback does not go back to /b/left, which has its dump"),
         ("frozen", "bare", False, False, "holds nothing else"),
         ("frozen", "bare", True, False, "holds nothing else"),
         ("frozen", "pruned", False, True, "its backup is gone"),
@@ -53,18 +58,23 @@ STAYING = [backup("new"), backup("old"), backup("bare", dump=False)]
     ],
 )
 def test_which_databases_go(kind: str, run: str, rollback: bool, goes: bool, why: str) -> None:
-    found = judge_database(kind, run, STAYING, rollback)
+    found = judge_database(kind, run, STAYING, BACK, rollback)
     assert found[0] == goes and why in found[1]
 
 
 def test_the_only_way_back_stays_though_it_is_given_up() -> None:
-    assert judge_database("frozen", "bare", [backup("bare", dump=False)], True)[0] is False
+    bare = backup("bare", dump=False)
+    assert judge_database("frozen", "bare", [bare], bare, True)[0] is False
 
 
-@pytest.mark.parametrize(("keep", "gone"), [(0, []), (1, ["/b/old", "/b/bare"]), (2, ["/b/bare"]), (9, [])])
+@pytest.mark.parametrize(
+    ("keep", "gone"), [(0, []), (1, ["old", "bare"]), (2, ["old", "bare"]), (3, ["bare"]), (9, [])]
+)
 def test_which_backups_go(keep: int, gone: list[str]) -> None:
-    assert [path for path, (goes, _why) in judge_backups(STAYING, keep).items() if goes] == gone
-    assert judge_backups([], keep) == {}
+    verdicts = judge_backups(STAYING, keep, BACK)
+    assert [path for path, (goes, _why) in verdicts.items() if goes] == [f"/b/{name}" for name in gone]
+    assert verdicts["/b/new"] == (False, "a rollback goes back to it")
+    assert judge_backups([], keep, None) == {}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ RESULT: dict[str, Any] = {
     "changed": True,
     "bytes": 2_000_000_000,
     "found": [
-        {"kind": "backup", "name": "/b/new", "bytes": 1000, "goes": False, "why": "it is the newest"},
+        {"kind": "backup", "name": "/b/new", "bytes": 1000, "goes": False, "why": "a rollback goes back to it"},
         {"kind": "copy", "name": "f_frozen_old", "bytes": 2_000_000_000, "goes": True, "why": "a newer one"},
     ],
 }
@@ -25,7 +25,7 @@ def test_what_goes_comes_first() -> None:
     assert told(True, __tidy_server=RESULT) == [
         "one (fractal-server)",
         "  would go     2.0 GB  f_frozen_old: a newer one",
-        "  stays        1.0 kB  /b/new: it is the newest",
+        "  stays        1.0 kB  /b/new: a rollback goes back to it",
         "  2.0 GB would be free of it",
     ]
     assert told(False, __tidy_server=RESULT)[1].startswith("  removed ")

@@ -44,7 +44,9 @@ def test_the_backup_comes_back_where_anything_differs_or_may(
 
 def test_an_instance_that_was_never_upgraded_is_left_as_it_is() -> None:
     seen = way(None, None)
-    assert seen["nothing"] == "no upgrade is in progress, and /b/u holds no finished backup"
+    told = "no upgrade is in progress, and /b/u holds no finished backup"
+    assert seen["nothing"] == f"{told} of 2.16.6 or an earlier release"
+    assert way(None, None, version="")["nothing"] == told
     assert not seen["restore"] and not seen["start"]
     assert seen["version"] is None
 

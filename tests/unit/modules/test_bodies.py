@@ -131,8 +131,9 @@ def test_a_service_that_does_not_answer_keeps_its_record(systemd: FakeSystemd) -
 # -- fractal_backup_info
 
 
-def backup_info(root: Path, backup: str | None = None) -> dict[str, Any]:
-    return fractal_backup_info.find({"service": "fractal-server", "backup_root": str(root), "backup": backup})
+def backup_info(root: Path, backup: str | None = None, version: str | None = None) -> dict[str, Any]:
+    given = {"service": "fractal-server", "backup_root": str(root), "backup": backup, "version": version}
+    return fractal_backup_info.find(given)
 
 
 def make_backup(folder: Path, created: str, ran_before: bool = True) -> str:
@@ -158,6 +159,9 @@ def test_the_backup_of_the_upgrade_in_progress_counts_and_no_other(systemd: Fake
     older = make_backup(tmp_path / UNIT / "1", "2026-11-01", ran_before=False)
     found = backup_info(tmp_path)
     assert (found["backup"]["path"], found["ran_before"]) == (older, False)
+    assert backup_info(tmp_path, version="2.16.6") == found
+    gone_back = backup_info(tmp_path, version="2.16.5")
+    assert (gone_back["backup"], gone_back["ran_before"]) == (None, True)
     systemd.drop_in.parent.mkdir(parents=True)
     systemd.drop_in.write_text(render_hold(UNIT, Hold("2", "s", "c", str(tmp_path / UNIT / "2"), ran_before=False)))
     unfinished = backup_info(tmp_path)
