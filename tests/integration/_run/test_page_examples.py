@@ -69,6 +69,16 @@ def test_a_command_of_the_pages_does_what_it_is_for(tmp_path: Path, hosts: Prete
     assert outcome in ran.screen
 
 
+@pytest.mark.parametrize("playbook", ["rollback", "status"])
+def test_the_backup_to_go_back_to_is_one_of_the_release_that_is_there(
+    tmp_path: Path, hosts: PretendedHosts, playbook: str
+) -> None:
+    hosts.write()
+    ran = Ran(tmp_path, f"fractal_ops.platform.{playbook}", INVENTORY, collections=hosts.root)
+    assert ran.code == 0, ran.screen + ran.errors
+    assert [given["version"] for given in hosts.options("fractal_backup_info")] == ["2.16.6"]
+
+
 def test_the_hook_of_the_page_calls_somebody(tmp_path: Path, hosts: PretendedHosts) -> None:
     told: list[dict[str, Any]] = []
 
