@@ -198,8 +198,8 @@ def find_backup(folder: str, named: str = "", held: str = "", installed: str = "
         named: The one that the operator names; it must exist.
         held: The one of the upgrade in progress. Until it is finished that upgrade has changed nothing, and there is
             nothing to go back to: an older one belongs to an earlier upgrade.
-        installed: The release that is there. An instance that a later one was backed up of has gone back from it since,
-            so that backup holds nothing that this instance comes from. Empty if it is not known.
+        installed: The release that is there, or empty if that is not known. Backups of later ones are passed over: the
+            instance has gone back from those releases, and comes from nothing that they held.
 
     Raises:
         FractalError: The named backup is not there.
