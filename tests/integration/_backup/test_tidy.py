@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_after_upgrades_and_rollbacks(
     environment = tmp_path / "venv"
     python = str(python_of("2.16.6"))
     instance = {"service": "x.service", "python": python, "environment": str(environment), "worker_python": ""}
-    instance["version"] = "2.16.6"
+    instance = {**instance, "version": "2.16.6"}
 
     def tidy(**options: Any) -> dict[str, Any]:
         return tidy_server(installation, instance, str(root), **options)
@@ -98,6 +99,14 @@ def test_after_upgrades_and_rollbacks(
     assert "rollback" in why[f"{database.dbname}_frozen_run-2b"]
     assert "without a mark" in why[f"{database.dbname}_failed_20250101T000000Z"]
     assert not tidy()["changed"]
+
+    newest = (root / "run-2b/manifest.json").read_text()
+    later = json.loads(newest)
+    later["environment"]["version"] = "2.17.0"  # as if the instance had gone back from that release
+    (root / "run-2b/manifest.json").write_text(json.dumps(later))
+    passed_over = tidy(keep=1, check_mode=True)
+    assert f"{database.dbname}_frozen_run-2b" in gone(passed_over) and "run-3" not in gone(passed_over)
+    (root / "run-2b/manifest.json").write_text(newest)
 
     (root / "run-2/manifest.json.partial").write_text("half")  # goes with its backup
     with cluster.superuser(f"{database.dbname}_frozen_run-1").connect():  # its backup goes, and it is looked at

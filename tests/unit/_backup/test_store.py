@@ -18,9 +18,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors 
 
 
 def manifest(created: str, version: str) -> dict[str, Any]:
-    environment = {"version": version}
-    told = {"format": 1, "created": created, "dump": {"file": "database.dump"}, "files": [], "absent": []}
-    return {**told, "environment": environment}
+    known = {"format": 1, "created": created, "environment": {"version": version}}
+    return {**known, "dump": {"file": "database.dump"}, "files": [], "absent": []}
 
 
 @pytest.fixture

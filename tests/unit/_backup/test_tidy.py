@@ -35,8 +35,6 @@ def backup(run: str, dump: bool = True) -> Backup:
 
 
 # of what the instance has gone back from, what a rollback goes back to, an older one, and one without a dump
-
-
 STAYING = [backup("left"), backup("new"), backup("old"), backup("bare", dump=False)]
 BACK = STAYING[1]
 
