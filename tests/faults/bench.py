@@ -308,19 +308,19 @@ class Bench:
         """Return the command that runs a script on the server."""
         return ["podman", "exec", f"{self.pair}-server", "bash", "-c", script]
 
-    def without_power(self, name: str, begun: str, delay: float, *arguments: str) -> None:
-        """Run a playbook whose server goes off ``delay`` seconds after a stage has begun, and on again."""
-        watcher = self._watch(Point(begun, begun=begun, delay=delay))
+    def without_power(self, name: str, point: Point, *arguments: str) -> None:
+        """Run a playbook whose server goes off at the point, and on again."""
+        watcher = self._watch(point)
         with subprocess.Popen(
             self.playbook(name, *arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             if "done" not in watcher.communicate()[0]:
-                raise Failed(f"the stage {begun} was never seen:\n{process.communicate()[0][-4000:]}")
+                raise Failed(f"never seen {point}:\n{process.communicate()[0][-4000:]}")
             self._off_and_on("server")
             output, _unused = process.communicate(timeout=LIMIT)
         self.must_hold_no_secret(output, f"the output of {name}")
         if process.returncode == 0 or "Traceback (most recent call last)" in output:
-            raise Failed(f"off in the stage {begun}, {name} ended with {process.returncode}:\n{output[-4000:]}")
+            raise Failed(f"off at {point}, {name} ended with {process.returncode}:\n{output[-4000:]}")
 
     def _off_and_on(self, host: str) -> None:
         name, known = f"{self.pair}-{host}", ROOT / ".cache/ssh/hosts.d" / self.pair

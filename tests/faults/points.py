@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KILL = "kill -9 $PID"
 STOP_POSTGRESQL = "systemctl stop postgresql@15-main"
@@ -72,11 +72,15 @@ def controller_killed(begun: str, delay: float = 0.0, arguments: tuple[str, ...]
     return Point(begun.split(maxsplit=1)[0], begun=begun, delay=delay, mend=WAIT_FOR_WINDOW, arguments=arguments)
 
 
+def a_row_in(table: str) -> str:
+    """Return the shell command that waits until a row of a table is committed."""
+    return sql(f"DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM {table}) LOOP PERFORM pg_sleep(0.001); END LOOP; END $$")
+
+
 def killed_with_a_row_in(table: str) -> Point:
     """Return the point at which the data migration is killed as soon as it has committed a row of a table."""
-    wait = sql(f"DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM {table}) LOOP PERFORM pg_sleep(0.001); END LOOP; END $$")
     what = f"killed with the first row in {table}"
-    return Point("data", process="fractalctl update-db-data", do=f"{wait}; {KILL}", what=what)
+    return Point("data", process="fractalctl update-db-data", do=f"{a_row_in(table)}; {KILL}", what=what)
 
 
 # As each stage begins, in this order: where an upgrade was left half-way, the next one goes on from there. Schema and
@@ -128,6 +132,16 @@ UNWATCHED = [
     *[controller_killed("hop 2.17.0", delay) for delay in (0.0, 1.0, 2.0, 4.0)],
     controller_killed("note"),
 ]
+# The window stands still until its host goes off: how far it comes does not hang on how quick the machine is.
+BEFORE_THE_POWER_GOES = {
+    one.stage: replace(one, what="the window frozen")
+    for one in (
+        Point("backup", begun="backup", delay=0.3, do=FREEZE),
+        Point("schema", process="fractalctl set-db", delay=0.3, do=FREEZE),
+        Point("data", process="fractalctl update-db-data", do=f"{a_row_in('profile')}; {FREEZE}"),
+        Point("start", begun="start", delay=0.5, do=FREEZE),
+    )
+}
 
 
 def at_work(program: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bench import LIMIT, ROOT, UNTIL_THE_PAGE_IS_GONE, Bench, Failed, remove
-from points import FREEZE, KILL, THAW, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
+from points import BEFORE_THE_POWER_GOES, FREEZE, KILL, THAW, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
 
 State = dict[str, object]
 Promise = Callable[[Bench, State, State], None]
@@ -258,20 +258,20 @@ def one_upgrade_after_the_other(bench: Bench, old: State, new: State) -> None:
 
 def a_host_without_power(bench: Bench, old: State, new: State) -> None:
     """The server goes off in the window and on again: what is half-way does not start, and both ways end well."""
-    for begun, delay, then, way in (
-        ("backup", 0.3, "inactive", "upgrade"),
-        ("hop 2.17.0", 2.0, "inactive", "rollback"),
-        ("hop 2.17.0", 5.0, "inactive", "upgrade"),
-        ("start", 0.5, "active", "rollback"),  # all is migrated, and the new release may start
+    for stage, then, way in (
+        ("backup", "inactive", "upgrade"),
+        ("schema", "inactive", "rollback"),
+        ("data", "inactive", "upgrade"),
+        ("start", "active", "rollback"),  # all is migrated, and the new release may start
     ):
-        bench.without_power("upgrade", begun, delay)
+        bench.without_power("upgrade", BEFORE_THE_POWER_GOES[stage])
         found = bench.on("server", "systemctl is-active fractal-server").strip()
         if found != then:
-            raise Failed(f"off in the stage {begun}, and after the start fractal-server is {found}")
+            raise Failed(f"off in the stage {stage}, and after the start fractal-server is {found}")
         if way == "upgrade":
             bench.must(way)
             bench.clean_up()
-            bench.must_be(new, f"off in the stage {begun}: after the re-run it is not as after an undisturbed run")
+            bench.must_be(new, f"off in the stage {stage}: after the re-run it is not as after an undisturbed run")
         back(bench, old)
 
 
