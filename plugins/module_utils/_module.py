@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoReturn:
-    """Exit with the result of ``work``, or fail with the text of its FractalError.
+    """Exit with the result of ``work``, or fail with the text and the facts of its FractalError.
 
     Works under the lock in the module's option ``lock``, if it was given one, and goes to the network as its option
     ``environment`` says.
@@ -34,7 +34,7 @@ def run_module(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> NoR
             result = work()
     except FractalError as error:
         module.params = _without_passwords(module.params)
-        module.fail_json(msg=str(error), at=at, duration=_seconds_since(start))
+        module.fail_json(**{**error.facts, "msg": str(error), "at": at, "duration": _seconds_since(start)})
     module.params = _without_passwords(module.params)
     module.exit_json(**{"changed": False, "at": at, "duration": _seconds_since(start), **result})
     raise AssertionError("exit_json does not return")

@@ -93,6 +93,15 @@ since:
   description: When the run took the lock (UTC, ISO 8601).
   returned: with O(state=present), not in check mode
   type: str
+held:
+  description: The run that has the lock, when it began, and how many seconds ago it did something.
+  returned: when another run has the lock
+  type: dict
+  sample:
+    run: ops2/81d0/pid[4026531836]:2207:5520
+    controller: ann@ops2
+    since: "2026-11-26T22:14:03Z"
+    idle: 12.5
 at:
   description: When the module began, in seconds since the epoch by the host's clock.
   returned: always
@@ -106,18 +115,16 @@ duration:
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import unit_name
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import (
-    HOW_TO_UNLOCK,
     LEASE,
     LOCK_ARGUMENT,
     give_back,
     is_in_the_way,
     read_lock,
+    refused,
     take,
     wait_until_lapsed,
-    why_locked,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journal import note_told
@@ -145,7 +152,7 @@ def predict(unit: str, run: Mapping[str, str], state: str) -> dict[str, Any]:
     found = read_lock(unit)
     own = found is not None and found.run in (run["run"], run["abandoned"] if state == "absent" else run["run"])
     if state == "present" and found is not None and is_in_the_way(found.as_dict(), run):
-        raise FractalError(f"{why_locked(unit, found.as_dict())} {HOW_TO_UNLOCK}")
+        raise refused(unit, found.as_dict())
     return {"changed": own == (state == "absent")}
 
 

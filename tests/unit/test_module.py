@@ -41,12 +41,12 @@ def test_the_result_says_when_and_how_long() -> None:
     assert result["at"] > 0 and result["duration"] >= 0
 
 
-def test_an_error_is_its_text() -> None:
+def test_an_error_is_its_text_and_its_facts() -> None:
     def work() -> dict[str, Any]:
-        raise FractalError("the disk is full: free 3 GB")
+        raise FractalError("the disk is full: free 3 GB", missing=3)
 
     result = result_of(work)
-    assert (result["failed"], result["msg"]) == (True, "the disk is full: free 3 GB")
+    assert (result["failed"], result["msg"], result["missing"]) == (True, "the disk is full: free 3 GB", 3)
     assert "duration" in result
 
 

@@ -87,6 +87,11 @@ HOW_TO_UNLOCK = (
 )
 
 
+def refused(unit: str, lock: Mapping[str, Any]) -> FractalError:
+    """Return the error for a run that does not get the lock, with who ``held`` it."""
+    return FractalError(f"{why_locked(unit, lock)} {HOW_TO_UNLOCK}", held=dict(lock))
+
+
 def is_in_the_way(lock: Mapping[str, Any] | None, run: Mapping[str, str], lease: float = LEASE) -> bool:
     """Return whether a lock keeps ``run`` (``run``, ``abandoned``) from working now."""
     return lock is not None and lock["run"] not in (run["run"], run["abandoned"]) and lock["idle"] < lease
@@ -110,7 +115,7 @@ def take(unit: str, run: Mapping[str, str], patience: float = _PATIENCE, lease: 
     with _exclusive(unit, run, patience, os.O_CREAT) as descriptor:
         found = _read(descriptor)
         if found is not None and is_in_the_way(found.as_dict(), run, lease):
-            raise FractalError(f"{why_locked(unit, found.as_dict())} {HOW_TO_UNLOCK}")
+            raise refused(unit, found.as_dict())
         if found is not None and found.run == run["run"]:
             _set_date(descriptor)
             return False, found
@@ -195,7 +200,7 @@ def _exclusive(unit: str, run: Mapping[str, str], patience: float, flags: int = 
             found = _read(descriptor)
             waited = time.monotonic() - started
             if found is not None and found.run not in (run["run"], run["abandoned"]) and waited > _GLANCE:
-                raise FractalError(f"{why_locked(unit, {**found.as_dict(), 'idle': 0})} {HOW_TO_UNLOCK}") from None
+                raise refused(unit, {**found.as_dict(), "idle": 0.0}) from None
             if waited > patience:
                 raise FractalError(
                     f"What a killed run left on this host still works on {unit}: see 'fuser -v {path}'. Nothing was "

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,9 @@ def test_a_run_takes_works_and_gives_back(folder: Path) -> None:
 
 def test_the_second_is_told_who_and_since_when() -> None:
     since = take(UNIT, ANN)[1].since
-    with pytest.raises(FractalError, match=f"ann@ops1 holds its lock since {since}"):
+    with pytest.raises(FractalError, match=f"ann@ops1 holds its lock since {since}") as refused:
         take(UNIT, BOB)
+    assert (refused.value.facts["held"]["run"], refused.value.facts["held"]["since"]) == ("a", since)
     assert give_back(UNIT, BOB) is False
     assert read_lock(UNIT).run == "a"
 
@@ -168,8 +170,29 @@ def test_what_a_dead_run_left_working_is_waited_for(at_work: subprocess.Popen[by
 def test_a_step_that_outlasts_the_lease_keeps_the_lock(at_work: subprocess.Popen[bytes]) -> None:
     let_lapse()
     assert is_in_the_way(read_lock(UNIT).as_dict(), BOB)
-    with pytest.raises(FractalError, match="ann@ops1"):
+    with pytest.raises(FractalError, match="ann@ops1") as refused:
         take(UNIT, BOB)
+    assert refused.value.facts["held"] == {
+        "run": "a",
+        "controller": "ann@ops1",
+        "since": read_lock(UNIT).since,
+        "idle": 0,
+    }
+
+
+def test_what_waits_for_a_dead_run_and_was_killed_itself_may_get_the_lock_first(
+    at_work: subprocess.Popen[bytes],
+) -> None:
+    """Both wait for what Ann left at work, Bob's module without its run: who comes second is told whose it is now."""
+    cat = {"run": "c", "controller": "cat@ops2", "abandoned": "a"}
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(take, UNIT, run, 30) for run in ({**BOB, "abandoned": "a"}, cat)]
+        at_work.stdin.close()
+        refused = [one.exception() for one in waiting]
+    [error] = [one for one in refused if one]
+    first = error.facts["held"]["run"]
+    assert read_lock(UNIT).run == first in ("b", "c")
+    assert take(UNIT, {**(cat if first == "b" else BOB), "abandoned": first})[0] is True
 
 
 def test_a_half_written_lock_is_none() -> None:
