@@ -2,7 +2,7 @@
 
 SIZE=1G fills the seeded database first; ARGUMENTS="-e fractal_rehearsal=false" goes to both playbooks. All of it
 happens in one run on one pair of hosts: the upgrade, the rollback, and the bare commands on the instance that the
-rollback brought back, with the same environment built beforehand; ROUNDS times over (5, with SIZE 1), as one machine is
+rollback brought back, with the same environment built beforehand; ROUNDS times over (5, with SIZE 3), as one machine is
 seldom as fast twice. It also gets faster or slower meanwhile, so the bare commands are made once before all, and those
 of a round are the mean of what came before and after it. Prints the steps side by side and each round's ratios; asserts
 nothing.
@@ -159,7 +159,7 @@ def main() -> None:
         try:
             size = bench.prepare()
             steps = bench.bare()
-            for _number in range(int(os.environ.get("ROUNDS") or (1 if megabytes() else 5))):
+            for _number in range(int(os.environ.get("ROUNDS") or (3 if megabytes() else 5))):
                 in_server("bash", "-c", (BENCH / "bare_back.sh").read_text())
                 upgrade, frozen = bench.playbook("upgrade"), bench.sql(FROZEN)
                 rollback, left = bench.playbook("rollback"), bench.sql(FROZEN)
