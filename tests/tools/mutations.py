@@ -51,6 +51,13 @@ MUTATIONS = (
         "test_action_window.py",
     ),
     Mutation(
+        "a dead run that got the lock since the look keeps it",
+        "plugins/action/fractal_lock.py",
+        "if not is_dead(held):",
+        "if True:",
+        "test_action_lock.py",
+    ),
+    Mutation(
         "each answer of a watcher loads the whole collection",
         UTILS + "_window/watching.py",
         "from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.journal import journal_tail",
