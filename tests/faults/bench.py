@@ -298,6 +298,13 @@ class Bench:
             output, _unused = process.communicate(timeout=LIMIT)
         return process.returncode, output
 
+    def killed_at(self, name: str, point: Point) -> None:
+        """Run a playbook whose controller is killed once the point's command has run; what works on works on."""
+        watcher = self._watch(point)
+        ended, output = self._run(self.playbook(name), [], point, watcher)
+        if ended != -signal.SIGKILL:
+            raise Failed(f"not killed {point}:\n{output[-4000:]}")
+
     def _watch(self, point: Point) -> subprocess.Popen[str]:
         script = STAGE_WATCHER if point.begun else WATCHER
         what = point.begun or point.process

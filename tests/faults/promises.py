@@ -12,7 +12,18 @@ from collections.abc import Callable
 from functools import partial
 
 from bench import LIMIT, ROOT, UNTIL_THE_PAGE_IS_GONE, Bench, Failed, remove
-from points import BEFORE_THE_POWER_GOES, FREEZE, KILL, THAW, UNWATCHED, WITH_A_PAGE, Point, controller_killed, sql
+from points import (
+    BEFORE_THE_POWER_GOES,
+    FREEZE,
+    KILL,
+    LOCK,
+    THAW,
+    UNWATCHED,
+    WITH_A_PAGE,
+    Point,
+    controller_killed,
+    sql,
+)
 
 State = dict[str, object]
 Promise = Callable[[Bench, State, State], None]
@@ -91,6 +102,21 @@ def a_window_nobody_watches(bench: Bench, old: State, new: State, point: Point) 
     bench.clean_up()
     bench.must_be(new, "after the window that nobody watched")
     back(bench, old)
+
+
+def a_killed_run_that_waits(bench: Bench, old: State, _new: State) -> None:
+    """What a killed run left works on, a rollback that waits for it is killed, too, and its module gets the lock first.
+
+    The next rollback, which has looked at the host before, takes the lock of the dead run all the same.
+    """
+    bench.on("server", remove("/opt/fractal/venv-2.17.0*"))
+    bench.killed_at("upgrade", Point("stage", process="-m pip install", do="kill -STOP $PID"))
+    bench.killed_at("rollback", Point("rollback", process="AnsiballZ_fractal_lock", delay=0.5))
+    goes_on = f"was=$(cat {LOCK}); pkill -CONT -f '[-]m pip install'"
+    until_another_has_it = f'until [ "$(cat {LOCK})" != "$was" ]; do sleep 0.05; done'
+    script = bench.command(f"{goes_on}; {until_another_has_it}")
+    bench.must("rollback", acts=[{"task": "Take the lock on fractal-server", "command": script}])
+    bench.must_be(old, "after the rollback the instance is not the old one")
 
 
 def a_window_that_is_joined(bench: Bench, old: State, new: State) -> None:
@@ -280,6 +306,7 @@ PROMISES: dict[str, Promise] = {
     "fractal_on_failure rollback": going_back_by_itself,
     "fractal_on_failure stop": stopping,
     **{f"a window nobody watches, {point}": partial(a_window_nobody_watches, point=point) for point in UNWATCHED},
+    "a killed run that waits": a_killed_run_that_waits,
     "a window that another run joins": a_window_that_is_joined,
     "a page that nobody takes away": a_page_that_nobody_takes_away,
     "a host without power": a_host_without_power,
