@@ -191,7 +191,7 @@ def test_what_waits_for_a_dead_run_and_was_killed_itself_may_get_the_lock_first(
         refused = [one.exception() for one in waiting]
     [error] = [one for one in refused if one]
     first = error.facts["held"]["run"]
-    assert read_lock(UNIT).run == first in ("b", "c")
+    assert first in ("b", "c") and read_lock(UNIT).run == first
     assert take(UNIT, {**(cat if first == "b" else BOB), "abandoned": first})[0] is True
 
 
