@@ -5,7 +5,7 @@
 
 What needs SQLAlchemy, psycopg or pydantic is a function of this collection that runs in a child process: as the service
 account, under the Python of fractal-server's environment. The child gets this collection's code and the call as sealed
-files in memory, so nothing is on disk, in an argument, or in reach of others. Its answer is one JSON object on a pipe
+files in memory, so nothing is on disk, in an argument, or in reach of others. Each answer is one JSON object on a pipe
 of its own.
 
 The environment is the service account's, which may put anything there. That runs as this account, and can answer
@@ -25,33 +25,35 @@ import sys
 import traceback
 import zipfile
 import zipimport
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.accounts import Account
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.child import Child, receive_call
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.child import Child, calls
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.masking import (
     mask_urls,
     printable,
     short_number,
 )
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import Pipe
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
 
     P = ParamSpec("P")
 
+Place = tuple[Account, str, str, tuple[int, ...]]
+
 _PACKAGE = "ansible_collections.fractal_ops.platform.plugins.module_utils"
 # The child ends at once: to take the libraries down in an orderly way takes longer than many a call.
 _START = f"""import os, sys
 sys.path.insert(0, "/proc/self/fd/{{{{code}}}}")
-from {_PACKAGE}._core.door import answer
-answer({{{{result}}}}, {{modules}})
-sys.stdout.flush()
+from {_PACKAGE}._core.door import answer_all
+answer_all({{modules}})
 os._exit(0)
 """
 _LONGEST_TEXT = 20_000  # characters of an error
@@ -102,37 +104,45 @@ class Door:
             },
             default=dict,
         )
+        place = self._place
         try:
-            child = self._child()
+            child = self._child(place)
         except (OSError, subprocess.SubprocessError) as error:
             raise self._broken(getattr(error, "strerror", None) or type(error).__name__) from error
-        child.ask(call.encode())
-        return Call(self, child)
+        return Call(self, place, child, child.ask(call.encode()))
 
     def stand_by(self, *functions: Callable[..., Any]) -> None:
-        """Start a child for each of these functions in advance; all imports are done before the calls come.
+        """Start a child in advance, with the imports of these functions done; until `dismiss` it takes all calls.
 
-        For a program that is in a hurry later. What is in the environment must not change until `dismiss`, and the
-        thread that calls this must not end before.
+        For a program that is in a hurry later, or makes several calls: the imports take longer than many a call. What
+        is in the environment must not change until `dismiss`, and the thread that calls this must not end before.
         """
-        modules = sorted({function.__module__ for function in functions})
         waiting = _STANDING_BY.setdefault(self._place, [])
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # the call itself will say it
-            while len(waiting) < len(functions):
-                waiting.append(self._start(modules))
+            if not waiting:
+                waiting.append(self._start(sorted({function.__module__ for function in functions})))
+
+    @contextlib.contextmanager
+    def standing_by(self, *functions: Callable[..., Any]) -> Iterator[None]:
+        """Let a child stand by meanwhile; see `stand_by`."""
+        self.stand_by(*functions)
+        try:
+            yield
+        finally:
+            dismiss()
 
     @property
-    def _place(self) -> tuple[Account, str, str]:
+    def _place(self) -> Place:
         """What two children must share to replace each other. The known path may lead elsewhere later."""
         folder, name = os.path.split(self.python)
-        return self.account, os.path.realpath(folder), name
+        return self.account, os.path.realpath(folder), name, self.fds
 
     def _start(self, modules: Sequence[str]) -> Child:
         return Child.start(self.account, self.python, collection_code(), _START.format(modules=modules), self.fds)
 
-    def _child(self) -> Child:
-        """Return the child that stands by for longest, or a new one."""
-        waiting = [] if self.fds else _STANDING_BY.get(self._place, [])
+    def _child(self, place: Place) -> Child:
+        """Return a child that stands by, or a new one."""
+        waiting = _STANDING_BY.get(place, [])
         while waiting:
             child = waiting.pop(0)
             if child.waits:
@@ -176,18 +186,26 @@ class Door:
 
 @dataclass
 class Call:
-    """A running call in a child. When its context is left, the child is ended."""
+    """A running call in a child. When its context is left, the child is ended, or stands by for the next one."""
 
     door: Door
+    place: Place
     child: Child
+    result: Pipe
+    answered: bool = False
 
     def __enter__(self) -> Call:
         """Begin."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """End the child, if it still works."""
-        self.child.end()
+        """Let go of the child."""
+        self.result.close()
+        waiting = _STANDING_BY.get(self.place)
+        if self.answered and waiting is not None:
+            waiting.append(self.child)
+        else:
+            self.child.end()
 
     def answer(self) -> dict[str, Any]:
         """Wait for what it returns.
@@ -195,33 +213,35 @@ class Call:
         Raises:
             FractalError: The function raised it, or the environment does not work.
         """
-        return self.door.told(*self.child.answer(self.door.timeout))
+        told = self.door.told(*self.child.answer(self.result, self.door.timeout))
+        self.answered = True
+        return told
 
 
-_STANDING_BY: dict[tuple[Account, str, str], list[Child]] = {}
+_STANDING_BY: dict[Place, list[Child]] = {}
 
 
 def dismiss() -> None:
-    """End all children that stand by."""
-    for waiting in _STANDING_BY.values():
-        while waiting:
-            waiting.pop().end()
+    """End all children that stand by; the next calls have their own."""
+    while _STANDING_BY:
+        for child in _STANDING_BY.popitem()[1]:
+            child.end()
 
 
-def answer(result: int, modules: Sequence[str] = ()) -> None:
-    """Import, wait for the call, make it, in the child, and write the answer to the file descriptor ``result``."""
-    os.set_inheritable(result, False)
+def answer_all(modules: Sequence[str] = ()) -> None:
+    """Import, in the child; then make each call that comes, and write its answer, until one breaks or none comes."""
     for module in modules:
         importlib.import_module(module)
-    receive_call()
-    with os.fdopen(result, "w", encoding="utf-8") as stream:
-        text = json.dumps(_answer(sys.stdin.read()))
-        stream.write(text)
+    for call, result in calls():
+        told = _answer(call)
+        sys.stdout.flush()
+        with os.fdopen(result, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(told) + "\n")
+        if "broken" in told:
+            return
 
 
 def _answer(text: str) -> dict[str, Any]:
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)  # the call may hold a password; what is started from here must not read it
     try:
         call = json.loads(text)
         arguments = call["arguments"]

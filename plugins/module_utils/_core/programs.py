@@ -215,19 +215,26 @@ class Pipe:
         os.close(self.ours)
 
 
-def listen(process: subprocess.Popen[Any], pipes: Sequence[Pipe], timeout: float) -> tuple[int, str]:
+def listen(
+    process: subprocess.Popen[Any], pipes: Sequence[Pipe], timeout: float, until: Pipe | None = None
+) -> tuple[int, str]:
     """Read ``pipes`` until the program has ended; return its exit code, and why it was ended if it was (see `run`).
 
-    It must lead a session of its own: whoever else is in that session is ended with it.
+    It must lead a session of its own: whoever else is in that session is ended with it. A program that has ended a line
+    on the pipe ``until`` is left alone; its code is 0 then.
     """
     deadline = time.monotonic() + timeout
     code, why = 0, ""
+
+    def goes_on() -> bool:
+        return until is not None and until.content.endswith(b"\n")
+
     try:
         with selectors.DefaultSelector() as selector:
             for pipe in pipes:
                 pipe.close_end()
                 selector.register(pipe.ours, selectors.EVENT_READ, pipe)
-            while process.poll() is None and not why:
+            while process.poll() is None and not why and not goes_on():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     code, why = TOO_LONG, f"no answer within {timeout:.0f} seconds"
@@ -244,8 +251,9 @@ def listen(process: subprocess.Popen[Any], pipes: Sequence[Pipe], timeout: float
             for pipe in pipes:
                 pipe.read()  # the rest; what others in the background say later is nobody's answer
     finally:
-        end_session(process)
-    return (code, why) if why else (process.returncode, "")
+        if why or not goes_on():
+            end_session(process)
+    return (code, why) if why else (process.returncode or 0, "")
 
 
 def end_session(process: subprocess.Popen[Any]) -> None:

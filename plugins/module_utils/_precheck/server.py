@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.checks import FINDINGS, run_checks
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import dismiss
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.backup_root import check_backup_root
 from ansible_collections.fractal_ops.platform.plugins.module_utils._precheck.copy import check_copy
@@ -74,6 +75,13 @@ def check_server(host: ServerHost, also: Iterable[tuple[str, Check]] = ()) -> li
     """
     if host.unit is not None and not os.path.isfile(host.installation.env_file):
         return [*run_checks(host, WITHOUT_ENVIRONMENT_FILE), *check_path(host)]
+    try:
+        return _all_findings(host, also)
+    finally:
+        dismiss()
+
+
+def _all_findings(host: ServerHost, also: Iterable[tuple[str, Check]]) -> list[Finding]:
     found = run_checks(host, (*ON_THE_HOST, *also))
     try:
         facts = host.facts

@@ -146,7 +146,7 @@ def rehearse(
     keep_out_of_the_way()
     door = service_side(installation, python, A_DAY)
     stage = Stage.of(installation)
-    with _nothing_left(door, installation, stage):
+    with door.standing_by(begin), _nothing_left(door, installation, stage):
         told = door.call(begin, installation)
         with sensible():
             before = _Before(
