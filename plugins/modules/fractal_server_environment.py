@@ -112,18 +112,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.copied import REMOTE_SRC_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import NETWORK_ARGUMENT
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch, switch_back
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import switch_back
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import discover_server
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import LOCK_ARGUMENT
 from ansible_collections.fractal_ops.platform.plugins.module_utils._module import run_module
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import (
-    build_environment,
-    install_in_place,
-    prepare_in_place,
-    remove_partial,
-    restore_in_place,
-)
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import build_environment, remove_partial
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pip import PIP_OPTIONS, arguments_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import (
+    prepare_in_place,
+    restore_in_place,
+    switch_to,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,12 +153,9 @@ def stage_or_switch(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
         if check_mode:
             return {"changed": changed or instance["version"] != params["release"], "environment": environment}
         changed = changed or switch_back(environment, params["release"], params["original"])
-    elif instance["version"] == params["release"]:
-        changed = False
-    elif in_place:
-        changed = install_in_place(instance, params["release"], os.environ)
     else:
-        changed = switch(environment, instance["version"], params["release"])
+        release, strategy = params["release"], params["strategy"]
+        changed = switch_to(instance["python"], instance["version"], release, strategy, os.environ)
     return {"changed": changed, "environment": environment}
 
 

@@ -22,6 +22,10 @@ WAIT_FOR_WINDOW = f"while systemctl is-active -q {WINDOW}; do sleep 0.2; done"  
 WAIT_FOR_MODULE = f"{WAIT_FOR_WINDOW}; test ! -e {LOCK} || flock {LOCK} true"  # it works on without its connection
 
 
+HOLD = "/etc/systemd/system/fractal-server.service.d/90-fractal-upgrade-in-progress.conf"
+OLD_PACKAGES = "/opt/fractal/venv/lib/python3.11/site-packages"
+
+
 def sql(statement: str, database: str = "fractal_db") -> str:
     """Return the shell command that runs a statement on the server as PostgreSQL's administrator."""
     return f"runuser -u postgres -- psql -qAtX -d {database} -c {shlex.quote(statement)}"
@@ -55,6 +59,29 @@ class Point:
         known = {"": "controller killed", KILL: "killed", KILL_PROGRAM: "the program of the window killed"}
         known |= {KILL_MODULE: "its module killed", KILL_WHAT_WORKS: "the program and who watches it killed"}
         return f"{self.stage}: {where}: {self.what or known.get(self.do, self.do)}"
+
+
+PIP_IN_PLACE = "-m pip install --disable-pip-version-check --no-input --no-index"
+# pip takes the scripts of a package away first; the unit names one of them
+KILLED_WITHOUT_SCRIPT = Point(
+    "switch",
+    process=PIP_IN_PLACE,
+    do=f"while test -e /opt/fractal/venv/bin/fractalctl && {KILL.replace('-9', '-0')}; do :; done; {KILL}",
+    what="killed while the unit's program is away",
+)
+# as it is between two releases of a library; this pip changes none that is asked for
+KILLED_WITHOUT_LIBRARY = Point(
+    "switch",
+    process=PIP_IN_PLACE,
+    do=f"kill -STOP $PID; rm -r {OLD_PACKAGES}/[Ss][Qq][Ll][Aa]lchemy*; {KILL_WHAT_WORKS}",
+    what="killed with all that works, while a library is away",
+)
+KILLED_OVER_THE_FORGETTING = Point(
+    "start",
+    begun="start",
+    do=f"while test -e {HOLD}; do :; done; {KILL_WHAT_WORKS}",
+    what="the program and who watches it killed while the hold is being forgotten",
+)
 
 
 def killed(stage: str, process: str, delay: float = 0.0, back: bool = False, arguments: tuple[str, ...] = ()) -> Point:

@@ -15,7 +15,11 @@ from bench import LIMIT, ROOT, UNTIL_THE_PAGE_IS_GONE, Bench, Failed, remove
 from points import (
     BEFORE_THE_POWER_GOES,
     FREEZE,
+    HOLD,
     KILL,
+    KILLED_OVER_THE_FORGETTING,
+    KILLED_WITHOUT_LIBRARY,
+    KILLED_WITHOUT_SCRIPT,
     LOCK,
     THAW,
     UNWATCHED,
@@ -219,19 +223,32 @@ def work_of_users_is_not_lost_in_silence(bench: Bench, old: State, _new: State) 
 
 
 def in_place(bench: Bench, old: State, _new: State) -> None:
-    """An upgrade in place whose pip is killed goes on when run again, and is taken back with the packages of before."""
+    """An upgrade in place whose pip is killed goes back by itself; if nobody is left to do that, a re-run goes on.
+
+    Whatever pip has taken away: the program that the unit names, or a library with which the database is asked.
+    """
     strategy = ("-e", "fractal_install_strategy=in_place")
-    killed_in_pip = Point(
-        "switch", process="-m pip install --disable-pip-version-check --no-input --no-index", delay=3.0, do=KILL
-    )
-    bench.disturbed("upgrade", killed_in_pip, *strategy)
+    output = bench.disturbed("upgrade", KILLED_WITHOUT_SCRIPT, *strategy)
+    says(output, "The old instance is back in service")
     back(bench, old, *strategy)
-    bench.disturbed("upgrade", killed_in_pip, *strategy)
+    bench.disturbed("upgrade", KILLED_WITHOUT_LIBRARY, *strategy)
     bench.must("upgrade", *strategy)
     alive = bench.on("server", "curl -s http://127.0.0.1:8000/api/alive/; stat -c %F /opt/fractal/venv")
     if "2.17.0" not in alive or "directory" not in alive:
         raise Failed(f"the upgrade in place ended with: {alive}")
     back(bench, old, *strategy)
+
+
+def killed_over_the_forgetting(bench: Bench, old: State, new: State) -> None:
+    """A program that is killed at its very end leaves what let the unit start; one more run ends it."""
+    bench.disturbed("upgrade", KILLED_OVER_THE_FORGETTING)
+    left = bench.on("server", f"ls -d $(dirname {HOLD})/*upgrade*; systemctl is-active fractal-server")
+    if "/upgrade-in-progress--" not in left or HOLD in left or "inactive" in left:
+        raise Failed(f"it was not killed over the forgetting: {left}")
+    bench.must("upgrade")
+    bench.clean_up()
+    bench.must_be(new, "after one more run the instance is not as after an undisturbed one")
+    back(bench, old)
 
 
 def backups_as_the_operator_wants_them(bench: Bench, old: State, _new: State) -> None:
@@ -314,6 +331,7 @@ PROMISES: dict[str, Promise] = {
     "an answer that comes too late": an_answer_that_comes_too_late,
     "without CREATEDB": without_the_right_to_create_databases,
     "in place, pip killed": in_place,
+    "killed over the forgetting": killed_over_the_forgetting,
     "backups kept and copied": backups_as_the_operator_wants_them,
     "one upgrade after the other": one_upgrade_after_the_other,
     "rows written since": work_of_users_is_not_lost_in_silence,

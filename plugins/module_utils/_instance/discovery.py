@@ -9,6 +9,7 @@ it are their names, and the few values that are no secret.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import stat
@@ -42,15 +43,19 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.com
     Surroundings,
     read_command,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import (
+    Hold,
+    is_half_forgotten,
+    read_hold,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.lock import read_lock
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.sockets import (
     command_of,
     listening,
     processes,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import prepared_releases
 
 SYNCHRONISES = (
     "'{launcher}' brings the environment in line with its lock file before each start, and so would put the old "
@@ -89,6 +94,7 @@ class ServerInstance:
     workers: int
     hold: dict[str, Any] | None
     lock: dict[str, Any] | None
+    half_forgotten: bool = False
     address_problem: str = ""
     synchroniser: str = ""
     kind: str = field(default="server")
@@ -153,6 +159,7 @@ def discover_server(
         workers=worker_count(command, around),
         hold=hold.as_dict() if hold else None,
         lock=lock_of(unit.name),
+        half_forgotten=is_half_forgotten(unit.name),
         address_problem="" if url else problem,
         synchroniser=command.synchroniser,
     )
@@ -244,9 +251,7 @@ def existing_unit(service: str) -> Unit:
 def _interpreter_of(unit: Unit, command: CommandLine) -> str:
     """Return the string that is ``sys.executable`` in the running server."""
     path = command.locate(command.interpreter or command.path)
-    found = (
-        path if command.interpreter else shebang_interpreter(path, Account.to_ask(unit.user).other) if path else None
-    )
+    found = path if command.interpreter else _interpreter_in(command, path, Account.to_ask(unit.user).other)
     interpreter = command.locate(found) if found else ""
     if not os.path.basename(interpreter).startswith("python"):
         why = f" {SYNCHRONISES.format(launcher=command.synchroniser)}" if command.synchroniser else ""
@@ -255,6 +260,25 @@ def _interpreter_of(unit: Unit, command: CommandLine) -> str:
             f"Set fractal_server_python to the interpreter that runs fractal-server{_running_python(unit)}."
         )
     return interpreter
+
+
+def _interpreter_in(command: CommandLine, script: str, account: Account | None) -> str | None:
+    """Return the interpreter of the script that a command runs.
+
+    A pip that was killed in the environment in use may have taken the script away and not put the new one there. The
+    environment was copied aside before, and in the copy the script still names the interpreter at the known path.
+    """
+    if script and os.path.lexists(script):
+        return shebang_interpreter(script, account)
+    script = command.locate(command.path, lambda path: bool(_copies(path)))
+    named = (shebang_interpreter(copy, account) for copy in _copies(script))
+    return next((one for one in named if one and os.path.dirname(one) == os.path.dirname(script)), None)
+
+
+def _copies(script: str) -> list[str]:
+    """Return the copies of an environment's script in those that are kept beside it (see `release_path`)."""
+    environment, *rest = script.rsplit("/", 2)
+    return sorted(glob.glob("/".join([glob.escape(environment) + "-[0-9]*", *map(glob.escape, rest)])))
 
 
 def _check_python(unit: Unit, interpreter: str, found: PythonFacts, hold: Hold | None) -> None:

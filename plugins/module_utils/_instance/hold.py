@@ -66,6 +66,11 @@ def read_hold(unit: str) -> Hold | None:
     return replace(hold, phase=STARTING) if os.path.exists(may_start_path(unit)) else hold
 
 
+def is_half_forgotten(unit: str) -> bool:
+    """Return whether whoever forgot a hold was killed over it: the drop-in is gone, and what it asserts is not."""
+    return os.path.exists(may_start_path(unit)) and not os.path.exists(hold_path(unit))
+
+
 def parse_hold(text: str) -> Hold:
     """Return the hold written in a drop-in's comments, as if the unit were held."""
     values = {}

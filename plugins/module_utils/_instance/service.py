@@ -31,6 +31,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hol
     STARTING,
     Hold,
     hold_path,
+    is_half_forgotten,
     may_start_path,
     read_hold,
     render_hold,
@@ -167,7 +168,7 @@ def lift(service: str) -> bool:
 def would_start(service: str) -> bool:
     """Return whether `lift_and_start` would change anything."""
     unit = read_unit(service)
-    return unit.active_state != "active" or read_hold(unit.name) is not None
+    return unit.active_state != "active" or read_hold(unit.name) is not None or is_half_forgotten(unit.name)
 
 
 def start(service: str, timeout: float = _START_TIMEOUT) -> bool:
@@ -231,7 +232,8 @@ def _write_hold(unit: str, hold: Hold) -> bool:
 
 def _forget_hold(unit: str) -> bool:
     """Remove the drop-in, and what lies beside it. The unit may start as long as systemd knows the assertion."""
-    removed = remove_file(hold_path(unit))
+    forgotten = is_half_forgotten(unit)
+    removed = remove_file(hold_path(unit)) or forgotten
     if removed:
         systemctl("daemon-reload")
     remove_file(may_start_path(unit))

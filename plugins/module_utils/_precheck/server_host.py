@@ -39,9 +39,9 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.pat
     version_key,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.release import Release, TakenAway
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import prepared_releases
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import PythonFacts, facts
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.pythons import Interpreter, candidates
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import prepared_releases
 
 if TYPE_CHECKING:
     from ansible_collections.fractal_ops.platform.plugins.module_utils._core.findings import Finding
@@ -118,10 +118,15 @@ class ServerHost:
         """What the interpreter says of itself, where no unit leads to it."""
         return facts(self.python, self.account)
 
-    @property
+    @cached_property
     def door(self) -> Door:
-        """The way to what needs the libraries of fractal-server's environment."""
-        return Door(self.account, self.python, _TIMEOUT)
+        """The way to what needs the libraries of fractal-server's environment; a child stands by for all that is asked.
+
+        Whoever asks dismisses it in the end (see `Door.stand_by`).
+        """
+        door = Door(self.account, self.python, _TIMEOUT)
+        door.stand_by(check_database)
+        return door
 
     @property
     def account(self) -> Account:

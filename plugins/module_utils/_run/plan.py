@@ -199,7 +199,9 @@ def _stages(
     installed = instance["version"] == wanted.version
     state = f"the service is {instance['active_state']}{' and held' if held else ''}"
     stopped = held and instance["active_state"] != "active"
-    running = instance["active_state"] == "active" and not hold  # a hold that is "starting" has not seen it answer
+    half_forgotten = instance.get("half_forgotten", False)
+    # a hold that is "starting" has not seen it answer
+    running = instance["active_state"] == "active" and not hold and not half_forgotten
     behind = [worker for worker in workers if worker["version"] != wanted.version]
     window = bool(route) or not installed or bool(steps) or bool(behind)
     there = {instance["version"], *instance["staged"]}
@@ -276,7 +278,7 @@ def _stages(
             "start",
             "Start fractal-server",
             window or not running,
-            "the service starts with the new release",
+            "the upgrade that started it was killed" if half_forgotten else "the service starts with the new release",
             state,
             wanted.version,
         )

@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door import Door
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
-from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path, switch
+from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
@@ -29,8 +29,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_st
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.data import migrate_data
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.schema import migrate_schema
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import install_in_place
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import switch_to
 
 
 def make_hop(
@@ -80,7 +80,7 @@ def make_hop(
             else migrate_environment(installation, door, version, env_options or {})
         )
     )
-    switched = _timed(lambda: {"changed": switch_to(door.python, installed, version, strategy)})
+    switched = _timed(lambda: {"changed": switch_to(door.python, installed, version, strategy, os.environ)})
     stages = {
         "environment": environment,
         "switch": switched,
@@ -122,26 +122,6 @@ def migrate(installation: Installation, python: str, version: str) -> dict[str, 
 def python_beside(python: str, version: str) -> str:
     """Return the interpreter of a release that lies prepared beside the environment of ``python``."""
     return os.path.join(release_path(_environment_of(python), version), "bin", os.path.basename(python))
-
-
-def switch_to(python: str, installed: str | None, version: str, strategy: str) -> bool:
-    """Make the known path lead to the release ``version``, unless it does. Return whether that changed anything.
-
-    Args:
-        python: Interpreter at the known path.
-        installed: The release there, None if pip was killed.
-        version: The release that is to be there.
-        strategy: See `make_hop`.
-
-    Raises:
-        FractalError: The release was not prepared, or pip cannot install it.
-    """
-    if installed == version:
-        return False
-    environment = _environment_of(python)
-    if strategy == "in_place":
-        return install_in_place({"environment": environment, "python": python}, version, os.environ)
-    return switch(environment, installed or "unknown", version)
 
 
 def _environment_of(python: str) -> str:

@@ -15,7 +15,6 @@ import glob
 import json
 import os
 import re
-import shutil
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +32,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.owners 
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.programs import run
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import (
-    exchange,
     make_beside,
     release_path,
     remove_beside,
@@ -62,10 +60,6 @@ import importlib.metadata as m, json
 print(json.dumps([{"name": d.metadata["Name"], "version": d.version, "requires": d.requires or [],
                    "direct_url": d.read_text("direct_url.json")} for d in m.distributions() if d.metadata["Name"]]))
 """
-
-
-def _at(path: str, environment: str, copy: str) -> str:
-    return os.path.join(copy, os.path.relpath(path, environment))
 
 
 def remove_partial(environment: str, check_mode: bool = False) -> list[str]:
@@ -107,7 +101,7 @@ def releases_of_ours(environment: str) -> list[str]:
 
 
 def _takes_the_place_of(folder: str, version: str, environment: str) -> bool:
-    if not _holds(folder, version):
+    if not holds(folder, version):
         return False
     with open(os.path.join(folder, "bin", "fractalctl"), "rb") as script:
         return os.fsencode(environment + "/bin/") in script.read(_BEGINNING)
@@ -118,18 +112,22 @@ def left_wheels(environment: str) -> list[str]:
     return sorted(glob.glob(glob.escape(environment) + "-[0-9]*.wheels"))
 
 
-def _holds(folder: str, version: str) -> bool:
+def holds(folder: str, version: str) -> bool:
+    """Return whether a folder, no link, holds a release."""
     names = f"lib*/python*/site-packages/fractal_server-{version}.dist-info"
     return bool(glob.glob(os.path.join(glob.escape(folder), names))) and not os.path.islink(folder)
 
 
-def is_complete(folder: str, version: str) -> bool:
-    """Return whether fractal-server ``version`` is in an environment, and every file of every package has its size.
+def is_complete(folder: str, version: str | None = None) -> bool:
+    """Return whether an environment holds fractal-server, in a given version, and every file of every package.
 
-    A power cut leaves files empty whose names are there.
+    A power cut leaves files empty whose names are there; a pip that was killed has not yet written a list of files
+    (``RECORD``), or has taken away what is in one.
     """
     here = glob.escape(folder)
-    if not glob.glob(os.path.join(here, f"lib*/python*/site-packages/fractal_server-{version}.dist-info/RECORD")):
+    if not glob.glob(
+        os.path.join(here, f"lib*/python*/site-packages/fractal_server-{version or '*'}.dist-info/RECORD")
+    ):
         return False
     records = glob.glob(os.path.join(here, "lib*/python*/site-packages/*.dist-info/RECORD"))
     return all(_as_recorded(record) for record in records)
@@ -143,10 +141,11 @@ def _as_recorded(record: str) -> bool:
         if len(row) != 3:
             return False
         path, _digest, size = row
-        if not size.isdigit() or path.startswith(("..", "/")):  # scripts are changed when they are moved
+        if not size.isdigit() or path.startswith("/"):
             continue
         try:
-            if os.stat(os.path.join(packages, path)).st_size != int(size):
+            found_size = os.stat(os.path.join(packages, path)).st_size
+            if found_size != int(size) and not path.startswith(".."):  # scripts are changed when they are moved
                 return False
         except (OSError, ValueError):
             return False
@@ -181,7 +180,7 @@ def build_environment(
     final = str(instance["environment"])
     target = release_path(final, version)
     partial = target + ".partial"
-    if os.path.lexists(target) and not _holds(target, version):
+    if os.path.lexists(target) and not holds(target, version):
         raise FractalError(f"{target} is in the way: it holds no fractal-server {version}. Move it elsewhere.")
     remove_beside(partial, target)  # of a build that was killed, or that a power cut damaged
     wanted = requirements(version, pip_arguments)
@@ -255,99 +254,6 @@ def _try_out(python: str, instance: Mapping[str, Any], version: str) -> None:
     run_tool([python, "-I", "-B", "-c", _IMPORT_ALL], environ, f"import fractal-server {version}", user)
 
 
-def prepared_in_place(environment: str, installed: str | None) -> list[str]:
-    """Return the versions whose wheels were fetched for an upgrade in place, if what is installed was copied aside."""
-    if installed is None or not os.path.isdir(release_path(environment, installed)):
-        return []
-    suffix = ".wheels"
-    found = glob.glob(glob.escape(environment) + "-*" + suffix)
-    return sorted(folder[len(environment) + 1 : -len(suffix)] for folder in found)
-
-
-def prepared_releases(environment: str, installed: str | None, strategy: str) -> list[str]:
-    """Return the versions that lie prepared for the installation strategy; what was prepared for another is no use."""
-    return prepared_in_place(environment, installed) if strategy == "in_place" else staged_releases(environment)
-
-
-def prepare_in_place(
-    instance: Mapping[str, Any], version: str, pip_arguments: Sequence[str], environ: Mapping[str, str]
-) -> dict[str, Any]:
-    """Fetch the wheels of ``version`` and copy the environment aside, so that the window needs no network.
-
-    Raises:
-        FractalError: pip cannot fetch the release, or there is no room for the copy.
-    """
-    environment, python = str(instance["environment"]), str(instance["python"])
-    copy, wheels = release_path(environment, str(instance["version"])), release_path(environment, version) + ".wheels"
-    wanted = requirements(version, pip_arguments)
-    arguments, environ = out_of_sight(pip_arguments, environ)
-    fetch = [python, "-B", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", *arguments]
-    try:
-        if os.path.isdir(copy) and _package_lines_or_none(_at(python, environment, copy)) != package_lines(python):
-            remove_beside(copy)  # left by a rollback that was killed
-        if not os.path.isdir(copy):
-            remove_beside(copy + ".partial")
-            act_as(make_beside(copy + ".partial", environment), _copy_tree, environment, copy + ".partial")
-            rename_beside(copy + ".partial", copy)
-        if not os.path.isdir(wheels):
-            remove_beside(wheels + ".partial")
-            owner = make_beside(wheels + ".partial", environment)
-            fetch += ["--dest", wheels + ".partial", *wanted]
-            run_tool(fetch, environ, f"fetch {version}", owner)
-            rename_beside(wheels + ".partial", wheels)
-    except OSError as error:
-        raise FractalError(f"Cannot copy {environment} to {copy}: {error}") from error
-    finally:
-        remove_beside(copy + ".partial", wheels + ".partial")
-    return {"path": wheels, "version": version, "carried_over": []}
-
-
-def _copy_tree(source: str, target: str) -> None:
-    try:
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-    except shutil.Error as error:
-        raise FractalError(f"Cannot copy {source} to {target}: {error}") from error
-
-
-def install_in_place(instance: Mapping[str, Any], version: str, environ: Mapping[str, str]) -> bool:
-    """Upgrade the environment itself with pip from the prepared wheels, as the official procedure does.
-
-    Raises:
-        FractalError: pip fails; the copy that was made before is untouched.
-    """
-    wheels = release_path(str(instance["environment"]), version) + ".wheels"
-    install = [str(instance["python"]), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    run_tool(
-        [*install, "--no-index", "--find-links", wheels, f"fractal-server=={version}"],
-        environ,
-        f"install {version}",
-        owner_of(str(instance["environment"])),
-    )
-    return True
-
-
-def restore_in_place(
-    instance: Mapping[str, Any], version: str, packages: Sequence[str], check_mode: bool = False
-) -> bool:
-    """Undo :func:`install_in_place`: the copy made before takes the environment's place. Return whether it did.
-
-    Args:
-        instance: Whose environment.
-        version: The release to go back to.
-        packages: What was installed then (see `package_lines`); pip may have been killed before fractal-server's turn.
-    """
-    environment, python = str(instance["environment"]), str(instance["python"])
-    copy = release_path(environment, version)
-    if os.path.islink(environment) or os.path.islink(copy) or not os.path.isdir(copy):
-        return False
-    if _package_lines_or_none(python) == list(packages):
-        return False
-    if not check_mode:
-        exchange(copy, environment)
-        remove_beside(copy)  # pip's half-finished result; prepare_in_place() would otherwise reuse it
-    return True
-
-
 def package_lines(python: str) -> list[str]:
     """Return what is installed in the environment of ``python``, as ``pip freeze`` would.
 
@@ -359,13 +265,6 @@ def package_lines(python: str) -> list[str]:
         source = json.loads(one["direct_url"])["url"] if one.get("direct_url") else ""
         lines.append(f"{one['name']} @ {mask_urls(source)}" if source else f"{one['name']}=={one['version']}")
     return sorted(lines, key=str.lower)
-
-
-def _package_lines_or_none(python: str) -> list[str] | None:
-    try:
-        return package_lines(python)
-    except FractalError:
-        return None
 
 
 def additional_packages(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -32,7 +32,8 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.ser
     new_hold,
     stop_and_hold,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import remove_partial, restore_in_place
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import remove_partial
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import restore_in_place
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.way_back import way_back
 
 Stage = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]

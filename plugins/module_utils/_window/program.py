@@ -50,6 +50,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_st
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop, migrate, python_beside
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import python_to_ask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.after_failure import (
     GO_BACK,
     START,
@@ -176,9 +177,9 @@ class Window:
 
     def _until_start(self) -> None:
         order, todo = self.order, self.order.plan["todo"]
+        self._stand_by()
         if read_hold(order.unit) is None:
             self._stage("look", self._look)
-        self._stand_by()
         if todo["stop"]:
             self._stage("drain", self._drain)
         if order.plan["down"]:
@@ -277,7 +278,7 @@ class Window:
         )
 
     def _stand_by(self, release: str = "") -> None:
-        """Start the children in advance: those needed after the stop before it, those of a hop during the hop before.
+        """Let a child stand by in each environment: in the one in use, and in that of the next hop.
 
         In place the environment itself changes, so nobody may stand by in it.
         """
@@ -392,4 +393,7 @@ class Window:
         return find_installation({"service": self.order.unit})
 
     def _door(self) -> Door:
-        return service_side(self._installation(), self.order.python, A_DAY)
+        door = service_side(self._installation(), self.order.python, A_DAY)
+        if self.order.strategy == "in_place":
+            return replace(door, python=python_to_ask(door.python, facts(door.python, door.account).version))
+        return door

@@ -1,9 +1,15 @@
 """Discovery: what a unit's properties and command line lead to."""
 
+import getpass
+
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.systemd import parse_unit, read_unit
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import discovery
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.command_line import (
+    Surroundings,
+    read_command,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import (
     discover_server,
     shebang_interpreter,
@@ -95,6 +101,43 @@ def test_the_interpreter_is_read_from_the_script(tmp_path, head, interpreter):
     script.write_text(head)
     assert shebang_interpreter(str(script)) == interpreter
     assert shebang_interpreter(str(tmp_path / "missing")) is None
+
+
+ENVIRONMENT = "/opt/fractal/venv"
+
+
+@pytest.mark.parametrize(
+    ("command", "copies", "found"),
+    [
+        (f"{ENVIRONMENT}/bin/fractalctl", {"venv-2.16.6": f"{ENVIRONMENT}/bin/python3.11"}, True),
+        ("fractalctl", {"venv-2.16.6": f"{ENVIRONMENT}/bin/python3.11"}, True),
+        (f"{ENVIRONMENT}/bin/fractalctl", {"venv-2.15.0": "/venv/bin/python3.11", "venv-2.16.6": None}, False),
+        (f"{ENVIRONMENT}/bin/fractalctl", {"venv-of-mine": f"{ENVIRONMENT}/bin/python3.11"}, False),
+        (f"{ENVIRONMENT}/bin/gunicorn", {"venv-2.16.6": f"{ENVIRONMENT}/bin/python3.11"}, False),
+        (f"{ENVIRONMENT}/bin/fractalctl", {}, False),
+    ],
+)
+def test_where_pip_took_the_script_away_its_copy_beside_tells_the_interpreter(tmp_path, command, copies, found):
+    environment = f"{tmp_path}/venv"
+    for name, interpreter in copies.items():
+        script = tmp_path / name / "bin" / "fractalctl"
+        script.parent.mkdir(parents=True)
+        shebang = f"#!{interpreter.replace(ENVIRONMENT, environment)}" if interpreter else "no shebang"
+        script.write_text(f"{shebang}\nimport sys\n")
+        script.chmod(0o755)
+    unit = parse_unit("fractal-server.service", SHOW.replace("User=fractal", f"User={getpass.getuser()}"))
+    words = [command.replace(ENVIRONMENT, environment), "start"]
+    line = read_command(words, Surroundings({"PATH": f"/usr/bin:{environment}/bin"}))
+    if not found:
+        with pytest.raises(FractalError, match="leads to no Python environment"):
+            discovery._interpreter_of(unit, line)
+        return
+    assert discovery._interpreter_of(unit, line) == f"{environment}/bin/python3.11"
+    there = tmp_path / "venv" / "bin" / "fractalctl"
+    there.parent.mkdir(parents=True)
+    there.write_text(f"#!{environment}/bin/python3\n")
+    there.chmod(0o755)
+    assert discovery._interpreter_of(unit, line) == f"{environment}/bin/python3"
 
 
 def test_account_and_interpreter_are_told_before_anything_slow_is_asked(monkeypatch):

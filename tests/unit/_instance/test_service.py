@@ -11,7 +11,11 @@ import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance import service
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.health import Health
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import Hold, read_hold
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.hold import (
+    Hold,
+    is_half_forgotten,
+    read_hold,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service import (
     lift,
     lift_and_start,
@@ -115,6 +119,29 @@ def test_the_hold_goes_with_the_answer_of_the_service(systemd: FakeSystemd) -> N
     assert not systemd.drop_in.parent.exists()
     assert not would_start(UNIT)
     assert lift_and_start(UNIT, healthy, TIMEOUT) == (False, HEALTH)
+
+
+def test_a_program_killed_over_the_forgetting_is_seen_and_what_it_left_goes(systemd: FakeSystemd) -> None:
+    """The drop-in goes first: the unit may start as long as systemd knows what it asserts. So that is reloaded, too."""
+    stop_and_hold(UNIT, FIRST)
+    systemctl = service.systemctl
+
+    def killed(*command: str, **_options: Any) -> str:
+        if command == ("daemon-reload",) and not systemd.drop_in.exists():
+            raise KeyboardInterrupt
+        return systemctl(*command, **_options)
+
+    for go_on in (lambda: lift_and_start(UNIT, well, TIMEOUT), lambda: sweep(UNIT)):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(service, "systemctl", killed)
+            lift_and_start(UNIT, well, TIMEOUT)
+        assert is_half_forgotten(UNIT) and read_hold(UNIT) is None and would_start(UNIT)
+        before = systemd.commands.count("daemon-reload")
+        go_on()
+        assert not is_half_forgotten(UNIT) and not systemd.drop_in.parent.exists() and not would_start(UNIT)
+        assert systemd.commands.count("daemon-reload") == before + 1
+        stop_and_hold(UNIT, FIRST)
+        assert not is_half_forgotten(UNIT)
 
 
 def test_what_a_hold_that_was_being_written_has_left_goes_too(systemd: FakeSystemd) -> None:

@@ -54,6 +54,14 @@ def test_a_working_old_instance_has_everything_to_do():
     ]
 
 
+def test_an_upgrade_killed_at_its_very_end_is_ended_by_the_next_run():
+    seen = {**instance("2.17.0", "2.17"), "half_forgotten": True}
+    plan = plan_server(seen, database("2.17.0", "done"), "2.17.0")
+    assert pending(plan) == [("start", "2.17.0")]
+    assert "was killed" in plan.stages[-1].reason
+    assert pending(plan_server({**seen, "half_forgotten": False}, database("2.17.0", "done"), "2.17.0")) == []
+
+
 def test_of_each_stage_it_is_known_whether_it_is_to_be_done():
     todo = plan_server(instance(staged=["2.17.0"]), database(), "2.17.0").as_dict()["todo"]
     assert set(todo) == {name.value for name in StageName}

@@ -29,6 +29,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops import
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import DATA_MIGRATIONS
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.prechecks import PRECHECKS, checks_on_the_way
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import data, hop, schema
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import strategies
 from in_process import InProcess
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(str(env_file))
     monkeypatch.setattr(hop, "facts", made.instance)
     monkeypatch.setattr(hop, "read_state", made.state)
-    monkeypatch.setattr(hop, "switch", made.switch)
+    monkeypatch.setattr(strategies, "switch", made.switch)
     for module in (schema, data):
         monkeypatch.setattr(module, "state_of", made.state)
         monkeypatch.setattr(module, "connect", made.connect)

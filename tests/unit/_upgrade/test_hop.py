@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade import hop
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import strategies
 from in_process import InProcess
 
 HOST: Any = SimpleNamespace(service="fractal-server")
@@ -22,8 +23,8 @@ class Stages:
         monkeypatch.setattr(hop, "facts", lambda *_given: SimpleNamespace(version=version))
         monkeypatch.setattr(hop, "service_side", lambda *_where: self.door)
         monkeypatch.setattr(hop, "migrate_environment", lambda *given: self.stage("file", given[2]))
-        monkeypatch.setattr(hop, "switch", lambda *given: self.note("switch", *given))
-        monkeypatch.setattr(hop, "install_in_place", lambda about, release, _environ: self.note("pip", about, release))
+        monkeypatch.setattr(strategies, "switch", lambda *given: self.note("switch", *given))
+        monkeypatch.setattr(strategies, "install_in_place", lambda *given: self.note("pip", *given[:4]))
         monkeypatch.setattr(hop, "migrate_schema", lambda *given, **more: self.stage("schema", given[2], **more))
         monkeypatch.setattr(hop, "migrate_data", lambda *_given, **_more: self.stage("data"))
 
@@ -62,13 +63,16 @@ def test_an_environment_that_was_just_looked_at_is_not_asked_again(monkeypatch: 
 def test_in_place_pip_does_it_and_a_release_that_is_no_stop_has_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(monkeypatch, "2.17.0")
     assert hop.make_hop(HOST, None, "2.17.2", "in_place")["data"] is None
-    about = {"environment": "/venv", "python": "/venv/bin/python3"}
-    assert stages.calls == [("file", "2.17.2"), ("pip", about, "2.17.2"), ("schema", "2.17.2")]
+    pip = ("pip", "/venv", "/venv/bin/python3", "2.17.0", "2.17.2")
+    assert stages.calls == [("file", "2.17.2"), pip, ("schema", "2.17.2")]
 
 
 def test_what_a_killed_pip_left_is_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(monkeypatch, None)
     assert hop.make_hop(HOST, None, "2.17.2", "in_place")["switch"]["changed"]
+    monkeypatch.setattr(strategies, "_copy_of_half", lambda *_given: "/venv-2.16.6")
+    assert hop.make_hop(HOST, None, "2.17.2", "in_place", installed="2.17.2")["switch"]["changed"]
+    assert [call[0] for call in stages.calls].count("pip") == 2
     hop.make_hop(HOST, None, "2.17.2")
     assert ("switch", "/venv", "unknown", "2.17.2") in stages.calls
 

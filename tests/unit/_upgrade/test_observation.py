@@ -117,6 +117,14 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
     assert host.asked["newest_without_dump"] == ("/backups/fractal-server.service",)
 
 
+def test_where_pip_was_killed_in_place_the_copy_asks_the_database(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(observation, "service_side", lambda _installation, python: asked.append(python) or host)
+    monkeypatch.setattr(observation, "python_to_ask", lambda python, version: f"instead of {python} {version}")
+    assert look()["instance"] == look(strategy="in_place")["instance"] == SERVER
+    assert asked == [SERVER["python"], f"instead of {SERVER['python']} {SERVER['version']}"]
+
+
 @pytest.mark.parametrize(
     ("database", "migration", "stop"),
     [

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import venv
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -12,16 +11,14 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build i
     additional_packages,
     build_environment,
     distributions,
-    package_lines,
-    prepare_in_place,
-    prepared_releases,
     relocate,
     remove_partial,
-    restore_in_place,
     run_tool,
     staged_releases,
 )
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.settings_check import check_settings
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import prepare_in_place
+from environments import installed
 
 
 def package(name, version="1.0", requires=(), direct_url=None):
@@ -70,19 +67,6 @@ def test_scripts_name_the_place_they_will_have(tmp_path):
     assert os.readlink(partial / "bin" / "python3") == "/usr/bin/python3"
 
 
-def installed(folder, version):
-    """Make what pip leaves of fractal-server in an environment; return its site-packages."""
-    packages = folder / "lib/python3.11/site-packages"
-    info = packages / f"fractal_server-{version}.dist-info"
-    info.mkdir(parents=True)
-    (packages / "fractal_server").mkdir()
-    (packages / "fractal_server" / "main.py").write_text("app = 1\n")
-    (info / "RECORD").write_text(
-        f"fractal_server/main.py,sha256=x,8\n../../../bin/fractalctl,sha256=x,999\n{info.name}/RECORD,,\n"
-    )
-    return packages
-
-
 def test_only_complete_environments_count_as_staged(tmp_path):
     environment = str(tmp_path / "venv")
     for folder, version in (("venv-2.17.0", "2.17.0"), ("venv-2.17.1.partial", "2.17.1"), ("venv-2.17.2", "2.17.0")):
@@ -100,7 +84,10 @@ def test_the_environment_in_use_is_not_staged_and_not_looked_through(tmp_path, m
     assert staged_releases(str(tmp_path / "venv")) == looked == ["2.16.6"]
 
 
-@pytest.mark.parametrize("spoil", ["empty", "gone", "no record", "empty record", "other package", "pipe", "link"])
+SPOILT = ["empty", "gone", "no script", "no record", "empty record", "other package", "pipe", "link"]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
 def test_an_environment_that_a_power_cut_left_half_is_not_staged(tmp_path, spoil):
     packages = installed(tmp_path / "venv-2.17.0", "2.17.0")
     main, record = packages / "fractal_server" / "main.py", packages / "fractal_server-2.17.0.dist-info" / "RECORD"
@@ -109,6 +96,8 @@ def test_an_environment_that_a_power_cut_left_half_is_not_staged(tmp_path, spoil
         os.truncate(main, 0)
     elif spoil == "gone":
         main.unlink()
+    elif spoil == "no script":
+        (tmp_path / "venv-2.17.0" / "bin" / "fractalctl").unlink()
     elif spoil == "empty record":
         os.truncate(record, 0)
     elif spoil == "other package":
@@ -123,18 +112,6 @@ def test_an_environment_that_a_power_cut_left_half_is_not_staged(tmp_path, spoil
     assert staged_releases(str(tmp_path / "venv")) == []
 
 
-def test_what_was_prepared_for_the_other_strategy_does_not_count(tmp_path):
-    environment = str(tmp_path / "venv")
-    installed(tmp_path / "venv-2.17.0", "2.17.0")
-    assert prepared_releases(environment, "2.16.6", "staged") == ["2.17.0"]
-    assert prepared_releases(environment, "2.16.6", "in_place") == []
-    (tmp_path / "venv-2.17.1.wheels").mkdir()
-    assert prepared_releases(environment, "2.16.6", "in_place") == [], "without the copy there is no way back"
-    (tmp_path / "venv-2.16.6").mkdir()
-    assert prepared_releases(environment, "2.16.6", "in_place") == ["2.17.1"]
-    assert prepared_releases(environment, "2.16.6", "staged") == ["2.17.0"]
-
-
 def test_a_failed_tool_tells_its_last_lines_without_credentials():
     code = "import sys; sys.exit('ERROR: https://user:s3cret@index.example/simple not found')"
     with pytest.raises(FractalError) as caught:
@@ -144,33 +121,6 @@ def test_a_failed_tool_tells_its_last_lines_without_credentials():
     assert "s3cret" not in str(caught.value)
     with pytest.raises(FractalError, match="/nonexistent"):
         run_tool(["/nonexistent"], os.environ, "run it")
-
-
-def environment(path, *packages):
-    """Make an environment that holds packages, as far as their lists go."""
-    venv.create(path, with_pip=False)
-    for name in packages:
-        folder = path / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/{name}-1.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-    return {"environment": str(path), "python": str(path / "bin" / "python"), "version": "2.16.6"}
-
-
-def test_an_upgrade_in_place_is_taken_back_also_if_pip_did_not_get_to_fractal_server(tmp_path):
-    half = environment(tmp_path / "venv", "Fractal", "new")
-    environment(tmp_path / "venv-2.16.6", "Fractal", "old")
-    before = ["Fractal==1", "old==1"]
-    assert restore_in_place(half, "2.16.6", before) is True
-    assert package_lines(half["python"]) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["venv"]
-    assert restore_in_place(half, "2.16.6", before) is False
-
-
-def test_an_environment_that_is_as_it_was_stays(tmp_path):
-    untouched = environment(tmp_path / "venv", "old")
-    environment(tmp_path / "venv-2.16.6", "half")  # what a rollback left that was killed: it must not come back
-    assert restore_in_place(untouched, "2.16.6", ["old==1"]) is False
-    assert package_lines(untouched["python"]) == ["old==1"]
 
 
 def test_what_a_killed_preparation_left_goes(tmp_path):
