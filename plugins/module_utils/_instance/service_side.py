@@ -14,6 +14,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.discovery import interpreter_of
+from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import python_to_ask
 
 A_DAY = 24 * 3600.0
 """Seconds: longer than whatever an upgrade waits for, so that nothing waits for ever."""
@@ -29,12 +30,12 @@ def python_of(installation: Installation, python: str | None) -> str:
 
 
 def service_side(installation: Installation, python: str | None, timeout: float = 3600) -> Door:
-    """Return the door to an installation.
+    """Return the door to an installation. Where a killed pip has left half an environment, its copy answers.
 
     Raises:
         FractalError: Its account does not exist, or nothing leads to its interpreter.
     """
-    return Door(Account.named(installation.run_as), python_of(installation, python), timeout)
+    return Door(Account.named(installation.run_as), python_to_ask(python_of(installation, python)), timeout)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,11 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._core.door im
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.side_by_side import release_path
 from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
-from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import A_DAY, service_side
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import (
+    A_DAY,
+    python_of,
+    service_side,
+)
 from ansible_collections.fractal_ops.platform.plugins.module_utils._releases.path import release
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.data_migrations import (
     why_not_implemented,
@@ -66,31 +70,32 @@ def make_hop(
     reason = why_not_implemented([release(version)])
     if reason:
         raise FractalError(reason)
+    python = python_of(installation, python)
     door = service_side(installation, python, A_DAY)
-    installed = installed or facts(door.python, door.account).version  # None if pip was killed
+    installed = installed or facts(python, door.account).version  # None if pip was killed
     if check_mode:
         there = strategy == "in_place" or installed == version
-        python = door.python if there else python_beside(door.python, version)
-        schema = replace(door, python=python).call(migrate_schema, installation, python, version, check_mode=True)
+        asked = python if there else python_beside(python, version)
+        schema = replace(door, python=asked).call(migrate_schema, installation, asked, version, check_mode=True)
         return {"changed": installed != version or schema["changed"], "schema": schema}
     environment = _timed(
         lambda: (
             {"changed": False, "steps": []}
             if file_is_done
-            else migrate_environment(installation, door, version, env_options or {})
+            else migrate_environment(installation, door, python, version, env_options or {})
         )
     )
-    switched = _timed(lambda: {"changed": switch_to(door.python, installed, version, strategy, os.environ)})
+    switched = _timed(lambda: {"changed": switch_to(python, installed, version, strategy, os.environ)})
     stages = {
         "environment": environment,
         "switch": switched,
-        **door.call(migrate, installation, door.python, version),
+        **replace(door, python=python).call(migrate, installation, python, version),
     }
     return {"changed": any(stage["changed"] for stage in stages.values() if stage), **stages}
 
 
 def migrate_environment(
-    installation: Installation, door: Door, version: str, options: Mapping[str, Any]
+    installation: Installation, door: Door, python: str, version: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Take the steps of the environment file up to the release ``version`` that are left, before the release reads it.
 
@@ -101,7 +106,7 @@ def migrate_environment(
     task = env_task(
         path=installation.env_file,
         service=installation.service,
-        server_python=door.python,
+        server_python=python,
         release=version,
         data_migration=database["data_migration"] in ("pending", "partial"),
         data_stop=database["stop"] or None,

@@ -29,7 +29,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web
 from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.web_release import is_stale
 from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_steps import env_task
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import python_to_ask
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,7 @@ def observe_server(
 
     try:
         instance = discover_server(service, python, url, strategy, begin).as_dict()
-        asked = dict(instance)
-        if strategy == "in_place":
-            asked["python"] = python_to_ask(instance["python"], instance["version"])
-        database = _part(lambda: _database(service, asked, reader))
+        database = _part(lambda: _database(service, instance, reader))
     except FractalError as error:
         return {"instance": None, "reason": str(error)}
     finally:

@@ -32,6 +32,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build i
     canonical_name,
     holds,
     is_complete,
+    left_wheels,
     package_lines,
     run_tool,
     staged_releases,
@@ -140,10 +141,17 @@ def install_in_place(
         raise
 
 
-def python_to_ask(python: str, installed: str | None) -> str:
+def python_to_ask(python: str) -> str:
     """Return an interpreter that has all its libraries: that of the copy, where a killed pip left half of them."""
     environment = os.path.dirname(os.path.dirname(python))
-    copy = _copy_of_half(environment, installed)
+    if not left_wheels(environment):
+        return python  # nothing was prepared for an upgrade in place
+    found = [
+        one[: -len(".dist-info")].split("-")[1]
+        for one in _distributions(environment)
+        if one.startswith("fractal_server-")
+    ]
+    copy = _copy_of_half(environment, found[0] if len(found) == 1 else None)
     return _at(python, environment, copy) if copy else python
 
 
@@ -164,17 +172,21 @@ def _is_half(environment: str, copy: str) -> bool:
 
     Where somebody has changed files himself, no copy is whole, and nothing can be said.
     """
-    names, kept = (act_as(owner_of(folder), _distribution_names, folder, timeout=60) for folder in (environment, copy))
-    return _stands_whole(copy) and not (_stands_whole(environment) and set(kept) <= set(names))
+    names, kept = ({canonical_name(one.split("-")[0]) for one in _distributions(of)} for of in (environment, copy))
+    return _stands_whole(copy) and not (_stands_whole(environment) and kept <= names)
 
 
 def _stands_whole(environment: str) -> bool:
     return bool(act_as(owner_of(environment), is_complete, environment, timeout=60))
 
 
-def _distribution_names(environment: str) -> list[str]:
+def _distributions(environment: str) -> list[str]:
+    return list(act_as(owner_of(environment), _dist_infos, environment, timeout=60))
+
+
+def _dist_infos(environment: str) -> list[str]:
     found = glob.glob(os.path.join(glob.escape(environment), "lib*/python*/site-packages/*.dist-info"))
-    return [canonical_name(os.path.basename(one).split("-")[0]) for one in found]
+    return [os.path.basename(one) for one in found]
 
 
 def _newest_copy(environment: str, installed: str | None, before: str = "") -> str | None:

@@ -36,7 +36,7 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._window.journ
     read_seen,
     summary,
 )
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import is_running
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import is_worked_on
 
 # Options of a verification that changes nothing on the instance: no job is run.
 _NO_ACCOUNT: dict[str, Any] = {
@@ -116,6 +116,6 @@ def look_at_web(service: str, verification: Mapping[str, Any] | None = None, **o
 def _seems_to_run(unit: str) -> bool:
     """Return whether a program works on the window. Where systemd does not answer, the look at the unit says so."""
     try:
-        return is_running(unit)
+        return is_worked_on(unit)
     except FractalError:
         return False

@@ -50,7 +50,6 @@ from ansible_collections.fractal_ops.platform.plugins.module_utils._stops.env_st
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.hop import make_hop, migrate, python_beside
 from ansible_collections.fractal_ops.platform.plugins.module_utils._upgrade.state import read_state
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.interpreter import facts
-from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import python_to_ask
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window.after_failure import (
     GO_BACK,
     START,
@@ -393,7 +392,4 @@ class Window:
         return find_installation({"service": self.order.unit})
 
     def _door(self) -> Door:
-        door = service_side(self._installation(), self.order.python, A_DAY)
-        if self.order.strategy == "in_place":
-            return replace(door, python=python_to_ask(door.python, facts(door.python, door.account).version))
-        return door
+        return service_side(self._installation(), self.order.python, A_DAY)

@@ -41,6 +41,16 @@ def is_running(unit: str) -> bool:
     return is_at_work(window_unit(unit))
 
 
+def is_worked_on(unit: str) -> bool:
+    """Return whether a program works on the window of ``unit``; what a killed one has left is waited for first.
+
+    systemd ends that within seconds, and the unit is not free before. To attach to it would only tell of the death.
+    """
+    if is_running(unit) and not read_unit(window_unit(unit)).main_pid:
+        _wait_until_gone(unit)
+    return is_running(unit)
+
+
 def attach(unit: str) -> dict[str, Any]:
     """Return what `watch` needs for the program that began last.
 

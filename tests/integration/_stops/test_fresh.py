@@ -85,7 +85,7 @@ def test_an_instance_installed_as_2_17_2_comes_to_the_end_of_the_road(
 
     for hop in hops("2.17.2", "2.26.0"):
         door = service_side(installation, python_of(hop.version), A_DAY)
-        file = migrate_environment(installation, door, hop.version, {})
+        file = migrate_environment(installation, door, door.python, hop.version, {})
         assert file["steps"] == (["2.18.0"] if hop.version == "2.18.0" else [])
         done = door.call(migrate, installation, door.python, hop.version)
         assert done["schema"]["revision"] == hop.alembic_head

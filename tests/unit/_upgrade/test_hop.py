@@ -21,8 +21,9 @@ class Stages:
         self.calls: list[Any] = []
         self.door = InProcess()
         monkeypatch.setattr(hop, "facts", lambda *_given: SimpleNamespace(version=version))
+        monkeypatch.setattr(hop, "python_of", lambda *_where: self.door.python)
         monkeypatch.setattr(hop, "service_side", lambda *_where: self.door)
-        monkeypatch.setattr(hop, "migrate_environment", lambda *given: self.stage("file", given[2]))
+        monkeypatch.setattr(hop, "migrate_environment", lambda *given: self.stage("file", given[3]))
         monkeypatch.setattr(strategies, "switch", lambda *given: self.note("switch", *given))
         monkeypatch.setattr(strategies, "install_in_place", lambda *given: self.note("pip", *given[:4]))
         monkeypatch.setattr(hop, "migrate_schema", lambda *given, **more: self.stage("schema", given[2], **more))

@@ -91,7 +91,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(observation, "service_side", lambda *_where: made)
     monkeypatch.setattr(observation.Door, "stand_by", lambda door, needs: made.order.append((door.python, needs)))
     monkeypatch.setattr(observation, "dismiss", lambda: made.order.append("dismissed"))
-    monkeypatch.setattr(look_of, "is_running", lambda _unit: False)
+    monkeypatch.setattr(look_of, "is_worked_on", lambda _unit: False)
     monkeypatch.setattr(look_of, "read_events", lambda _unit: [])
     return made
 
@@ -115,14 +115,6 @@ def test_one_look_at_a_server_has_all_that_a_plan_needs_and_one_child_asks_the_d
     assert host.file["tasks_python"] == {"version": "3.11", "interpreter": SERVER["python"]}, "asked once"
     assert look(backup_root="/backups")["backups"] == {"without_dump": ["/backups/fractal-server.service/r"]}
     assert host.asked["newest_without_dump"] == ("/backups/fractal-server.service",)
-
-
-def test_where_pip_was_killed_in_place_the_copy_asks_the_database(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(observation, "service_side", lambda _installation, python: asked.append(python) or host)
-    monkeypatch.setattr(observation, "python_to_ask", lambda python, version: f"instead of {python} {version}")
-    assert look()["instance"] == look(strategy="in_place")["instance"] == SERVER
-    assert asked == [SERVER["python"], f"instead of {SERVER['python']} {SERVER['version']}"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import venv
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
+from ansible_collections.fractal_ops.platform.plugins.module_utils._database.database import Installation
+from ansible_collections.fractal_ops.platform.plugins.module_utils._instance.service_side import service_side
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv import strategies
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.build import package_lines
 from ansible_collections.fractal_ops.platform.plugins.module_utils._venv.strategies import (
@@ -134,11 +136,12 @@ def test_a_package_that_pip_took_away_comes_back_with_the_copy(tmp_path, pip):
         package.mkdir()
         (package / "RECORD").write_text("SQLAlchemy-2.0.dist-info/RECORD,,\n")
     python, copy = (str(tmp_path / name / "bin/python3") for name in ("venv", "venv-2.16.6"))
-    assert python_to_ask(python, "2.16.6") == python
     shutil.rmtree(next((tmp_path / "venv").glob("lib/*/*/SQL*")))
-    assert python_to_ask(python, "2.16.6") == copy
+    assert python_to_ask(python) == python, "no upgrade in place was prepared"
+    (tmp_path / "venv-2.17.0.wheels").mkdir()
+    assert python_to_ask(python) == service_side(Installation(""), python).python == copy
     assert go_on(tmp_path, "2.16.6") is True and pip == [WHOLE]
-    assert python_to_ask(python, "2.16.6") == python
+    assert python_to_ask(python) == python, "it is whole again"
 
 
 def test_after_a_pip_that_failed_the_environment_is_whole_again(tmp_path, monkeypatch):
@@ -168,7 +171,8 @@ def test_a_release_that_lies_staged_is_no_copy(tmp_path, pip):
         "new-1.dist-info/RECORD,,\n"
     )
     python = str(tmp_path / "venv/bin/python3")
-    assert python_to_ask(python, "2.16.6") == python
+    (tmp_path / "venv-2.17.0.wheels").mkdir()
+    assert python_to_ask(python) == python
     assert go_on(tmp_path, "2.16.6") is True and pip == [WHOLE]
 
 
@@ -182,7 +186,7 @@ def test_of_an_environment_that_somebody_has_changed_himself_nothing_is_said(tmp
         (tmp_path / f"venv-{version}/lib/python3.11/site-packages/fractal_server/main.py").write_text("mended\n")
     assert go_on(tmp_path, "2.17.0") is False and pip == []
     python = str(tmp_path / "venv/bin/python3")
-    assert python_to_ask(python, "2.17.0") == python
+    assert python_to_ask(python) == python
     if copies == ["2.16.6"]:
         about = {"environment": str(tmp_path / "venv"), "python": sys.executable}
         assert restore_in_place(about, "2.16.6", package_lines(sys.executable)) is False

@@ -60,7 +60,7 @@ class Host:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     found = Host()
     monkeypatch.setattr(journal_file, "FOLDER", str(tmp_path / "fractal-ops"))
-    monkeypatch.setattr(look, "is_running", lambda _unit: found.running)
+    monkeypatch.setattr(look, "is_worked_on", lambda _unit: found.running)
     monkeypatch.setattr(look, "read_lock", lambda _unit: Lock("r", "c", "now"))
     monkeypatch.setattr(look, "observe_server", found.observe)
     monkeypatch.setattr(look, "observe_web", lambda _service, **_options: {"instance": found.instance})

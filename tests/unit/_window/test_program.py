@@ -303,15 +303,6 @@ def test_children_stand_by_in_the_environments_that_do_not_change(
     assert started == (of_old + of_new if strategy == "staged" else [])
 
 
-def test_where_pip_was_killed_in_place_the_copy_asks_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "facts", lambda *_given: SimpleNamespace(version=None))
-    monkeypatch.setattr(program, "python_to_ask", lambda python, version: f"instead of {python} {version}")
-    monkeypatch.setattr(program, "service_side", lambda _installation, python, _time: Door(Account.named(None), python))
-    monkeypatch.setattr(program.Window, "_installation", lambda _self: None)
-    windows = [program.Window(replace(ORDER, strategy=one), None) for one in ("staged", "in_place")]  # type: ignore[arg-type]
-    assert [one._door().python for one in windows] == [ORDER.python, f"instead of {ORDER.python} None"]
-
-
 def test_only_what_the_plan_holds_is_done(host: Host) -> None:
     todo = dict.fromkeys(PLAN["todo"], False)
     names, _told = ended(replace(ORDER, plan={"todo": todo, "down": False, "hops": []}))

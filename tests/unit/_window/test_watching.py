@@ -5,12 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import journal as journal_file
 from ansible_collections.fractal_ops.platform.plugins.module_utils._window import watching
-from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import attach, watch, window_unit
+from ansible_collections.fractal_ops.platform.plugins.module_utils._window.watching import (
+    attach,
+    is_worked_on,
+    watch,
+    window_unit,
+)
 from noted import note
 
 UNIT = "fractal-server.service"
@@ -35,6 +41,17 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def test_an_instance_of_a_template_has_a_window_of_its_own() -> None:
     assert window_unit("fractal@prod.service") == "fractal-window-fractal-prod.service"
+
+
+@pytest.mark.parametrize(("main_pid", "works"), [(7, True), (0, False)])
+def test_what_a_killed_program_has_left_is_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch, main_pid: int, works: bool
+) -> None:
+    """systemd ends its children first; nobody attaches to it meanwhile."""
+    host.running = True
+    monkeypatch.setattr(watching, "read_unit", lambda _name: SimpleNamespace(main_pid=main_pid))
+    monkeypatch.setattr(watching.time, "sleep", lambda _seconds: setattr(host, "running", False))
+    assert is_worked_on(UNIT) is works and host.running is works
 
 
 def test_watching_returns_what_is_new_and_in_the_end_what_is_to_be_told(host: Host) -> None:
