@@ -146,13 +146,12 @@ def python_to_ask(python: str) -> str:
     environment = os.path.dirname(os.path.dirname(python))
     if not left_wheels(environment):
         return python  # nothing was prepared for an upgrade in place
-    found = [
-        one[: -len(".dist-info")].split("-")[1]
-        for one in _distributions(environment)
-        if one.startswith("fractal_server-")
-    ]
-    copy = _copy_of_half(environment, found[0] if len(found) == 1 else None)
-    return _at(python, environment, copy) if copy else python
+    with contextlib.suppress(FractalError, OSError):  # whoever asks says what is wrong with the environment
+        names = [one[: -len(".dist-info")] for one in _distributions(environment)]
+        found = [one.split("-")[1] for one in names if one.startswith("fractal_server-")]
+        copy = _copy_of_half(environment, found[0] if len(found) == 1 else None)
+        return _at(python, environment, copy) if copy else python
+    return python
 
 
 def _mend(environment: str, installed: str | None, version: str) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import venv
+from pathlib import Path
 
 import pytest
 from ansible_collections.fractal_ops.platform.plugins.module_utils._core.errors import FractalError
@@ -80,13 +81,14 @@ def test_half_a_package_is_taken_back_though_its_name_is_there(tmp_path):
 
 
 @pytest.fixture
-def pip(tmp_path, monkeypatch):
+def pip(monkeypatch):
     """Note how each pip found the environment: which releases, and whether a script of them."""
     found = []
 
     def look(command, _environ, _purpose, _owner):
-        names = sorted(one.name for one in (tmp_path / "venv").glob("lib/*/site-packages/fractal_server*"))
-        found.append((names, (tmp_path / "venv/bin/fractalctl").exists(), command[-1]))
+        environment = Path(command[0]).parents[1]
+        names = sorted(one.name for one in environment.glob("lib/*/site-packages/fractal_server*"))
+        found.append((names, (environment / "bin/fractalctl").exists(), command[-1]))
 
     monkeypatch.setattr(strategies, "run_tool", look)
     return found
@@ -142,6 +144,17 @@ def test_a_package_that_pip_took_away_comes_back_with_the_copy(tmp_path, pip):
     assert python_to_ask(python) == service_side(Installation(""), python).python == copy
     assert go_on(tmp_path, "2.16.6") is True and pip == [WHOLE]
     assert python_to_ask(python) == python, "it is whole again"
+
+
+def test_an_environment_that_cannot_be_looked_at_is_asked_itself(tmp_path, monkeypatch):
+    installed(tmp_path / "venv", "2.16.6")
+    (tmp_path / "venv-2.17.0.wheels").mkdir()
+
+    def fails(*_given, **_more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(strategies, "act_as", fails)
+    assert python_to_ask(str(tmp_path / "venv/bin/python3")) == str(tmp_path / "venv/bin/python3")
 
 
 def test_after_a_pip_that_failed_the_environment_is_whole_again(tmp_path, monkeypatch):
