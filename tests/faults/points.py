@@ -62,14 +62,14 @@ class Point:
 
 
 PIP_IN_PLACE = "-m pip install --disable-pip-version-check --no-input --no-index"
-# pip takes the scripts of a package away first; the unit names one of them
+# as it is for a moment: pip takes the scripts of a package away first, and the unit names one of them
 KILLED_WITHOUT_SCRIPT = Point(
     "switch",
     process=PIP_IN_PLACE,
-    do=f"while test -e /opt/fractal/venv/bin/fractalctl && {KILL.replace('-9', '-0')}; do :; done; {KILL}",
+    do=f"kill -STOP $PID; rm /opt/fractal/venv/bin/fractalctl; {KILL}",
     what="killed while the unit's program is away",
 )
-# as it is between two releases of a library; this pip changes none that is asked for
+# as it is between two releases of a library
 KILLED_WITHOUT_LIBRARY = Point(
     "switch",
     process=PIP_IN_PLACE,

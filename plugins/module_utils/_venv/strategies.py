@@ -185,7 +185,7 @@ def _distributions(environment: str) -> list[str]:
 
 def _dist_infos(environment: str) -> list[str]:
     found = glob.glob(os.path.join(glob.escape(environment), "lib*/python*/site-packages/*.dist-info"))
-    return [os.path.basename(one) for one in found]
+    return sorted({os.path.basename(one) for one in found})  # lib64 leads to lib
 
 
 def _newest_copy(environment: str, installed: str | None, before: str = "") -> str | None:
