@@ -6,7 +6,8 @@ def installed(folder, version):
     packages = folder / "lib/python3.11/site-packages"
     info = packages / f"fractal_server-{version}.dist-info"
     info.mkdir(parents=True)
-    (folder / "lib64").symlink_to("lib")
+    if not (folder / "lib64").exists():
+        (folder / "lib64").symlink_to("lib")
     (packages / "fractal_server").mkdir()
     (packages / "fractal_server" / "main.py").write_text("app = 1\n")
     (folder / "bin").mkdir(exist_ok=True)
