@@ -172,7 +172,7 @@ def _is_half(environment: str, copy: str) -> bool:
     Where somebody has changed files himself, no copy is whole, and nothing can be said.
     """
     names, kept = ({canonical_name(one.split("-")[0]) for one in _distributions(of)} for of in (environment, copy))
-    return _stands_whole(copy) and not (_stands_whole(environment) and kept <= names)
+    return not (kept <= names and _stands_whole(environment)) and _stands_whole(copy)
 
 
 def _stands_whole(environment: str) -> bool:
