@@ -69,26 +69,24 @@ class Runner:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.survived = self.total = 0
+        self.survived = self.total = self.met = 0
 
     def reference(self) -> None:
-        """Learn the old and the new state from an upgrade that nothing disturbs, and how many seconds it takes."""
+        """Learn the old and the new state from an upgrade that nothing disturbs."""
         bench = self.bench
         bench.start()
         self.old = bench.state()
         with bench.sampled_arguments():
-            started = time.monotonic()
             bench.must("upgrade", "-vvvv", "--diff")
-            self.lasted = time.monotonic() - started
         bench.must_have_leaked_nothing()
         self.new = bench.state()
-        print(f"undisturbed: {self.lasted:.0f} s; {len(bench.secrets)} secrets, none seen anywhere", flush=True)
+        print(f"undisturbed; {len(bench.secrets)} secrets, none seen anywhere", flush=True)
 
     def begin(self, kept: pathlib.Path | None) -> None:
         """Come to the old instance, with both states known: go on where an earlier run stopped, or with new hosts."""
         known = kept and kept / f"{self.bench.pair}.json"
         if known and known.exists():
-            self.old, self.new, self.lasted, secrets = json.loads(known.read_text())
+            self.old, self.new, secrets = json.loads(known.read_text())
             self.bench.secrets = set(secrets)
             self.bench.must_be(self.old, "the hosts that were kept are not the old instance any more")
             return
@@ -96,7 +94,7 @@ class Runner:
         self.back()
         if known:
             known.parent.mkdir(parents=True, exist_ok=True)
-            known.write_text(json.dumps([self.old, self.new, self.lasted, sorted(self.bench.secrets)]))
+            known.write_text(json.dumps([self.old, self.new, sorted(self.bench.secrets)]))
 
     def back(self, *arguments: str) -> None:
         """Go back to the old instance, which is checked."""
@@ -130,10 +128,18 @@ class Runner:
         else:
             bench.must_be(self.old, "after the rollback the instance is not the old one")
 
+    def timed(self) -> float:
+        """Return how many seconds an upgrade takes on hosts that have made one: the first one takes far longer."""
+        started = time.monotonic()
+        self.bench.must("upgrade")
+        lasted = time.monotonic() - started
+        self.back()
+        return lasted
+
     def killed_twice(self, way: str, first: tuple[float, str], again: float) -> None:
         """Kill an upgrade after some time, then what goes on or back from there; see that this ends well in the end."""
-        self.bench.killed_after("upgrade", *first)
-        self.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
+        self.met += self.bench.killed_after("upgrade", *first)
+        self.met += self.bench.killed_after("upgrade" if way == RE_RUN else "rollback", again, "controller")
         self.one(Case([], way))
 
     def keeps(self, promise: Promise) -> None:
@@ -249,8 +255,12 @@ def all_that_is_known() -> Iterator[Work]:
 
 def long(runners: Sequence[Runner], options: argparse.Namespace) -> None:
     at_once(runners, *[partial(Runner.begin, kept=options.kept)] * 2)
-    lasted = max(runner.lasted for runner in runners)
-    every_work = chaos(options.random, options.seed, lasted) if options.random else all_that_is_known()
+    every_work = all_that_is_known()
+    if options.random:
+        with ThreadPoolExecutor() as pool:
+            lasted = min(pool.map(Runner.timed, runners))
+        print(f"an upgrade takes {lasted:.0f} s", flush=True)
+        every_work = chaos(options.random, options.seed, lasted)
     left = iter([one for one in every_work if re.search(options.only, one[0])])  # both take the next from it
 
     def until_none_is_left(runner: Runner) -> None:
@@ -262,6 +272,8 @@ def long(runners: Sequence[Runner], options: argparse.Namespace) -> None:
             runner.must_have_counted()
 
     at_once(runners, *[until_none_is_left] * 2)
+    if options.random:
+        print(f"{sum(one.met for one in runners)} of {2 * options.random} kills met something at work")
 
 
 def main() -> None:
