@@ -163,9 +163,12 @@ UNWATCHED = [
 BEFORE_THE_POWER_GOES = {
     one.stage: replace(one, what="the window frozen")
     for one in (
+        Point("stop", begun="stop", delay=0.3, do=FREEZE),
         Point("backup", begun="backup", delay=0.3, do=FREEZE),
+        Point("environment_file", begun="environment_file", do=FREEZE),
         Point("schema", process="fractalctl set-db", delay=0.3, do=FREEZE),
         Point("data", process="fractalctl update-db-data", do=f"{a_row_in('profile')}; {FREEZE}"),
+        Point("note", begun="note", do=FREEZE),
         Point("start", begun="start", delay=0.5, do=FREEZE),
     )
 }
