@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from bench import Bench, Failed, remove
 from points import (
@@ -44,6 +45,7 @@ from points import (
 )
 from promises import PROMISES, Promise
 
+T = TypeVar("T")
 RE_RUN, ROLLBACK = "re-run", "rollback"
 BACK_FROM = ("data", "start")
 
@@ -217,10 +219,9 @@ def road(runners: Sequence[Runner], only: str) -> None:
     at_once(runners, forwards, backwards)
 
 
-def at_once(runners: Sequence[Runner], *ways: Callable[[Runner], None]) -> None:
+def at_once(runners: Sequence[Runner], *ways: Callable[[Runner], T]) -> list[T]:
     with ThreadPoolExecutor() as pool:
-        for ended in [pool.submit(way, runner) for way, runner in zip(ways, runners)]:
-            ended.result()
+        return [ended.result() for ended in [pool.submit(way, runner) for way, runner in zip(ways, runners)]]
 
 
 def every(points: Sequence[Point]) -> Iterator[Case]:
@@ -257,11 +258,11 @@ def long(runners: Sequence[Runner], options: argparse.Namespace) -> None:
     at_once(runners, *[partial(Runner.begin, kept=options.kept)] * 2)
     every_work = all_that_is_known()
     if options.random:
-        with ThreadPoolExecutor() as pool:
-            lasted = min(pool.map(Runner.timed, runners))
+        lasted = min(at_once(runners, *[Runner.timed] * 2))
         print(f"an upgrade takes {lasted:.0f} s", flush=True)
         every_work = chaos(options.random, options.seed, lasted)
-    left = iter([one for one in every_work if re.search(options.only, one[0])])  # both take the next from it
+    chosen = [one for one in every_work if re.search(options.only, one[0])]
+    left = iter(chosen)  # both take the next from it
 
     def until_none_is_left(runner: Runner) -> None:
         for name, work in left:
@@ -273,7 +274,7 @@ def long(runners: Sequence[Runner], options: argparse.Namespace) -> None:
 
     at_once(runners, *[until_none_is_left] * 2)
     if options.random:
-        print(f"{sum(one.met for one in runners)} of {2 * options.random} kills met something at work")
+        print(f"{sum(one.met for one in runners)} of {2 * len(chosen)} kills met something at work")
 
 
 def main() -> None:
